@@ -1,0 +1,131 @@
+"""The closed list of reasons: why something was refused, rejected, or not done, in Chinese and English.
+
+A reason is stable and machine-readable; its texts are for people and never hold personal data. Add a reason
+here before inventing a message. HTTP and gRPC renderings live at the edges, tested to cover every member.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a request was refused or a part of it could not be done."""
+
+    # the request itself
+    MALFORMED_JSON = "malformed_json"
+    MALFORMED_TEXT = "malformed_text"
+    WRONG_TYPE = "wrong_type"
+    MISSING_FIELD = "missing_field"
+    UNKNOWN_FIELD = "unknown_field"
+    TOO_LARGE = "too_large"
+    TOO_DEEP = "too_deep"
+    TOO_LONG = "too_long"
+    UNKNOWN_CATEGORY = "unknown_category"
+    UNKNOWN_PURPOSE = "unknown_purpose"
+    UNKNOWN_RELATION = "unknown_relation"
+    UNKNOWN_REGION = "unknown_region"
+    IMPOSSIBLE_DATE = "impossible_date"
+    INVALID_ID_NUMBER = "invalid_id_number"
+    INVALID_NAME = "invalid_name"
+    WILDCARD = "wildcard"
+    MINIMUM_QUERY = "minimum_query"
+    INVALID_CURSOR = "invalid_cursor"
+    OUT_OF_RANGE = "out_of_range"
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
+    NOT_ACCEPTABLE = "not_acceptable"
+    # the caller
+    TOKEN_MISSING = "token_missing"  # noqa: S105
+    TOKEN_INVALID = "token_invalid"  # noqa: S105
+    TOKEN_EXPIRED = "token_expired"  # noqa: S105
+    NOT_PERMITTED = "not_permitted"
+    RATE_LIMITED = "rate_limited"
+    # the route
+    NOT_FOUND = "not_found"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    # the service
+    OVERLOADED = "overloaded"
+    DRAINING = "draining"
+    OUT_OF_TIME = "out_of_time"
+    INTERNAL = "internal"
+    # between gateway and node agent
+    NOT_A_MEMBER = "not_a_member"
+    WRONG_ARCHIVE = "wrong_archive"
+    BAD_FRAME = "bad_frame"
+    PROTOCOL_VERSION = "protocol_version"
+    SUPERSEDED = "superseded"
+    CATEGORY_NOT_HELD = "category_not_held"
+    POLICY = "policy"
+    NO_INDEX = "no_index"
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """One text in the two languages people are served in."""
+
+    zh: str
+    en: str
+
+    def in_language(self, language: str) -> str:
+        """The text in `language` ("zh" or "en"; anything else is Chinese)."""
+        return self.en if language == "en" else self.zh
+
+
+TEXTS: dict[Reason, Text] = {
+    Reason.MALFORMED_JSON: Text("请求体不是合法的 JSON", "The body is not valid JSON"),
+    Reason.MALFORMED_TEXT: Text("请求体不是合法的 UTF-8 文本", "The body is not valid UTF-8 text"),
+    Reason.WRONG_TYPE: Text("字段类型不对", "A field has the wrong type"),
+    Reason.MISSING_FIELD: Text("缺少必填字段", "A required field is missing"),
+    Reason.UNKNOWN_FIELD: Text("有不认识的字段", "A field is not known"),
+    Reason.TOO_LARGE: Text("请求体过大", "The body is too large"),
+    Reason.TOO_DEEP: Text("请求体嵌套过深", "The body is nested too deeply"),
+    Reason.TOO_LONG: Text("字段过长", "A field is too long"),
+    Reason.UNKNOWN_CATEGORY: Text("没有这个档案类别", "There is no such record category"),
+    Reason.UNKNOWN_PURPOSE: Text("没有这个查档用途", "There is no such purpose"),
+    Reason.UNKNOWN_RELATION: Text("没有这种申请人关系", "There is no such applicant relation"),
+    Reason.UNKNOWN_REGION: Text("没有这个行政区划", "There is no such administrative division"),
+    Reason.IMPOSSIBLE_DATE: Text(
+        "日期不存在或写法不对", "The date does not exist or is not written as a date"
+    ),
+    Reason.INVALID_ID_NUMBER: Text("证件号码格式不对", "The identity number is not of a valid form"),
+    Reason.INVALID_NAME: Text("姓名中有不允许的字符", "The name holds characters that are not allowed"),
+    Reason.WILDCARD: Text("不允许使用通配符", "Wildcards are not allowed"),
+    Reason.MINIMUM_QUERY: Text(
+        "条件太少：请给出姓名、证件号码或出生日期，以及另一方姓名、年份（±5 年内）、地点或证书字号中的一项",
+        "Too little to search by: give the name, an ID number or birth date, and one of other party, year (within 5), place or certificate number",
+    ),
+    Reason.INVALID_CURSOR: Text("翻页标记无效或已过期", "The page cursor is not valid or has expired"),
+    Reason.OUT_OF_RANGE: Text("数值超出允许范围", "A number is out of its range"),
+    Reason.UNSUPPORTED_MEDIA_TYPE: Text("请以 application/json 提交", "Send application/json"),
+    Reason.NOT_ACCEPTABLE: Text("无法提供所要的格式", "None of the accepted formats can be served"),
+    Reason.TOKEN_MISSING: Text("缺少访问令牌", "An access token is missing"),
+    Reason.TOKEN_INVALID: Text("访问令牌无效", "The access token is not valid"),
+    Reason.TOKEN_EXPIRED: Text("访问令牌已过期", "The access token has expired"),
+    Reason.NOT_PERMITTED: Text("无权进行此操作", "This is not permitted"),
+    Reason.RATE_LIMITED: Text("请求过于频繁，请稍后再试", "Too many requests; try again later"),
+    Reason.NOT_FOUND: Text("没有这个资源", "There is no such resource"),
+    Reason.METHOD_NOT_ALLOWED: Text("此资源不支持该方法", "The resource does not know this method"),
+    Reason.OVERLOADED: Text("系统繁忙，请稍后再试", "The service is busy; try again later"),
+    Reason.DRAINING: Text("服务正在停止，请改用其他实例", "This instance is stopping; use another one"),
+    Reason.OUT_OF_TIME: Text("剩余时间不足", "Not enough time is left"),
+    Reason.INTERNAL: Text("内部错误，已记录", "An internal error; it was logged"),
+    Reason.NOT_A_MEMBER: Text("不在成员名录中", "Not on the roster"),
+    Reason.WRONG_ARCHIVE: Text("以其他档案馆的名义应答", "Answered in the name of another archive"),
+    Reason.BAD_FRAME: Text("报文无法解析", "A frame could not be read"),
+    Reason.PROTOCOL_VERSION: Text("没有共同的协议版本", "No protocol version in common"),
+    Reason.SUPERSEDED: Text("已被更新的会话取代", "A newer session took over"),
+    Reason.CATEGORY_NOT_HELD: Text("本馆未藏此类档案", "The archive does not hold this category"),
+    Reason.POLICY: Text("馆方规定不予查询", "The archive's rules refuse this query"),
+    Reason.NO_INDEX: Text("尚未导入目录", "No catalogue has been imported yet"),
+}
+
+
+class Refusal(Exception):
+    """A request refused for a named reason; `pointer` is the JSON pointer of the field at fault, never its value."""
+
+    def __init__(self, reason: Reason, pointer: str = "", *, retry_after_s: float | None = None) -> None:
+        super().__init__(reason.value if not pointer else f"{reason.value} at {pointer}")
+        self.reason = reason
+        self.pointer = pointer
+        self.retry_after_s = retry_after_s

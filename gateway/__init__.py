@@ -1,0 +1,1 @@
+"""The gateway: asks every archive at once and says honestly what was and was not searched."""

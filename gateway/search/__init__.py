@@ -1,0 +1,1 @@
+"""The search feature: choose archives, ask them all under one deadline, merge, and account for every one."""

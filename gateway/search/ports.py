@@ -1,0 +1,84 @@
+"""What the search feature needs from the outside, as Protocols; adapters fill them, app.py connects them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from federation.candidate import Candidate
+from federation.outcome import Outcome
+from federation.query import Query
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryHoldings:
+    """What an archive holds of one category. Years 0 = none dated; `undated` records fit every year."""
+
+    records: int
+    first_year: int = 0
+    last_year: int = 0
+    undated: int = 0
+    copies: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """An archive's own word about its holdings, as of `index_epoch`; `index_age_s` is the age when received."""
+
+    archive: str
+    name: str
+    index_epoch: int
+    records: int
+    categories: dict[str, CategoryHoldings]
+    index_age_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """How one sub-request ended. Exactly one per `ask`. `candidates` may be non-empty beside TIMEOUT (best so far)."""
+
+    archive: str
+    outcome: Outcome
+    candidates: tuple[Candidate, ...] = ()
+    truncated: bool = False
+    index_epoch: int = 0
+    bad_candidates: int = 0  # malformed candidates that were dropped; the others stand
+    retry_after_s: float | None = None
+    transport: bool = False  # the session failed: another attempt may help
+    reason: str = ""  # a Reason of the closed list
+
+
+@dataclass(frozen=True, slots=True)
+class SubRequest:
+    """One question to one archive. `subrequest_id` (16 bytes) is stable over retries.
+
+    `budget_s` is the hard limit counted from sending; after `soft_s` the archive answers with the best found so far.
+    """
+
+    archive: str
+    query: Query
+    subrequest_id: bytes
+    budget_s: float
+    soft_s: float
+    max_candidates: int = 50
+    encoded: list[bytes] = field(
+        default_factory=list
+    )  # shared by all sub-requests of one search: encode once
+
+
+class Holdings(Protocol):
+    """Asks archives over their sessions.
+
+    `ask` never raises and never blocks: it queues the sub-request and returns a function that cancels it.
+    `on_reply` is called exactly once on the event loop, at the latest when the budget ends (then with TIMEOUT),
+    unless cancelled first. No session = UNREACHABLE at once. Retries nothing.
+    """
+
+    def ask(self, request: SubRequest, on_reply: Callable[[Reply], None]) -> Callable[[], None]: ...
+
+    def manifest(self, archive: str) -> Manifest | None:
+        """The newest manifest the archive announced to us in this process's life, or None."""
+        ...
+
+    def connected(self, archive: str) -> bool: ...
