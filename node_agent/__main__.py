@@ -1,0 +1,40 @@
+"""`lantai-node`: the archive's own tool. Each command lives in the module that does its work."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "init": ("node_agent.app", "初始化数据目录 · prepare a data folder for one archive"),
+    "import": ("node_agent.importing", "导入目录文件 · import catalogue files"),
+    "search": ("node_agent.searching", "在本馆窗口查询 · search the archive's own index"),
+    "run": ("node_agent.app", "启动节点 · run the node agent"),
+}
+"""command -> (module, help). The module offers `configure_<command>(parser)` and `run_<command>(args) -> int`."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0 done, 1 not done, 2 wrong use."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(prog="lantai-node", description="蘭臺节点 · the Lantai node agent")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    named = next((word for word in arguments if not word.startswith("-")), "")
+    for command, (module, text) in COMMANDS.items():
+        one = commands.add_parser(command, help=text, description=text)
+        if command == named:  # only the asked command pays for its imports
+            configure: Callable[[argparse.ArgumentParser], None] = getattr(
+                import_module(module), f"configure_{command}"
+            )
+            configure(one)
+    args = parser.parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = getattr(
+        import_module(COMMANDS[args.command][0]), f"run_{args.command}"
+    )
+    return run(args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
