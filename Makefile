@@ -27,7 +27,7 @@ lint: $(STAMP)
 check: lint ## format, lint, types, import contracts, proto lint, unit tests (under 2 minutes)
 	$(BIN)/pytest tests/unit -n 2 -m 'not slow'
 
-test: lint ## the whole test suite (T=path for a part); installs what it needs first
+test: $(STAMP) ## the whole test suite (T=path for a part); installs what it needs first
 	$(BIN)/pytest $(or $(T),tests) -n 2
 
 bench: $(STAMP) ## measure the figures as ratios to a peer or a floor in the same run (see docs/benchmarks.md)

@@ -1,0 +1,74 @@
+"""The rules of the house can fail: a planted violation is found, the stubs are fresh, nothing foreign is named."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+PACKAGES = ("federation", "gateway", "node_agent")
+
+
+def _lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
+    program = "from importlinter.cli import lint_imports_command as run; run()"
+    return subprocess.run(
+        [sys.executable, "-c", program, "--no-cache"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={"PYTHONPATH": str(folder), "PATH": "/usr/bin:/bin"},
+    )
+
+
+@pytest.fixture
+def copy(tmp_path):
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("federation/deadline.py", "import gateway.search.ports"),
+        ("gateway/search/ports.py", "import node_agent.record"),
+        ("node_agent/record.py", "import node_agent.__main__"),
+    ],
+)
+def test_a_planted_import_is_found(copy, file, line):
+    path = copy / file
+    path.write_text(path.read_text("utf-8") + f"\n{line}\n", "utf-8")
+    found = _lint_imports(copy)
+    assert found.returncode != 0
+    assert "BROKEN" in found.stdout
+
+
+def test_stubs_equal_the_proto():
+    done = subprocess.run(
+        [sys.executable, "tools/generate_stubs.py", "--check"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"},
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_index_address_and_no_path_of_a_machine():
+    tracked = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, timeout=30, check=True
+    ).stdout
+    foreign = re.compile(
+        rb"(pypi\.org|pythonhosted|registry\.npm|index-url|/home/\w+/|/root/|/work/(main|shared))"
+    )
+    here = Path(__file__).relative_to(ROOT).as_posix()
+    named = [name for name in tracked.decode().split("\0") if name and name != here]
+    assert [
+        name for name in named if (ROOT / name).is_file() and foreign.search((ROOT / name).read_bytes())
+    ] == []
