@@ -16,7 +16,7 @@ from federation.reasons import Reason, Refusal
 FIRST_YEAR = 1600
 LAST_YEAR = 2111  # 9 bits above FIRST_YEAR: the index packs the year into them
 
-_WRITTEN = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?")
+_WRITTEN = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
