@@ -48,6 +48,8 @@ class DateLevel(IntEnum):
     OFF_6_TO_9 = 8
     FAR = 9
     DAY_MONTH_SWAPPED = 10
+    WITHIN = 11  # inside a stated span of four to eight years
+    WITHIN_WIDE = 12  # inside a wider span
 
 
 class PlaceLevel(IntEnum):

@@ -1,0 +1,140 @@
+"""Identity numbers of GB 11643-1999: 18 digits with a check digit, or the 15 digits in use until about 2004.
+
+The check digit is judged, never corrected; a 15-digit number is the same person's number without century and check.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from federation.dates import DateSpan
+
+_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
+_CHECKS = "10X98765432"
+_WIDTH = {ord("０") + digit: ord("0") + digit for digit in range(10)}
+_CLEAN: dict[int, int | None] = {
+    **_WIDTH,
+    ord("x"): ord("X"),
+    ord("ｘ"): ord("X"),
+    ord("Ｘ"): ord("X"),
+    ord(" "): None,
+    ord("\u3000"): None,
+    ord("\u00a0"): None,
+}
+
+
+class IdJudgement(StrEnum):
+    """What a written identity number is worth for matching; only VALID is used."""
+
+    VALID = "valid"
+    EMPTY = "empty"
+    WRONG_LENGTH = "wrong_length"
+    BAD_CHARACTERS = "bad_characters"
+    IMPOSSIBLE_BIRTH = "impossible_birth"
+    WRONG_CHECK_DIGIT = "wrong_check_digit"
+
+
+def tidy(text: str) -> str:
+    """ASCII digits and a capital X, spaces gone; nothing else is changed."""
+    return text.translate(_CLEAN)
+
+
+def check_digit(first17: str) -> str:
+    """The 18th character that belongs to 17 digits."""
+    return _CHECKS[sum(weight * int(digit) for weight, digit in zip(_WEIGHTS, first17, strict=True)) % 11]
+
+
+def widened(id15: str) -> str:
+    """The 18-digit form of a 15-digit number; serials 996 to 999 were kept for people born in the 1800s."""
+    century = "18" if id15[12:] >= "996" else "19"
+    first17 = id15[:6] + century + id15[6:]
+    return first17 + check_digit(first17)
+
+
+def judge(text: str) -> IdJudgement:
+    """What is right or wrong with a number as written."""
+    number = tidy(text)
+    if not number:
+        return IdJudgement.EMPTY
+    if len(number) not in {15, 18}:
+        return IdJudgement.WRONG_LENGTH
+    digits = number[:17] if len(number) == 18 else number
+    if not (
+        digits.isascii()
+        and digits.isdigit()
+        and (number[-1].isdigit() or (len(number) == 18 and number[-1] == "X"))
+    ):
+        return IdJudgement.BAD_CHARACTERS
+    whole = widened(number) if len(number) == 15 else number
+    if _birth(whole) is None:
+        return IdJudgement.IMPOSSIBLE_BIRTH
+    if whole[17] != check_digit(whole[:17]):
+        return IdJudgement.WRONG_CHECK_DIGIT
+    return IdJudgement.VALID
+
+
+def canonical(text: str) -> str | None:
+    """18 digits of a valid number (15 digits widened), else None."""
+    if judge(text) is not IdJudgement.VALID:
+        return None
+    number = tidy(text)
+    return widened(number) if len(number) == 15 else number
+
+
+def birth_of(id18: str) -> DateSpan | None:
+    """The birthday an 18-digit number carries, or None when the calendar has no such day."""
+    return _birth(id18)
+
+
+def _birth(id18: str) -> DateSpan | None:
+    try:
+        return DateSpan.of_day(int(id18[6:10]), int(id18[10:12]), int(id18[12:14]))
+    except ValueError:
+        return None
+
+
+def repairs(text: str) -> list[str]:
+    """Valid numbers one slip away from an 18-digit number that is not valid: one digit replaced, or two neighbours
+    swapped. At most 35, the likeliest slips (swaps) first; empty for a valid number and for other lengths, because
+    a 15-digit number has no check digit to tell.
+    """
+    number = tidy(text)
+    if len(number) != 18 or not number[:17].isdigit() or judge(number) is IdJudgement.VALID:
+        return []
+    found: dict[str, None] = {}
+    for place in range(17):
+        swapped = number[:place] + number[place + 1] + number[place] + number[place + 2 :]
+        if judge(swapped) is IdJudgement.VALID:
+            found.setdefault(swapped)
+    if number[17] in _CHECKS:
+        remainder = sum(weight * int(digit) for weight, digit in zip(_WEIGHTS, number[:17], strict=True)) % 11
+        wanted = _CHECKS.index(number[17])
+        for place, weight in enumerate(_WEIGHTS):
+            for digit in range(10):
+                change = digit - int(number[place])
+                if change and (remainder + weight * change) % 11 == wanted:
+                    mended = number[:place] + str(digit) + number[place + 1 :]
+                    if _birth(mended) is not None:
+                        found.setdefault(mended)
+    last = number[:17] + check_digit(number[:17])
+    if _birth(last) is not None:
+        found.setdefault(last)
+    return list(found)[:35]
+
+
+def slip_distance(one: str, other: str) -> int:
+    """How far two 18-digit numbers are apart: digits that differ, two swapped neighbours counted as one; capped at 3.
+
+    The check digit is left out: a clerk's slip changes it along.
+    """
+    if one[:17] == other[:17]:
+        return 0
+    places = [place for place in range(17) if one[place] != other[place]]
+    if (
+        len(places) == 2
+        and places[1] == places[0] + 1
+        and one[places[0]] == other[places[1]]
+        and one[places[1]] == other[places[0]]
+    ):
+        return 1
+    return min(3, len(places))

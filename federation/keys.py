@@ -1,0 +1,171 @@
+"""Matching keys: under what a record is stored, and what a question looks up.
+
+A record carries, for every name: N the folded name, Z its fuzzy syllables, D one wildcard per place of the fuzzy
+syllables (about eight keys a name). Identity and certificate numbers have one key each. Everything else (swapped,
+missing or added characters, other spellings of the surname, a mistyped number) is expanded on the asking side, where it
+costs no space. Keys are 48-bit keyed digests: a hit is a candidate, not proof, and is verified against the row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import lru_cache
+from hashlib import blake2b
+
+from federation.identity_number import canonical, repairs
+from federation.names import fold, fuzzy_syllables, strip, surname_alternatives
+from federation.query import Query
+
+KEY_BITS = 48
+_MEMO = 131_072
+_LONGEST_WILDCARD_NAME = 4  # longer names (transliterations) meet by N and Z only
+_SEPARATOR = "\x1f"
+
+
+class KeyKind(IntEnum):
+    NAME = 1
+    SOUND = 2
+    WILDCARD = 3
+    ID = 4
+    CERTIFICATE = 5
+    OTHER_NAME = 6
+
+
+YEAR_SLACK: dict[KeyKind, int | None] = {
+    KeyKind.NAME: 12,
+    KeyKind.SOUND: 12,
+    KeyKind.WILDCARD: 5,
+    KeyKind.ID: None,
+    KeyKind.CERTIFICATE: None,
+    KeyKind.OTHER_NAME: 3,
+}
+"""How many years around the asked ones a probe scans, None = all (measured: matching-key recall .9995 at 1M)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One key a question looks up, and how far around the asked years."""
+
+    key: int
+    kind: KeyKind
+    year_slack: int | None
+
+
+class Keyer:
+    """Computes keys under one secret `key` (1 to 64 bytes): without it a stolen key table tells nothing.
+
+    Each Keyer memoises names, because names repeat.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._seed = blake2b(digest_size=KEY_BITS // 8, key=key)
+        self.name_keys = lru_cache(_MEMO)(self._name_keys)
+
+    def _digest(self, kind: str, text: str) -> int:
+        state = self._seed.copy()
+        state.update((kind + text).encode("utf-8", "surrogatepass"))
+        return int.from_bytes(state.digest(), "big")
+
+    def _name_keys(self, name: str) -> tuple[int, ...]:
+        """N, Z and D keys of a record's name; empty for an empty name."""
+        folded = fold(name)
+        if not folded:
+            return ()
+        sounds = fuzzy_syllables(folded)
+        keys = [self._digest("N", folded), self._sound(sounds)]
+        keys += [self._digest("D", pattern) for pattern in _wildcards(sounds)]
+        return tuple(dict.fromkeys(keys))
+
+    def _sound(self, sounds: tuple[str, ...]) -> int:
+        return self._digest("Z", _SEPARATOR.join(sounds))
+
+    def exact_name_key(self, name: str) -> int:
+        """The N key alone: counting it gives how common a name is."""
+        return self._digest("N", fold(name))
+
+    def id_key(self, id18: str) -> int:
+        """Key of a valid 18-digit number; the check digit is left out."""
+        return self._digest("I", id18[:17])
+
+    def certificate_key(self, text: str) -> int:
+        """Key of a certificate number; brackets, hyphens, width and spaces do not count."""
+        return self._digest("C", fold_certificate(text))
+
+    def probes(self, query: Query) -> tuple[Probe, ...]:
+        """All keys a question looks up, the cheapest and surest first."""
+        found: dict[int, Probe] = {}
+
+        def add(key: int, kind: KeyKind) -> None:
+            found.setdefault(key, Probe(key, kind, YEAR_SLACK[kind]))
+
+        if query.id_number:
+            whole = canonical(query.id_number)
+            for number in [whole] if whole is not None else repairs(query.id_number):
+                add(self.id_key(number), KeyKind.ID)
+        if query.certificate_no:
+            add(self.certificate_key(query.certificate_no), KeyKind.CERTIFICATE)
+        folded = fold(query.name)
+        if folded:
+            self._add_name(folded, add)
+        if query.other_name and folded:
+            add(self._digest("N", fold(query.other_name)), KeyKind.OTHER_NAME)
+        return tuple(found.values())
+
+    def _add_name(self, folded: str, add: Callable[[int, KeyKind], None]) -> None:
+        add(self._digest("N", folded), KeyKind.NAME)
+        for other in surname_alternatives(folded):
+            add(self._digest("N", other), KeyKind.NAME)
+            add(self._sound(fuzzy_syllables(other)), KeyKind.SOUND)
+        sounds = fuzzy_syllables(folded)
+        add(self._sound(sounds), KeyKind.SOUND)
+        for other_order in _swaps(sounds):
+            add(self._sound(other_order), KeyKind.SOUND)
+        if len(sounds) > 2 or (len(sounds) == 2 and len(set(sounds)) == 2):
+            for shorter in _shortened(sounds):
+                if len(shorter) > 1:
+                    add(self._sound(shorter), KeyKind.SOUND)
+        for pattern in _wildcards(sounds):
+            add(self._digest("D", pattern), KeyKind.WILDCARD)
+        for pattern in _lengthened(sounds):
+            add(self._digest("D", pattern), KeyKind.WILDCARD)
+
+
+def fold_certificate(text: str) -> str:
+    """A certificate number in comparison form: letters, digits and Han characters only."""
+    return "".join(char for char in fold(strip(text)) if char.isalnum())
+
+
+def _pattern(sounds: tuple[str, ...], place: int) -> str:
+    return str(len(sounds)) + _SEPARATOR + _SEPARATOR.join((*sounds[:place], "*", *sounds[place + 1 :]))
+
+
+def _wildcards(sounds: tuple[str, ...]) -> list[str]:
+    """One pattern per place: `3 a b *`, `3 a * c`, `3 * b c`."""
+    if not 2 <= len(sounds) <= _LONGEST_WILDCARD_NAME:
+        return []
+    return [_pattern(sounds, place) for place in range(len(sounds))]
+
+
+def _lengthened(sounds: tuple[str, ...]) -> list[str]:
+    """Patterns of names one character longer: the question lacks a character."""
+    if not 1 < len(sounds) < _LONGEST_WILDCARD_NAME:
+        return []
+    return [_pattern((*sounds[:place], "*", *sounds[place:]), place) for place in range(1, len(sounds) + 1)]
+
+
+def _shortened(sounds: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Names one character shorter: the question has a character too many."""
+    return [sounds[:place] + sounds[place + 1 :] for place in range(len(sounds))]
+
+
+def _swaps(sounds: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Two neighbours exchanged, and the given name put before the surname."""
+    orders = [
+        (*sounds[:place], sounds[place + 1], sounds[place], *sounds[place + 2 :])
+        for place in range(len(sounds) - 1)
+    ]
+    if len(sounds) > 2:
+        orders.append(sounds[1:] + sounds[:1])
+    return orders

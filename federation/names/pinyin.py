@@ -1,0 +1,67 @@
+"""Sound of a folded name: toneless syllables, a surname read as a surname, and fuzzy syllables.
+
+Fuzzy syllables merge what clerks of the delta confuse. In general: zh/z, ch/c, sh/s, l/n, r/l, and -ng/-n after a, e
+and i. Wu accent: h- before u is lost (黄 huang = 王 wang, 胡 hu = 吴 wu), 何 he joins them (o for e), f- before u
+joins hu- (Jianghuai: 福 fu = 湖 hu).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from federation.names.folding import fold
+from federation.names.tables import rows
+
+PINYIN_VERSION = 1
+"""Raised with every change of the reading tables or of the fuzzy classes."""
+
+_MEMO = 65_536
+
+_READING: dict[str, str] = {char: syllable for syllable, chars in rows("pinyin") for char in chars}
+_SURNAMES: dict[str, tuple[str, ...]] = {
+    fold(surname): tuple(reading.split(" ")) for surname, reading in rows("own_surname_readings")
+}
+
+_EXACT_MERGES = {"he": "wu"}
+
+
+def _fuzzy(syllable: str) -> str:
+    if not syllable.isascii() or not syllable.isalpha():
+        return syllable
+    if syllable in _EXACT_MERGES:
+        return _EXACT_MERGES[syllable]
+    text = syllable
+    if text[1:2] == "h" and text[0] in "zcs":
+        text = text[0] + text[2:]
+    if text.startswith(("hu", "fu")):
+        text = "wu" if len(text) == 2 else "w" + text[2:]  # huang -> wang, hu -> wu
+        text = {"wi": "wei", "wn": "wen"}.get(text, text)
+    elif text[0] in "lr":
+        text = "n" + text[1:]
+    if text.endswith(("ang", "eng", "ing")):
+        text = text[:-1]
+    return text
+
+
+_FUZZY = {
+    syllable: _fuzzy(syllable)
+    for syllable in {*_READING.values(), *(s for r in _SURNAMES.values() for s in r)}
+}
+
+
+@lru_cache(_MEMO)
+def syllables(folded: str) -> tuple[str, ...]:
+    """Toneless syllables, one per character; a character without a known reading stands for itself."""
+    reading = _READING
+    if len(folded) > 2 and (compound := _SURNAMES.get(folded[:2])) is not None:
+        return (*compound, *[reading.get(char, char) for char in folded[2:]])
+    if len(folded) > 1 and (surname := _SURNAMES.get(folded[0])) is not None:
+        return (*surname, *[reading.get(char, char) for char in folded[1:]])
+    return tuple([reading.get(char, char) for char in folded])
+
+
+@lru_cache(_MEMO)
+def fuzzy_syllables(folded: str) -> tuple[str, ...]:
+    """`syllables` with confusable sounds merged."""
+    fuzzy = _FUZZY
+    return tuple([fuzzy.get(syllable, syllable) for syllable in syllables(folded)])
