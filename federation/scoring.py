@@ -105,9 +105,9 @@ def name_score(level: int, bits: float, unequal: int) -> float:
             return 0.0
 
 
-_OTHER_NAME: dict[int, float] = {level: name_score(level, OTHER_NAME_BITS, 1) for level in NameLevel} | {
-    NameLevel.DIFFERENT: -5.0
-}
+_OTHER_NAME: dict[int, float] = {}
+for _level in NameLevel:
+    _OTHER_NAME[_level] = -5.0 if _level is NameLevel.DIFFERENT else name_score(_level, OTHER_NAME_BITS, 1)
 
 
 def score(levels: Levels, name_bits: float) -> float:

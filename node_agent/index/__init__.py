@@ -1,0 +1,21 @@
+"""The archive's own index: one SQLite file with matching keys, replaced or changed atomically, never half.
+
+Writers go through `open_for_import`; readers through `Lookup`. Nobody else knows that it is SQLite.
+"""
+
+from node_agent.index.importer import Importer, ImportRefusedError, Part, SourceCounts, open_for_import
+from node_agent.index.lookup import Answer, CategoryCount, Found, Holdings, Lookup, NoIndexError
+
+__all__ = [
+    "Answer",
+    "CategoryCount",
+    "Found",
+    "Holdings",
+    "ImportRefusedError",
+    "Importer",
+    "Lookup",
+    "NoIndexError",
+    "Part",
+    "SourceCounts",
+    "open_for_import",
+]

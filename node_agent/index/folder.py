@@ -1,0 +1,124 @@
+"""The data folder of an archive: which file is the index now, and how another one takes its place.
+
+CURRENT                 names the index file; replaced by rename, so that it names the old or the new one, never neither
+index.<epoch>.sqlite    the index
+index.key               32 random bytes under which the matching keys are computed; never leaves the archive
+federation.key          shared by the archives of a federation: event fingerprints
+import.lock             held by the one importer
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+POINTER = "CURRENT"
+LOCK = "import.lock"
+INDEX_KEY = "index.key"
+FEDERATION_KEY = "federation.key"
+
+
+class BusyError(Exception):
+    """Another import is running in this data folder."""
+
+
+class DataFolder:
+    """A data folder; made on first use."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def make(self) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+
+    def current(self) -> Path | None:
+        """The index file CURRENT names, or None before the first import."""
+        try:
+            name = (self.path / POINTER).read_text("ascii").strip()
+        except FileNotFoundError:
+            return None
+        return self.path / name
+
+    def pointer_stamp(self) -> int:
+        """Changes whenever another index file takes over; 0 before the first import. Costs one stat."""
+        try:
+            return os.stat(self.path / POINTER).st_mtime_ns  # noqa: PTH116 - the cheap call, once per search
+        except FileNotFoundError:
+            return 0
+
+    def file_for(self, epoch: int) -> Path:
+        return self.path / f"index.{epoch}.sqlite"
+
+    def switch_to(self, built: Path) -> None:
+        """Make a finished file the index: durable on return, and never half done."""
+        _sync(built)
+        fresh = self.path / f"{POINTER}.new"
+        fresh.write_text(built.name + "\n", "ascii")
+        _sync(fresh)
+        fresh.replace(self.path / POINTER)
+        _sync(self.path)
+
+    def sweep(self) -> None:
+        """Remove what a killed import or an earlier index left behind. Open readers keep their file until they close it."""
+        current = self.current()
+        keep = current.name if current is not None else ""
+        for path in self.path.iterdir():
+            stale = (
+                path.name.startswith("index.")
+                and ".sqlite" in path.name
+                and not path.name.startswith(keep or "\0")
+            )
+            if stale or path.name.endswith((".spill", ".new")):
+                path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def import_lock(self) -> Iterator[None]:
+        """Hold the folder for one import; BusyError when another process has it. Freed by the kernel on any death."""
+        self.make()
+        with (self.path / LOCK).open("a+b") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise BusyError from error
+            yield
+
+    def index_key(self) -> bytes:
+        """The key of the matching keys, made on first use."""
+        path = self.path / INDEX_KEY
+        if not path.exists():
+            self.make()
+            _write_secret(path, secrets.token_bytes(32))
+        return path.read_bytes()
+
+    def federation_key(self) -> bytes | None:
+        """The federation's fingerprint key, or None when the archive has not joined one."""
+        try:
+            return (self.path / FEDERATION_KEY).read_bytes()
+        except FileNotFoundError:
+            return None
+
+
+def _write_secret(path: Path, secret: bytes) -> None:
+    """Write a secret file with mode 0600 by rename; the first writer wins."""
+    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        os.write(handle, secret)
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    with contextlib.suppress(FileExistsError):
+        os.link(fresh, path)
+    fresh.unlink()
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

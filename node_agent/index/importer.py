@@ -1,0 +1,389 @@
+"""Importing: a file's records become the index's, all of them or none.
+
+A small change is one transaction in the current file; a large one builds a new file and switches to it, while searches
+go on over the old one. The same file again changes nothing; a changed file touches only the rows that changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from federation.keys import Keyer
+from node_agent.index.builder import Builder, Places, Tally, flags_of, record_keys, stored_keys
+from node_agent.index.folder import BusyError, DataFolder
+from node_agent.index.packing import CATEGORY_KEY, CATEGORY_NUMBER, pack, year_of
+from node_agent.index.payload import Codec, digest_of, encode, restore
+from node_agent.index.schema import (
+    FLAG_COPY,
+    FLAG_DIGITISED,
+    WrongVersionError,
+    meta,
+    open_for_change,
+    open_for_reading,
+)
+from node_agent.index.titles import bigrams
+from node_agent.record import Record
+
+_REBUILD_SHARE = 0.05  # measured: above about 5 % changed rows a new file is cheaper than upserts
+_SMALL_CHANGE = 500  # rows always worth a transaction
+_LARGEST_BUFFER = 50_000  # rows held in memory before deciding
+
+
+class ImportRefusedError(Exception):
+    """The import could not start or finish; the message says what to do. The index is as it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One table of a file: a sheet, or the whole file. `records` may be a stream."""
+
+    name: str
+    headings: tuple[str, ...]
+    records: Iterable[Record]
+
+
+@dataclass(slots=True)
+class SourceCounts:
+    """What an import did to the index. `removed` rows stood in the file's last version and no longer do."""
+
+    imported: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    removed: int = 0
+
+
+@dataclass(slots=True)
+class _Changed:
+    """A record that is not in the index as it is, waiting for the decision between transaction and new file."""
+
+    record: Record
+    part: int
+    encoded: bytes
+    digest: int
+
+
+@contextlib.contextmanager
+def open_for_import(data_dir: Path | str) -> Iterator[Importer]:
+    """The one importer of a data folder; ImportRefusedError when another is at work or the index is of another version."""
+    folder = DataFolder(Path(data_dir))
+    try:
+        with folder.import_lock():
+            folder.sweep()
+            yield Importer(folder)
+    except BusyError as error:
+        raise ImportRefusedError(
+            "另一个导入正在进行 · another import is running in this folder; wait for it to end"
+        ) from error
+    except WrongVersionError as error:
+        raise ImportRefusedError(str(error)) from error
+    except sqlite3.Error as error:
+        raise ImportRefusedError(
+            f"索引写入失败，原索引未变 · writing the index failed, the old one stands: {error}"
+        ) from error
+    except OSError as error:
+        raise ImportRefusedError(
+            f"写入失败，原索引未变 · writing failed, the old index stands: {error.strerror}"
+        ) from error
+
+
+class Importer:
+    """Replaces files in the index, one at a time."""
+
+    def __init__(self, folder: DataFolder) -> None:
+        self._folder = folder
+        self._keyer = Keyer(folder.index_key())
+
+    def replace_file(self, file_name: str, digest: bytes, parts: Iterable[Part]) -> SourceCounts:
+        """Make the index hold exactly these records for `file_name`; all or nothing, durable on return."""
+        current = self._folder.current()
+        change = _Change(self._folder, self._keyer, current, file_name, digest)
+        try:
+            return change.run(parts)
+        except BaseException:
+            change.abandon()
+            raise
+
+
+class _Change:
+    def __init__(
+        self, folder: DataFolder, keyer: Keyer, current: Path | None, file_name: str, digest: bytes
+    ) -> None:
+        self._folder, self._keyer, self._current = folder, keyer, current
+        self._file, self._digest = file_name, digest
+        self._old: sqlite3.Connection | None = None
+        self._known: dict[int, int] = {}  # digest -> rid of this file's rows as they stand
+        self._epoch = 1
+        total = 0
+        if current is not None:
+            self._old = open_for_reading(current)
+            self._epoch = int(meta(self._old)["epoch"]) + 1
+            total = self._old.execute("select coalesce(sum(records), 0) from holdings").fetchone()[0]
+            self._known = dict(
+                self._old.execute(
+                    "select digest, rid from rec where source in (select id from source where file=?)",
+                    (file_name,),
+                )
+            )
+        share = max(_SMALL_CHANGE, int(total * _REBUILD_SHARE))
+        self._threshold = min(_LARGEST_BUFFER, share) if current is not None else 0
+        self._builder: Builder | None = None
+        self._buffer: list[_Changed] = []
+        self._parts: list[tuple[str, str]] = []
+        self._built_sources: dict[int, int] = {}
+        self._tallies: dict[int, Tally] = {}
+        self._moved: dict[int, int] = {}  # rid of an unchanged row -> its part
+
+    def run(self, parts: Iterable[Part]) -> SourceCounts:
+        counts = SourceCounts()
+        unseen = self._known
+        seen_here: set[int] = set()
+        changed_codes: list[str] = []
+        for number, part in enumerate(parts):
+            self._parts.append((part.name, json.dumps(part.headings, ensure_ascii=False)))
+            tally = self._tallies[number] = Tally()
+            for record in part.records:
+                encoded = encode(record)
+                digest = digest_of(record, encoded)
+                while digest in seen_here:  # the same row twice in one file: two records
+                    digest = (digest + 1) % (1 << 62)
+                seen_here.add(digest)
+                tally.add(CATEGORY_NUMBER[record.category], year_of(record.event), flags_of(record))
+                rid = unseen.pop(digest, None) if unseen else None
+                if rid is not None:
+                    counts.unchanged += 1
+                    self._moved[rid] = number
+                    continue
+                counts.imported += 1
+                if self._known or counts.unchanged:
+                    changed_codes.append(record.archival_code)
+                self._take(_Changed(record, number, encoded, digest))
+        removed_codes = self._codes(unseen.values())
+        counts.updated = sum((removed_codes & Counter(changed_codes)).values())
+        counts.imported -= counts.updated
+        counts.removed = len(unseen) - counts.updated
+        if not self._buffer and not unseen and self._builder is None and self._current is not None:
+            self._close_old()
+            return counts
+        if (
+            self._builder is None
+            and self._current is not None
+            and len(self._buffer) + len(unseen) <= self._threshold
+        ):
+            self._apply(set(unseen.values()))
+        else:
+            self._rebuild(set(unseen.values()))
+        return counts
+
+    def _codes(self, rids: Iterable[int]) -> Counter[str]:
+        codes: Counter[str] = Counter()
+        if self._old is not None:
+            for rid in rids:
+                codes[self._old.execute("select code from rec where rid=?", (rid,)).fetchone()[0]] += 1
+        return codes
+
+    def _take(self, changed: _Changed) -> None:
+        if self._builder is not None:
+            self._add(changed)
+            return
+        self._buffer.append(changed)
+        if len(self._buffer) > self._threshold:
+            self._begin_build()
+
+    def _begin_build(self) -> None:
+        self._builder = Builder(self._folder.file_for(self._epoch), self._keyer, self._epoch)
+        for changed in self._buffer:
+            self._add(changed)
+        self._buffer.clear()
+
+    def _add(self, changed: _Changed) -> None:
+        assert self._builder is not None
+        self._builder.add(changed.record, self._built_source(changed.part), changed.encoded, changed.digest)
+
+    def _built_source(self, part: int) -> int:
+        found = self._built_sources.get(part)
+        if found is None:
+            assert self._builder is not None
+            name, headings = self._parts[part]
+            found = self._built_sources[part] = self._builder.source(self._file, name, self._digest, headings)
+        return found
+
+    def _rebuild(self, gone: set[int]) -> None:
+        """A new file: this file's new rows, then everything that stays."""
+        if self._builder is None:
+            self._begin_build()
+        builder = self._builder
+        assert builder is not None
+        if self._old is not None:
+            self._copy_rest(builder, self._old, gone)
+        for part in range(len(self._parts)):
+            self._built_source(part)
+        builder.finish()
+        self._close_old()
+        self._folder.switch_to(builder.path)
+        self._folder.sweep()
+
+    def _copy_rest(self, builder: Builder, old: sqlite3.Connection, gone: set[int]) -> None:
+        codec = Codec(bytes(meta(old)["dictionary"]))
+        places = dict(old.execute("select idx, code from place"))
+        others: dict[int, int] = {}
+        for number, file, name, digest, headings in old.execute(
+            "select * from source where file<>?", (self._file,)
+        ):
+            others[number] = builder.source(file, name, digest, headings)
+        rows = old.execute("select rid, source, cat, place, flags, digest, code, payload from rec")
+        for rid, source, category, place, flags, digest, code, payload in rows:
+            if rid in gone:
+                continue
+            record = restore(
+                codec.read(payload),
+                category=CATEGORY_KEY[category],
+                code=code,
+                place=places[place],
+                digitised=bool(flags & FLAG_DIGITISED),
+                is_copy=bool(flags & FLAG_COPY),
+            )
+            target = others[source] if source in others else self._built_source(self._moved[rid])
+            builder.add(record, target, None, digest)
+
+    def _apply(self, gone: set[int]) -> None:
+        """One transaction in the current file, beside its readers."""
+        self._close_old()
+        assert self._current is not None
+        connection = open_for_change(self._current)
+        try:
+            connection.execute("begin immediate")
+            self._write(connection, gone)
+            connection.execute("commit")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("rollback")
+            raise
+        finally:
+            connection.close()
+
+    def _write(self, connection: sqlite3.Connection, gone: set[int]) -> None:
+        codec = Codec(bytes(meta(connection)["dictionary"]))
+        places = Places({code: idx for idx, code in connection.execute("select idx, code from place")})
+        known_places = len(places.numbers)
+        for rid in gone:
+            _delete(connection, codec, self._keyer, rid)
+        old_sources = [
+            row[0]
+            for row in connection.execute("select id from source where file=? order by id", (self._file,))
+        ]
+        next_source = connection.execute("select coalesce(max(id), 0) + 1 from source").fetchone()[0]
+        sources = [
+            old_sources[part] if part < len(old_sources) else next_source + part
+            for part in range(len(self._parts))
+        ]
+        connection.executemany("delete from holdings where source=?", [(number,) for number in old_sources])
+        connection.executemany("delete from source where id=?", [(number,) for number in old_sources])
+        connection.executemany(
+            "insert into source values(?,?,?,?,?)",
+            [
+                (number, self._file, name, self._digest, headings)
+                for number, (name, headings) in zip(sources, self._parts, strict=True)
+            ],
+        )
+        next_rid = connection.execute("select coalesce(max(rid), 0) + 1 from rec").fetchone()[0]
+        for rid, changed in enumerate(self._buffer, start=next_rid):
+            _insert(connection, codec, self._keyer, places, rid, sources[changed.part], changed)
+        connection.executemany(
+            "update rec set source=? where rid=? and source<>?",
+            [(sources[part], rid, sources[part]) for rid, part in self._moved.items()],
+        )
+        fresh = list(places.numbers.items())[known_places:]
+        connection.executemany("insert into place values(?,?)", [(idx, code) for code, idx in fresh])
+        connection.executemany(
+            "insert into holdings values(?,?,?,?,?,?,?,?)",
+            [
+                (sources[part], cat, *row)
+                for part, tally in self._tallies.items()
+                for cat, row in tally.rows.items()
+            ],
+        )
+        connection.execute("update meta set value=? where name='epoch'", (self._epoch,))
+
+    def _close_old(self) -> None:
+        if self._old is not None:
+            self._old.close()
+            self._old = None
+
+    def abandon(self) -> None:
+        """Leave the index as it was."""
+        self._close_old()
+        if self._builder is not None:
+            self._builder.abandon()
+
+
+def _insert(
+    connection: sqlite3.Connection,
+    codec: Codec,
+    keyer: Keyer,
+    places: Places,
+    rid: int,
+    source: int,
+    changed: _Changed,
+) -> None:
+    record = changed.record
+    year, category, place = (
+        year_of(record.event),
+        CATEGORY_NUMBER[record.category],
+        places.number(record.place),
+    )
+    connection.execute(
+        "insert into rec values(?,?,?,?,?,?,?,?,?)",
+        (
+            rid,
+            source,
+            category,
+            year,
+            place,
+            flags_of(record),
+            changed.digest,
+            record.archival_code,
+            codec.pack(changed.encoded),
+        ),
+    )
+    if record.title:
+        connection.execute("insert into title(rowid, x) values(?,?)", (rid, bigrams(record.title)))
+    value = pack(year, category, place, rid)
+    connection.executemany("insert into k values(?,?)", stored_keys(record_keys(record, keyer), value))
+
+
+def _delete(connection: sqlite3.Connection, codec: Codec, keyer: Keyer, rid: int) -> None:
+    category, year, place, code, payload = connection.execute(
+        "select cat, year, place, code, payload from rec where rid=?", (rid,)
+    ).fetchone()
+    record = restore(
+        codec.read(payload),
+        category=CATEGORY_KEY[category],
+        code=code,
+        place="",
+        digitised=False,
+        is_copy=False,
+    )
+    value = pack(year, category, place, rid)
+    connection.executemany("delete from k where h=? and v=?", stored_keys(record_keys(record, keyer), value))
+    if record.title:
+        # a contentless full-text table forgets a row only when told what it held
+        connection.execute(
+            "insert into title(title, rowid, x) values('delete', ?, ?)", (rid, bigrams(record.title))
+        )
+    connection.execute("delete from rec where rid=?", (rid,))
+
+
+def imported_at(path: Path) -> float:
+    """When the index file last changed, as a wall-clock time; its age goes into the manifest."""
+    wal = path.with_name(path.name + "-wal")
+    newest = path.stat().st_mtime
+    with contextlib.suppress(FileNotFoundError):
+        newest = max(newest, wal.stat().st_mtime) if wal.stat().st_size else newest
+    return min(newest, time.time())

@@ -1,0 +1,470 @@
+"""Looking up: probes → key scans → fetch → compare → score, best first, inside a deadline.
+
+A reader notices by itself that an import switched to another file or changed the current one; it never blocks an import
+and is never blocked by one.
+"""
+
+from __future__ import annotations
+
+import heapq
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import log2
+from pathlib import Path
+
+from federation.comparison import Comparer
+from federation.keys import Keyer, KeyKind
+from federation.levels import IdLevel, Levels, NameLevel, TextLevel
+from federation.query import Query
+from federation.scoring import score
+from node_agent.index.folder import DataFolder
+from node_agent.index.importer import imported_at
+from node_agent.index.packing import (
+    CATEGORY_KEY,
+    CATEGORY_NUMBER,
+    UNDATED_RANGE,
+    WHOLE_RANGE,
+    place_in,
+    rid_of,
+    stored_key,
+    year_in,
+    year_range,
+)
+from node_agent.index.payload import Codec, Stored, restore
+from node_agent.index.schema import FLAG_COPY, FLAG_DIGITISED, meta, open_for_reading
+from node_agent.index.titles import contains, match_expression
+from node_agent.record import Record
+
+MOST_CANDIDATES = 400
+"""Rows fetched and compared at most; above it those nearest by year and place (measured: recall unchanged at 5M)."""
+
+MOST_PER_SCAN = 2_000
+"""Key rows read at most for one key; a scan without years under a two-character name would not end otherwise."""
+
+_FETCH = 100
+_CHECK_EVERY = 4_000  # SQLite steps between looks at the deadline
+_UNKNOWN_BITS = 12.0
+_MOST_COUNTED = 4_096
+
+
+_SCAN = "select v from k where h=? and v between ? and ? limit ?"
+_SCAN_CATEGORY = "select v from k where h=? and v between ? and ? and (v >> 46) & 255 = ? limit ?"
+
+
+class NoIndexError(Exception):
+    """Nothing has been imported yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryCount:
+    """What the archive holds of one category; years 0 = none dated."""
+
+    records: int
+    first_year: int
+    last_year: int
+    undated: int
+    copies: int
+    digitised: int
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What the archive holds, as of `epoch`; `age_s` is seconds since the last import."""
+
+    epoch: int
+    records: int
+    categories: dict[str, CategoryCount]
+    age_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A record that may be the one asked for, with the evidence."""
+
+    rid: int
+    digest: int
+    category: str
+    code: str
+    place: str
+    stored: Stored
+    flags: int
+    levels: Levels
+    person: int
+    name_bits: float
+    score: float
+
+    @property
+    def is_copy(self) -> bool:
+        return bool(self.flags & FLAG_COPY)
+
+    @property
+    def digitised(self) -> bool:
+        return bool(self.flags & FLAG_DIGITISED)
+
+    @property
+    def record(self) -> Record:
+        """The whole record with its original texts; unmasked, for the archive itself."""
+        return restore(
+            self.stored,
+            category=self.category,
+            code=self.code,
+            place=self.place,
+            digitised=self.digitised,
+            is_copy=self.is_copy,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Candidates best first. `soft_timeout`: the deadline ended the search, these are the best found so far."""
+
+    found: tuple[Found, ...]
+    epoch: int
+    records: int
+    truncated: bool = False
+    soft_timeout: bool = False
+
+
+class _OutOfTime(Exception):
+    pass
+
+
+class _Index:
+    """One open index file, for one thread."""
+
+    def __init__(self, path: Path, keyer: Keyer, stamp: int) -> None:
+        self.path, self.keyer, self.stamp = path, keyer, stamp
+        self.connection = open_for_reading(path)
+        self.connection.set_progress_handler(self._late, _CHECK_EVERY)
+        self.deadline: float | None = None
+        self.version = -1
+        self.refresh()
+
+    def _late(self) -> int:
+        return int(self.deadline is not None and time.monotonic() >= self.deadline)
+
+    def refresh(self) -> None:
+        """Look again at what a change of the current file may have altered."""
+        version = self.connection.execute("pragma data_version").fetchone()[0]
+        if version == self.version:
+            return
+        self.version = version
+        found = meta(self.connection)
+        self.epoch = int(found["epoch"])
+        self.codec = Codec(bytes(found["dictionary"]))
+        self.places: dict[int, str] = dict(self.connection.execute("select idx, code from place"))
+        self.holdings = self._count_holdings()
+        self.records = sum(count.records for count in self.holdings.values())
+        self.bits = lru_cache(65_536)(self._count_bits)
+
+    def _count_holdings(self) -> dict[str, CategoryCount]:
+        rows = self.connection.execute(
+            "select cat, sum(records), coalesce(min(nullif(first, 0)), 0), max(last), sum(undated), sum(copies),"
+            " sum(digitised) from holdings group by cat"
+        )
+        return {CATEGORY_KEY[row[0]]: CategoryCount(*row[1:]) for row in rows}
+
+    def _count_bits(self, name: str) -> float:
+        """-log2 of the share of records that carry the name."""
+        key = stored_key(self.keyer.exact_name_key(name))
+        held = self.connection.execute(
+            "select count(*) from (select 1 from k where h=? limit ?)", (key, _MOST_COUNTED)
+        ).fetchone()[0]
+        return log2(max(1, self.records) / max(1, held))
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+class Lookup:
+    """Searches one archive's index. Safe to use from several threads: each has its own connection."""
+
+    def __init__(self, data_dir: Path | str) -> None:
+        self._folder = DataFolder(Path(data_dir))
+        self._local = threading.local()
+        self._open: list[_Index] = []
+        self._lock = threading.Lock()
+        self._keyer: Keyer | None = None
+
+    def _index(self) -> _Index:
+        stamp = self._folder.pointer_stamp()
+        held: _Index | None = getattr(self._local, "index", None)
+        if held is not None and held.stamp == stamp:
+            held.refresh()
+            return held
+        path = self._folder.current()
+        if path is None:
+            raise NoIndexError
+        if held is not None:
+            self._forget(held)
+        if self._keyer is None:
+            self._keyer = Keyer(self._folder.index_key())
+        fresh = _Index(path, self._keyer, stamp)
+        self._local.index = fresh
+        with self._lock:
+            self._open.append(fresh)
+        return fresh
+
+    def _forget(self, index: _Index) -> None:
+        index.close()
+        with self._lock:
+            self._open.remove(index)
+
+    def close(self) -> None:
+        """Close every thread's connection; no search may be running."""
+        with self._lock:
+            for index in self._open:
+                index.close()
+            self._open.clear()
+        self._local = threading.local()
+
+    @staticmethod
+    def is_fast(query: Query) -> bool:
+        """Whether a query is short work: bounded by an exact key or by years. Others belong in the worker thread."""
+        return not (query.title or query.archival_code or (query.name and query.event is None))
+
+    def holdings(self) -> Holdings:
+        """What the archive holds now; NoIndexError before the first import."""
+        index = self._index()
+        age = max(0, int(time.time() - imported_at(index.path)))
+        return Holdings(index.epoch, index.records, index.holdings, age)
+
+    def search(self, query: Query, *, limit: int = 50, deadline: float | None = None) -> Answer:
+        """The best `limit` candidates. `deadline` is a time.monotonic() point: at it, the best found so far."""
+        index = self._index()
+        search = _Search(index, query, limit)
+        index.deadline = deadline
+        try:
+            search.run()
+        except (_OutOfTime, sqlite3.OperationalError) as error:
+            if isinstance(error, sqlite3.OperationalError) and "interrupt" not in str(error):
+                raise
+            return search.answer(soft_timeout=True)
+        finally:
+            index.deadline = None
+        return search.answer(soft_timeout=False)
+
+    # The five calls of the index ---------------------------------------------------------------------------------
+
+    def scan(
+        self,
+        keys: Iterable[int],
+        first_year: int = 0,
+        last_year: int = 0,
+        category: str = "",
+        limit: int = MOST_PER_SCAN,
+    ) -> list[int]:
+        """Packed values under any of `keys`, of the years given (0 = all) and undated, of one category or all."""
+        index = self._index()
+        values: list[int] = []
+        for key in keys:
+            values.extend(
+                _scan(index.connection, key, first_year, last_year, CATEGORY_NUMBER.get(category, 0), limit)
+            )
+        return values
+
+    def fetch(self, rids: Sequence[int]) -> dict[int, Record]:
+        """The records of these ids; an id that is gone is left out."""
+        index = self._index()
+        return {
+            row[0]: restore(
+                index.codec.read(row[7]),
+                category=CATEGORY_KEY[row[2]],
+                code=row[6],
+                place=index.places[row[3]],
+                digitised=bool(row[4] & FLAG_DIGITISED),
+                is_copy=bool(row[4] & FLAG_COPY),
+            )
+            for row in _rows(index.connection, rids)
+        }
+
+    def title(self, words: str, limit: int = 20, after: int = 0) -> list[int]:
+        """Record ids whose title holds every word, in record order from `after` on."""
+        index = self._index()
+        return [rid for rid, _row in _by_title(index, words, limit, after)]
+
+    def prefix(self, code: str, limit: int = 50, after: str = "") -> list[int]:
+        """Record ids whose archival code starts with `code`, in code order from `after` on."""
+        index = self._index()
+        return [rid for rid, _code in _by_prefix(index.connection, code, limit, after)]
+
+
+def _scan(
+    connection: sqlite3.Connection, key: int, first_year: int, last_year: int, category: int, limit: int
+) -> list[int]:
+    h = stored_key(key)
+    ranges = [year_range(first_year, last_year), UNDATED_RANGE] if first_year else [WHOLE_RANGE]
+    found: list[int] = []
+    for low, high in ranges:
+        if category:
+            rows = connection.execute(_SCAN_CATEGORY, (h, low, high, category, limit))
+        else:
+            rows = connection.execute(_SCAN, (h, low, high, limit))
+        found.extend([row[0] for row in rows])
+    return found
+
+
+def _rows(
+    connection: sqlite3.Connection, rids: Sequence[int]
+) -> list[tuple[int, int, int, int, int, int, str, bytes]]:
+    rows: list[tuple[int, int, int, int, int, int, str, bytes]] = []
+    for start in range(0, len(rids), _FETCH):
+        part = rids[start : start + _FETCH]
+        marks = ",".join("?" * len(part))
+        sql = f"select rid, source, cat, place, flags, digest, code, payload from rec where rid in ({marks})"  # noqa: S608
+        rows.extend(connection.execute(sql, part).fetchall())
+    return rows
+
+
+def _by_title(index: _Index, words: str, limit: int, after: int) -> list[tuple[int, str]]:
+    expression = match_expression(words)
+    if not expression:
+        return []
+    found: list[tuple[int, str]] = []
+    cursor = index.connection.execute(
+        "select rowid from title where title match ? and rowid > ? order by rowid limit ?",
+        (expression, after, MOST_PER_SCAN),
+    )
+    for (rid,) in cursor:
+        payload = index.connection.execute("select payload from rec where rid=?", (rid,)).fetchone()
+        title = index.codec.read(payload[0]).title if payload else ""
+        if contains(title, words):
+            found.append((rid, title))
+            if len(found) >= limit:
+                break
+    return found
+
+
+def _by_prefix(connection: sqlite3.Connection, code: str, limit: int, after: str) -> list[tuple[int, str]]:
+    end = code[:-1] + chr(ord(code[-1]) + 1) if code else "\U0010ffff"
+    return connection.execute(
+        "select rid, code from rec where code >= ? and code < ? and code > ? order by code limit ?",
+        (code, end, after, limit),
+    ).fetchall()
+
+
+class _Search:
+    """One search in progress."""
+
+    def __init__(self, index: _Index, query: Query, limit: int) -> None:
+        self._index, self._query, self._limit = index, query, limit
+        self._category = CATEGORY_NUMBER.get(query.category, 0)
+        self._values: dict[int, int] = {}
+        self._scored: list[Found] = []
+        self._capped = False
+        event = query.event
+        self._first_year = event.first_year if event else 0
+        self._last_year = event.last_year if event else 0
+
+    def run(self) -> None:
+        self._collect()
+        rids = self._nearest()
+        comparer = Comparer(self._query)
+        for start in range(0, len(rids), _FETCH):
+            self._check_time()
+            for row in _rows(self._index.connection, rids[start : start + _FETCH]):
+                self._compare(comparer, row)
+
+    def _check_time(self) -> None:
+        deadline = self._index.deadline
+        if deadline is not None and time.monotonic() >= deadline:
+            raise _OutOfTime
+
+    def _collect(self) -> None:
+        index, query = self._index, self._query
+        for probe in index.keyer.probes(query):
+            slack = probe.year_slack
+            unbounded = slack is None or not self._first_year
+            first = 0 if unbounded else self._first_year - (slack or 0)
+            last = 0 if unbounded else self._last_year + (slack or 0)
+            if probe.kind is KeyKind.OTHER_NAME and unbounded:
+                continue  # a spouse's name without years would bring everybody of that name
+            values = _scan(index.connection, probe.key, first, last, self._category, MOST_PER_SCAN)
+            self._capped = self._capped or len(values) >= MOST_PER_SCAN
+            for value in values:
+                self._values.setdefault(rid_of(value), value)
+            self._check_time()
+        if query.archival_code:
+            for rid, _code in _by_prefix(index.connection, query.archival_code, self._limit, ""):
+                self._values.setdefault(rid, 0)
+        if query.title:
+            for rid, _title in _by_title(index, query.title, self._limit, 0):
+                self._values.setdefault(rid, 0)
+
+    def _nearest(self) -> list[int]:
+        """Ids to compare: all, or above MOST_CANDIDATES those nearest by year and place."""
+        if len(self._values) <= MOST_CANDIDATES:
+            return list(self._values)
+        self._capped = True
+        middle = (self._first_year + self._last_year) / 2
+        places = {idx for idx, code in self._index.places.items() if code and code == self._query.place}
+
+        def distance(item: tuple[int, int]) -> float:
+            year = year_in(item[1])
+            apart = abs(year - middle) if year and middle else 6.0
+            return apart + (0 if place_in(item[1]) in places else 4.0)
+
+        return [rid for rid, _value in heapq.nsmallest(MOST_CANDIDATES, self._values.items(), key=distance)]
+
+    def _compare(self, comparer: Comparer, row: tuple[int, int, int, int, int, int, str, bytes]) -> None:
+        rid, _source, category, place, flags, digest, code, payload = row
+        stored = self._index.codec.read(payload)
+        where = self._index.places[place]
+        key = CATEGORY_KEY[category]
+        levels, person = comparer.levels(
+            category=key,
+            persons=stored.persons,
+            event=stored.event,
+            place=where,
+            place_text=stored.place_text,
+            certificate_no=stored.certificate_no,
+        )
+        if not self._is_evidence(levels, code, stored):
+            return  # a digest collision, or a household member's namesake: nothing asked really agrees
+        value = score(levels, _UNKNOWN_BITS)
+        self._scored.append(
+            Found(rid, digest, key, code, where, stored, flags, levels, person, _UNKNOWN_BITS, value)
+        )
+
+    def _is_evidence(self, levels: Levels, code: str, stored: Stored) -> bool:
+        if levels.name and levels.name != NameLevel.DIFFERENT:
+            return True
+        if levels.id_number in {IdLevel.EQUAL, IdLevel.TYPO} or levels.certificate_no == TextLevel.EQUAL:
+            return True
+        if levels.other_name and levels.other_name <= NameLevel.ALIAS:
+            return True
+        if self._query.archival_code and code.startswith(self._query.archival_code):
+            return True
+        return bool(self._query.title) and contains(stored.title, self._query.title)
+
+    def answer(self, *, soft_timeout: bool) -> Answer:
+        """Rank by the real frequency of the names, only for those that can still make the list."""
+        index = self._index
+        index.deadline = None
+        ranked = heapq.nlargest(self._limit * 2, self._scored, key=lambda found: (found.score, -found.rid))
+        exact: list[Found] = []
+        for found in ranked:
+            persons = found.stored.persons
+            bits = index.bits(persons[found.person].name) if persons else _UNKNOWN_BITS
+            exact.append(
+                Found(
+                    found.rid,
+                    found.digest,
+                    found.category,
+                    found.code,
+                    found.place,
+                    found.stored,
+                    found.flags,
+                    found.levels,
+                    found.person,
+                    bits,
+                    score(found.levels, bits),
+                )
+            )
+        exact.sort(key=lambda found: (-found.score, found.code, found.rid))
+        truncated = len(self._scored) > self._limit or self._capped
+        return Answer(tuple(exact[: self._limit]), index.epoch, index.records, truncated, soft_timeout)

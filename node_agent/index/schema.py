@@ -1,0 +1,96 @@
+"""Tables of the index file, and how connections to it are opened."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from federation.names import FOLD_VERSION, PINYIN_VERSION
+
+SCHEMA_VERSION = 1
+
+PAGE = 8192
+_TABLES = """
+create table rec(rid integer primary key, source int, cat int, year int, place int, flags int, digest int, code text, payload blob);
+create table k(h int, v int, primary key(h, v)) without rowid;
+create virtual table title using fts5(x, tokenize='unicode61', content='', detail=none, columnsize=0);
+create table source(id integer primary key, file text, name text, digest blob, headings text);
+create table place(idx integer primary key, code text unique);
+create table holdings(source int, cat int, records int, first int, last int, undated int, copies int, digitised int,
+                      primary key(source, cat)) without rowid;
+create table meta(name text primary key, value) without rowid;
+"""
+_INDEXES = "create index rec_code on rec(code);"
+
+FLAG_COPY, FLAG_DIGITISED = 1, 2
+
+
+class WrongVersionError(Exception):
+    """The index was built with other tables of names or another schema; the message says what to do."""
+
+
+def create(path: Path) -> sqlite3.Connection:
+    """A new, empty file for a bulk build: no journal, because a half-built file is never switched to."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute(f"pragma page_size={PAGE}")
+    connection.execute("pragma journal_mode=off")
+    connection.execute("pragma synchronous=off")
+    connection.execute("pragma cache_size=-262144")
+    connection.execute("pragma locking_mode=exclusive")
+    connection.executescript(_TABLES)
+    return connection
+
+
+def finish(connection: sqlite3.Connection) -> None:
+    """Add what is cheaper to add last, and leave the file ready for readers beside a writer."""
+    connection.executescript(_INDEXES)
+    connection.execute("pragma locking_mode=normal")
+    connection.execute("pragma journal_mode=wal")
+    connection.close()
+
+
+def open_for_reading(path: Path) -> sqlite3.Connection:
+    """A read-only connection. Usable from any one thread at a time."""
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=512,
+    )
+    connection.execute("pragma cache_size=-65536")
+    connection.execute("pragma query_only=on")
+    check_version(connection)
+    return connection
+
+
+def open_for_change(path: Path) -> sqlite3.Connection:
+    """A connection for one durable transaction beside readers."""
+    connection = sqlite3.connect(path, isolation_level=None, timeout=30)
+    connection.execute("pragma journal_mode=wal")
+    connection.execute("pragma synchronous=full")
+    check_version(connection)
+    return connection
+
+
+def versions() -> dict[str, int]:
+    return {"schema": SCHEMA_VERSION, "fold": FOLD_VERSION, "pinyin": PINYIN_VERSION}
+
+
+def meta(connection: sqlite3.Connection) -> dict[str, Any]:
+    return dict(connection.execute("select name, value from meta").fetchall())
+
+
+def check_version(connection: sqlite3.Connection) -> None:
+    """Refuse an index whose keys were computed with other tables."""
+    try:
+        found = meta(connection)
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise WrongVersionError("the index file can not be read; restore a backup or import again") from error
+    if any(found.get(name) != value for name, value in versions().items()):
+        connection.close()
+        raise WrongVersionError(
+            "the index was built by another version; import the catalogues again into a new folder"
+        )
