@@ -5,6 +5,7 @@ Import paths equal the proto package, so nothing is rewritten. `--check` fails w
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -26,6 +27,8 @@ def generate(target: Path) -> None:
 
 
 def main() -> None:
+    # the protoc plugins lie beside the interpreter, whether or not its environment is activated
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     if "--check" not in sys.argv:
         generate(ROOT)
         return

@@ -220,8 +220,13 @@ class Results(_message.Message):
     ITEMS_FIELD_NUMBER: _builtins.int
     EMPTY_CIDS_FIELD_NUMBER: _builtins.int
     INDEX_EPOCH_FIELD_NUMBER: _builtins.int
+    FRAMES_RECEIVED_FIELD_NUMBER: _builtins.int
     index_epoch: _builtins.int
     """Index the empty answers were computed from."""
+    frames_received: _builtins.int
+    """How many Queries frames the sender has received in this session: opens the asker's window at once, so that slow
+    queries do not hold back later ones.
+    """
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___ResultItem]: ...
     @_builtins.property
@@ -234,10 +239,11 @@ class Results(_message.Message):
         items: _abc.Iterable[Global___ResultItem] | None = ...,
         empty_cids: _abc.Iterable[_builtins.int] | None = ...,
         index_epoch: _builtins.int = ...,
+        frames_received: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["empty_cids", b"empty_cids", "index_epoch", b"index_epoch", "items", b"items"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["empty_cids", b"empty_cids", "frames_received", b"frames_received", "index_epoch", b"index_epoch", "items", b"items"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,128 @@
+"""Links over gRPC streams, dialled and accepted. Messages are raw bytes: parsing happens in the session, so that a bad
+frame is counted there and does not raise inside gRPC.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+from grpc.aio import EOF  # type: ignore[attr-defined]
+
+from federation.session.link import LinkLostError
+
+HOLDINGS, LINK = "federation.wire.v1.Holdings", "federation.wire.v1.Link"
+
+
+class DialledLink:
+    """The dialling side's link: a stream call on a channel of its own, closed with it."""
+
+    def __init__(self, channel: grpc.aio.Channel, service: str) -> None:
+        self._channel = channel
+        open_stream: Any = channel.stream_stream(
+            f"/{service}/Open", request_serializer=None, response_deserializer=None
+        )
+        self._call = open_stream()
+        self._closed = False
+
+    async def send(self, message: bytes) -> None:
+        if self._closed:
+            raise LinkLostError("closed")
+        try:
+            await self._call.write(message)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError) as error:
+            raise LinkLostError(_kind(error)) from None
+        except asyncio.CancelledError:
+            if self._closed:
+                raise LinkLostError("closed") from None
+            raise
+
+    async def receive(self) -> bytes:
+        try:
+            message = await self._call.read()
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError) as error:
+            raise LinkLostError(_kind(error)) from None
+        except asyncio.CancelledError:
+            if self._closed:
+                raise LinkLostError("closed") from None
+            raise
+        if message is EOF:
+            raise LinkLostError("ended by the other side")
+        return bytes(message)
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._call.cancel()
+        await self._channel.close(None)
+
+
+class AcceptedLink:
+    """The accepting side's link: the server end of a stream."""
+
+    def __init__(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        self._context = context
+        self._closed = False
+        self._reading: asyncio.Future[Any] | None = None
+
+    async def send(self, message: bytes) -> None:
+        if self._closed:
+            raise LinkLostError("closed")
+        try:
+            await self._context.write(message)
+        except (
+            grpc.RpcError,
+            grpc.aio.UsageError,
+            asyncio.InvalidStateError,
+            asyncio.CancelledError,
+        ) as error:
+            if (
+                isinstance(error, asyncio.CancelledError)
+                and not self._context.cancelled()
+                and not self._closed
+            ):
+                raise
+            raise LinkLostError("lost") from None
+
+    async def receive(self) -> bytes:
+        if self._closed:
+            raise LinkLostError("closed")
+        self._reading = reading = asyncio.ensure_future(self._context.read())
+        await asyncio.wait({reading})
+        try:
+            message = reading.result()
+        except (grpc.RpcError, grpc.aio.UsageError, asyncio.InvalidStateError, asyncio.CancelledError):
+            raise LinkLostError("lost") from None
+        if message is EOF:
+            raise LinkLostError("ended by the other side")
+        return bytes(message)
+
+    async def close(self) -> None:
+        self._closed = True
+        if self._reading is not None:
+            self._reading.cancel()  # the RPC ends with its handler: nothing is read on this stream again
+
+
+def _kind(error: BaseException) -> str:
+    return error.code().name.lower() if isinstance(error, grpc.aio.AioRpcError) else "closed"
+
+
+def open_handler(
+    service: str,
+    serve: Callable[[AcceptedLink, grpc.aio.ServicerContext[Any, Any]], Awaitable[None]],
+    others: dict[str, grpc.RpcMethodHandler[Any, Any]] | None = None,
+) -> grpc.GenericRpcHandler[Any, Any]:
+    """Handlers of `service`: its Open stream served by `serve` with a link, beside `others`."""
+
+    async def accept(_requests: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        await serve(AcceptedLink(context), context)
+
+    handlers: dict[str, Any] = {
+        "Open": grpc.stream_stream_rpc_method_handler(accept, None, None),
+        **(others or {}),
+    }
+    return grpc.method_handlers_generic_handler(service, handlers)

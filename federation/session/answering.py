@@ -1,0 +1,150 @@
+"""The answering end: the node agent's side of a session. Questions in, results out in any order and grouping."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Protocol
+
+from federation.session.base import LARGEST_FRAME, Observer, Session
+from federation.session.link import Link
+from federation.wire.v1 import holdings_pb2 as pb
+
+_LARGEST_RESULTS = LARGEST_FRAME - 4_096
+CREDITS = 256
+_BAD_FRAMES_ALLOWED = 3
+
+
+class Responder(Protocol):
+    """Answers questions. `begin` never raises and never blocks for longer than a quick look-up: it either calls `done`
+    before it returns, or later, exactly once; the function it gives back cancels the work.
+    """
+
+    def begin(
+        self, item: pb.QueryItem, ends_at: float, done: Callable[[pb.ResultItem], None]
+    ) -> Callable[[], None] | None: ...
+
+    def manifest(self) -> pb.Manifest: ...
+
+
+class AnsweringSession(Session):
+    """Answers over one link."""
+
+    def __init__(self, link: Link, name: str, responder: Responder, *, observe: Observer) -> None:
+        super().__init__(link, name)
+        self._responder = responder
+        self._observe = observe
+        self._results: list[pb.ResultItem] = []
+        self._empty: list[int] = []
+        self._frames_received = 0
+        self._acknowledged = 0
+        self._working: OrderedDict[int, Callable[[], None] | None] = OrderedDict()
+        self._epoch = 0
+        self._told_epoch = 0
+
+    def tell_manifest(self, manifest: pb.Manifest) -> None:
+        """Tell the asker that the holdings changed."""
+        self.post(
+            pb.Frame(
+                beat=pb.Beat(
+                    sequence=self._beat, echo=self._echo, index_epoch=manifest.index_epoch, manifest=manifest
+                )
+            )
+        )
+
+    def drain(self, deadline_ms: int, reason: str) -> None:
+        """Ask the other side to send nothing more; what is being worked on is still answered."""
+        self.draining = True
+        self.post(pb.Frame(drain=pb.Drain(deadline_ms=deadline_ms, reason=reason)))
+
+    @property
+    def working(self) -> int:
+        return len(self._working) + len(self._results) + len(self._empty)
+
+    def _on_frame(self, frame: pb.Frame) -> bool:
+        match frame.WhichOneof("body"):
+            case "queries":
+                self._frames_received += 1
+                now = asyncio.get_running_loop().time()
+                for item in frame.queries.items:
+                    self._begin(item, now)
+                self._wake.set()
+            case "cancel":
+                for cid in frame.cancel.cids:
+                    cancel = self._working.pop(cid, None)
+                    if cancel is not None:
+                        cancel()
+            case "beat":
+                pass
+            case "drain":
+                self.draining = True
+            case "error":
+                self._observe("session_error")
+                return True
+            case None:
+                return self._on_bad_frame()
+            case _:
+                self._observe("unexpected_frame")
+        return False
+
+    def _begin(self, item: pb.QueryItem, now: float) -> None:
+        cid = item.cid
+        if len(self._working) >= CREDITS:
+            self._results.append(pb.ResultItem(cid=cid, status=pb.STATUS_OVERLOADED, retry_after_ms=200))
+            return
+        self._working[cid] = None
+        cancel = self._responder.begin(item, now + item.budget_ms / 1000, self._done)
+        if cid in self._working:
+            self._working[cid] = cancel
+
+    def _done(self, result: pb.ResultItem) -> None:
+        if result.cid not in self._working:
+            return  # cancelled meanwhile
+        del self._working[result.cid]
+        if result.status == pb.STATUS_OK and not result.candidates:
+            self._empty.append(result.cid)
+            self._epoch = result.index_epoch
+        else:
+            self._results.append(result)
+        self._wake.set()
+
+    def _ready(self) -> bool:
+        return bool(
+            self._results or self._empty or self._control or self._acknowledged < self._frames_received
+        )
+
+    def _gather(self) -> list[pb.Frame]:
+        frames = []
+        while self._results or self._empty or self._acknowledged < self._frames_received:
+            frame = pb.Frame()
+            results = frame.results
+            results.frames_received = self._frames_received
+            results.index_epoch = self._epoch
+            results.empty_cids.extend(self._empty)
+            self._empty = []
+            size, taken = 0, 0
+            for item in self._results:
+                size += item.ByteSize() + 8
+                if taken and size > _LARGEST_RESULTS:
+                    break
+                taken += 1
+            results.items.extend(self._results[:taken])
+            del self._results[:taken]
+            self._acknowledged = self._frames_received
+            frames.append(frame)
+        return frames
+
+    def _fill_beat(self, beat: pb.Beat) -> None:
+        beat.index_epoch = self._epoch
+
+    def _on_bad_frame(self) -> bool:
+        self._observe("bad_frame")
+        self.bad_frames += 1
+        return self.bad_frames >= _BAD_FRAMES_ALLOWED
+
+    def _on_end(self) -> None:
+        for cancel in self._working.values():
+            if cancel is not None:
+                cancel()
+        self._working.clear()

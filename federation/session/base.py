@@ -1,0 +1,200 @@
+"""What both ends of a session do alike: one reader, one writer, beats, and noticing the death of any of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Final
+
+from google.protobuf.message import DecodeError
+
+from federation.reasons import Reason
+from federation.session.link import Link, LinkLostError
+from federation.wire.v1 import holdings_pb2 as pb
+
+PROTOCOL: Final = 1
+BEAT_EVERY_S = 5.0
+DEAD_AFTER_S = 15.0
+HELLO_WITHIN_S = 2.0
+LARGEST_FRAME = 256 * 1024
+MOST_WAITING_FRAMES = 64
+
+
+class SessionEndedError(Exception):
+    """The session is over; `reason` is of the closed list or "" for a lost link."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason or "link lost")
+        self.reason = reason
+
+
+class Session:
+    """The shared half. Subclasses handle frames in `_on_frame` and gather outgoing ones in `_gather`."""
+
+    def __init__(self, link: Link, name: str) -> None:
+        self._link = link
+        self._name = name
+        self._wake = asyncio.Event()
+        self._control: list[pb.Frame] = []
+        self._heard_at = 0.0
+        self._beat = 0
+        self._echo = 0
+        self.draining = False
+        self.ended = False
+        self.bad_frames = 0
+        self.hello: pb.Hello | None = None
+
+    async def greet(self, hello: pb.Hello) -> pb.Hello:
+        """Exchange HELLO; SessionEndedError when the other side says none in time or speaks no common version."""
+        await self._send(pb.Frame(hello=hello))
+        receiving = asyncio.ensure_future(self._link.receive())
+        done, _ = await asyncio.wait({receiving}, timeout=HELLO_WITHIN_S)
+        if not done:
+            await self._link.close()
+            with contextlib.suppress(LinkLostError, asyncio.CancelledError):
+                await receiving
+            raise SessionEndedError(Reason.OUT_OF_TIME.value)
+        try:
+            frame = pb.Frame.FromString(receiving.result())
+        except LinkLostError as error:
+            raise SessionEndedError from error
+        except DecodeError as error:
+            await self._link.close()
+            raise SessionEndedError(Reason.BAD_FRAME.value) from error
+        if frame.WhichOneof("body") == "error":
+            raise SessionEndedError(frame.error.reason)
+        if frame.WhichOneof("body") != "hello":
+            raise SessionEndedError(Reason.BAD_FRAME.value)
+        other = frame.hello
+        if not other.protocol_min <= PROTOCOL <= other.protocol_max:
+            await self.refuse(Reason.PROTOCOL_VERSION)
+            raise SessionEndedError(Reason.PROTOCOL_VERSION.value)
+        self.hello = other
+        return other
+
+    async def refuse(self, reason: Reason) -> None:
+        """Tell the other side why, and close."""
+        with contextlib.suppress(LinkLostError):
+            await self._link.send(pb.Frame(error=pb.SessionError(reason=reason.value)).SerializeToString())
+        await self._link.close()
+
+    async def _send(self, frame: pb.Frame) -> None:
+        try:
+            await self._link.send(frame.SerializeToString())
+        except LinkLostError as error:
+            raise SessionEndedError from error
+
+    async def run(self) -> None:
+        """Serve the session until it ends; returns then. Every task of it is named and its end ends the others."""
+        loop = asyncio.get_running_loop()
+        self._heard_at = loop.time()
+        tasks = {
+            asyncio.create_task(self._read(), name=f"{self._name} reader"),
+            asyncio.create_task(self._write(), name=f"{self._name} writer"),
+            asyncio.create_task(self._beats(), name=f"{self._name} beats"),
+        }
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self.ended = True
+            self._wake.set()
+            await self._link.close()  # ends reader and writer; they are never cancelled inside the transport
+            await asyncio.shield(self._finish(tasks))
+
+    async def _finish(self, tasks: set[asyncio.Task[None]]) -> None:
+        _, stuck = await asyncio.wait(tasks, timeout=2.0)
+        for task in stuck:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._on_end()
+
+    async def close(self) -> None:
+        """End the session now; what is in flight is lost."""
+        self.ended = True
+        self._wake.set()
+        await self._link.close()
+
+    async def _read(self) -> None:
+        loop = asyncio.get_running_loop()
+        while not self.ended:
+            try:
+                data = await self._link.receive()
+            except LinkLostError:
+                return
+            self._heard_at = loop.time()
+            try:
+                frame = pb.Frame.FromString(data)
+            except DecodeError:
+                self.bad_frames += 1
+                if self._on_bad_frame():
+                    return
+                continue
+            if frame.WhichOneof("body") == "beat":
+                self._echo = frame.beat.sequence
+            if self._on_frame(frame):
+                return
+
+    async def _write(self) -> None:
+        while True:
+            frames = self._control
+            if frames:
+                self._control = []
+            frames += self._gather()
+            for frame in frames:
+                try:
+                    await self._link.send(frame.SerializeToString())
+                except LinkLostError:
+                    return
+            if self.ended:
+                return
+            if not frames:
+                self._wake.clear()
+                if not self._ready():
+                    await self._wake.wait()
+
+    async def _beats(self) -> None:
+        loop = asyncio.get_running_loop()
+        while not self.ended:
+            before = loop.time()
+            await asyncio.sleep(BEAT_EVERY_S)
+            if loop.time() - self._heard_at > DEAD_AFTER_S:
+                return
+            lag = max(0.0, loop.time() - before - BEAT_EVERY_S)
+            self._beat += 1
+            beat = pb.Beat(sequence=self._beat, loop_lag_ms=int(lag * 1000), echo=self._echo)
+            self._fill_beat(beat)
+            self.post(pb.Frame(beat=beat))
+
+    def post(self, frame: pb.Frame) -> bool:
+        """Queue a control frame before everything else; False when the queue is full (the link does not move)."""
+        if len(self._control) >= MOST_WAITING_FRAMES:
+            return False
+        self._control.append(frame)
+        self._wake.set()
+        return True
+
+    def _gather(self) -> list[pb.Frame]:
+        raise NotImplementedError
+
+    def _ready(self) -> bool:
+        """Whether `_gather` would give something now."""
+        raise NotImplementedError
+
+    def _on_frame(self, frame: pb.Frame) -> bool:
+        """Handle a frame; True ends the session."""
+        raise NotImplementedError
+
+    def _on_bad_frame(self) -> bool:
+        """Count a frame that could not be parsed; True ends the session."""
+        raise NotImplementedError
+
+    def _fill_beat(self, beat: pb.Beat) -> None:
+        """Add what this side reports with a beat."""
+
+    def _on_end(self) -> None:
+        """Settle what is still open."""
+
+
+Observer = Callable[[str], None]
+"""Told a constant word for what happened: late_result, unknown_cid, bad_candidate …; counted, never logged with content."""
