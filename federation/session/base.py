@@ -137,9 +137,7 @@ class Session:
 
     async def _write(self) -> None:
         while True:
-            frames = self._control
-            if frames:
-                self._control = []
+            frames, self._control = self._control, []
             frames += self._gather()
             for frame in frames:
                 try:

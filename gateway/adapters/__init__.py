@@ -1,0 +1,1 @@
+"""Adapters: what fills the Protocols of the features."""

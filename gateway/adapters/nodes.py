@@ -1,0 +1,359 @@
+"""Sessions with all member archives, dialled or accepted; fills the search feature's `Holdings`.
+
+Whoever dialled, an archive is who its certificate says it is, and must say the same in HELLO. The newest session of
+an archive wins; the older one drains, so that re-dialling before a certificate ages loses no search.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import grpc
+import grpc.aio
+
+from federation.candidate import Candidate
+from federation.outcome import Outcome
+from federation.reasons import Reason
+from federation.rpc import transport
+from federation.rpc.authority import uri_name
+from federation.rpc.links import HOLDINGS, LINK, AcceptedLink, DialledLink, open_handler
+from federation.session.asking import Asked, AskingSession
+from federation.session.base import LARGEST_FRAME, PROTOCOL, SessionEndedError
+from federation.session.link import Link
+from federation.session.timers import TimerWheel
+from federation.wire.translate import BadMessageError, candidate_from_wire, query_to_wire
+from federation.wire.v1 import holdings_pb2 as pb
+from gateway.search.ports import CategoryHoldings, Manifest, Reply, SubRequest
+from gateway.search.roster import Member, Roster
+
+CONNECT_WITHIN_S = 0.5
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 60.0
+_STABLE_S = 60.0
+_DRAIN_S = 5.0
+_QUARANTINE_S = 30.0
+
+
+class NodesObserver(Protocol):
+    """Counts what happens on sessions: constant words and archive codes, nothing else."""
+
+    def session_event(self, archive: str, event: str) -> None: ...
+    def connected(self, archive: str, *, up: bool) -> None: ...
+
+
+class _Line:
+    """One member archive: its session now, what it last announced, and the loop that dials it."""
+
+    def __init__(self, member: Member) -> None:
+        self.member = member
+        self.session: AskingSession | None = None
+        self.manifest: Manifest | None = None
+        self.generation = 0
+        self.heard = asyncio.Event()  # set when a session opened: a dialling pause ends
+        self.wrong = ""  # why the last session was refused, as a reason
+
+
+class NodeSessions:
+    """All sessions of this gateway process. `start` before use; `stop` drains."""
+
+    def __init__(
+        self,
+        roster: Roster,
+        credentials: transport.Credentials,
+        observer: NodesObserver,
+        *,
+        link_listen: str = "",
+        session_age_s: float = 750.0,
+        on_session: Callable[[str], None] = lambda _archive: None,
+    ) -> None:
+        self._credentials, self._observer = credentials, observer
+        self._lines = {member.code: _Line(member) for member in roster.members}
+        self._link_listen, self._session_age_s = link_listen, session_age_s
+        self._on_session = on_session
+        self._wheel = TimerWheel()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: grpc.aio.Server | None = None
+        self.link_port = 0
+        self._stopping = False
+
+    # Holdings --------------------------------------------------------------------------------------------------
+
+    def manifest(self, archive: str) -> Manifest | None:
+        return self._lines[archive].manifest
+
+    def connected(self, archive: str) -> bool:
+        return self._lines[archive].session is not None
+
+    def ask(self, request: SubRequest, on_reply: Callable[[Reply], None]) -> Callable[[], None]:
+        archive = request.archive
+        line = self._lines[archive]
+        session = line.session
+        if session is None:
+            outcome = Outcome.BAD_ANSWER if line.wrong else Outcome.UNREACHABLE
+            on_reply(Reply(archive, outcome, transport=not line.wrong, reason=line.wrong))
+            return _nothing
+        if not request.encoded:
+            request.encoded.append(query_to_wire(request.query))
+        now = asyncio.get_running_loop().time()
+
+        def on_result(item: pb.ResultItem | None) -> None:
+            if item is None:
+                on_reply(Reply(archive, Outcome.TIMEOUT))
+            else:
+                on_reply(self._reply(archive, item, request.max_candidates))
+
+        asked = Asked(
+            request.encoded[0],
+            request.subrequest_id,
+            now + request.budget_s,
+            now + request.soft_s,
+            request.max_candidates,
+            on_result,
+            lambda: on_reply(Reply(archive, Outcome.UNREACHABLE, transport=True)),
+        )
+        if not session.ask(asked):
+            on_reply(Reply(archive, Outcome.OVERLOADED, retry_after_s=0.2))
+            return _nothing
+        return lambda: session.cancel(asked)
+
+    def _reply(self, archive: str, item: pb.ResultItem, most: int) -> Reply:
+        candidates, bad = self._candidates(item, most)
+        if bad:
+            self._observer.session_event(archive, "bad_candidate")
+        match item.status:
+            case pb.STATUS_OK | pb.STATUS_SOFT_TIMEOUT:
+                if bad and not candidates:
+                    return Reply(
+                        archive, Outcome.BAD_ANSWER, bad_candidates=bad, index_epoch=item.index_epoch
+                    )
+                full = Outcome.HIT if candidates else Outcome.EMPTY
+                return Reply(
+                    archive,
+                    full if item.status == pb.STATUS_OK else Outcome.TIMEOUT,
+                    candidates,
+                    truncated=item.truncated or len(item.candidates) > most,
+                    index_epoch=item.index_epoch,
+                    bad_candidates=bad,
+                )
+            case pb.STATUS_OVERLOADED:
+                return Reply(archive, Outcome.OVERLOADED, retry_after_s=min(60.0, item.retry_after_ms / 1000))
+            case pb.STATUS_REFUSED_POLICY:
+                return Reply(archive, Outcome.REFUSED_POLICY, reason=_known_reason(item.reason))
+            case pb.STATUS_UNSUPPORTED:
+                return Reply(archive, Outcome.UNSUPPORTED, reason=_known_reason(item.reason))
+            case pb.STATUS_EXPIRED | pb.STATUS_CANCELLED:
+                return Reply(archive, Outcome.TIMEOUT)
+            case pb.STATUS_FAILED:
+                return Reply(archive, Outcome.BAD_ANSWER, reason=Reason.INTERNAL.value)
+            case _:
+                return Reply(archive, Outcome.BAD_ANSWER, reason=Reason.BAD_FRAME.value)
+
+    @staticmethod
+    def _candidates(item: pb.ResultItem, most: int) -> tuple[tuple[Candidate, ...], int]:
+        good: list[Candidate] = []
+        bad = 0
+        for data in item.candidates[:most]:
+            try:
+                good.append(candidate_from_wire(data))
+            except BadMessageError:
+                bad += 1
+        return tuple(good), bad
+
+    # Sessions --------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Begin dialling, and listen for archives that dial in. Does not wait for anyone."""
+        if self._link_listen:
+            self._server = transport.server()
+            self._server.add_generic_rpc_handlers((open_handler(LINK, self._accept),))
+            self.link_port = transport.listen(self._server, self._link_listen, self._credentials)
+            await self._server.start()
+        for line in self._lines.values():
+            if line.member.address:
+                self._spawn(self._dial(line), f"dial {line.member.code}")
+
+    def _spawn(self, work: Any, name: str) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None and not self._stopping:
+            self._observer.session_event("", "task_died")
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": f"task {task.get_name()} died", "exception": task.exception()}
+            )
+
+    async def _dial(self, line: _Line) -> None:
+        """Keep a session to one archive, and renew it before it ages out: the new one first, then the old one drains."""
+        pause = _FIRST_PAUSE_S
+        loop = asyncio.get_running_loop()
+        while not self._stopping:
+            began = loop.time()
+            opened: asyncio.Future[None] = loop.create_future()
+            serving = self._spawn(self._dial_once(line, opened), f"session {line.member.code}")
+            with contextlib.suppress(SessionEndedError):
+                await opened
+                age = self._session_age_s * random.uniform(0.85, 1.0)  # noqa: S311 - jitter, not a secret
+                await asyncio.wait({serving}, timeout=age)
+                if not serving.done():
+                    continue  # renew: the old session drains by itself when the new one takes over
+            if loop.time() - began > _STABLE_S:
+                pause = _FIRST_PAUSE_S
+            line.heard.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(random.uniform(0.3, 1.0) * pause):  # noqa: S311
+                    await line.heard.wait()
+            pause = min(_LONGEST_PAUSE_S, pause * 2)
+
+    async def _dial_once(self, line: _Line, opened: asyncio.Future[None]) -> None:
+        channel = transport.channel(line.member.address, self._credentials, "node", line.member.code)
+        try:
+            async with asyncio.timeout(CONNECT_WITHIN_S):
+                await channel.channel_ready()
+            await self._serve(line, DialledLink(channel, HOLDINGS), opened)
+        except (TimeoutError, SessionEndedError) as error:
+            self._observer.session_event(line.member.code, "dial_failed")
+            if not opened.done():
+                opened.set_exception(error if isinstance(error, SessionEndedError) else SessionEndedError())
+        finally:
+            if not opened.done():
+                opened.set_exception(SessionEndedError())
+            await channel.close(None)
+
+    async def _accept(self, link: AcceptedLink, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        names = transport.peer_names(context)
+        if names is None and not self._credentials.is_plaintext:
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, Reason.NOT_A_MEMBER.value)
+        with contextlib.suppress(SessionEndedError):
+            await self._serve_accepted(link, names)
+
+    async def _serve_accepted(self, link: Link, names: frozenset[str] | None) -> None:
+        """An archive that dialled in: who it is comes from its certificate, on plaintext loopback from HELLO."""
+        holder: list[_Line] = []
+        session = self._session(holder, link)
+        hello = await session.greet(self._hello(0))
+        code = hello.manifest.archive
+        line = self._lines.get(code)
+        expected = uri_name(self._credentials.federation, "node", code)
+        if line is None or (names is not None and expected not in names):
+            self._observer.session_event(code if line is not None else "", "not_a_member")
+            await session.refuse(Reason.NOT_A_MEMBER)
+            return
+        holder.append(line)
+        await self._run(line, session)
+
+    async def _serve(self, line: _Line, link: Link, opened: asyncio.Future[None]) -> None:
+        session = self._session([line], link)
+        hello = await session.greet(self._hello(line.generation + 1))
+        if hello.manifest.archive != line.member.code:
+            line.wrong = Reason.WRONG_ARCHIVE.value
+            self._observer.session_event(line.member.code, "wrong_archive")
+            await session.refuse(Reason.WRONG_ARCHIVE)
+            raise SessionEndedError(Reason.WRONG_ARCHIVE.value)
+        if not opened.done():
+            opened.set_result(None)
+        await self._run(line, session)
+
+    def _session(self, holder: list[_Line], link: Link) -> AskingSession:
+        """A session of the archive in `holder`, which is empty until an archive that dialled in is known."""
+
+        def on_manifest(message: pb.Manifest) -> bool:
+            return not holder or self._learn(holder[0], message)
+
+        def observe(event: str) -> None:
+            self._observer.session_event(holder[0].member.code if holder else "", event)
+
+        name = f"session {holder[0].member.code}" if holder else "session dialled in"
+        return AskingSession(link, name, self._wheel, on_manifest=on_manifest, observe=observe)
+
+    @staticmethod
+    def _hello(generation: int) -> pb.Hello:
+        return pb.Hello(
+            protocol_min=PROTOCOL, protocol_max=PROTOCOL, generation=generation, max_frame_bytes=LARGEST_FRAME
+        )
+
+    async def _run(self, line: _Line, session: AskingSession) -> None:
+        assert session.hello is not None
+        session.credits = min(4_096, session.hello.credits or 1)
+        if not self._learn(line, session.hello.manifest):
+            await session.refuse(Reason.WRONG_ARCHIVE)
+            return
+        older, line.session = line.session, session
+        line.generation += 1
+        line.wrong = ""
+        line.heard.set()
+        self._observer.connected(line.member.code, up=True)
+        self._on_session(line.member.code)
+        if older is not None:
+            self._spawn(self._retire(older), f"retire {line.member.code}")
+        try:
+            await session.run()
+        finally:
+            if line.session is session:
+                line.session = None
+                self._observer.connected(line.member.code, up=False)
+            if session.bad_frames:
+                line.wrong = Reason.BAD_FRAME.value
+                asyncio.get_running_loop().call_later(_QUARANTINE_S, self._forgive, line)
+
+    @staticmethod
+    def _forgive(line: _Line) -> None:
+        line.wrong = ""
+
+    @staticmethod
+    async def _retire(session: AskingSession) -> None:
+        """Let an older session finish what it carries, for at most five seconds, then close it."""
+        session.draining = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN_S):
+                while session.in_flight and not session.ended:  # noqa: ASYNC110 - bounded above
+                    await asyncio.sleep(0.02)
+        await session.close()
+
+    def _learn(self, line: _Line, message: pb.Manifest) -> bool:
+        """Keep what an archive announces; False when it speaks for another one."""
+        if message.archive != line.member.code:
+            self._observer.session_event(line.member.code, "wrong_archive")
+            line.wrong = Reason.WRONG_ARCHIVE.value
+            return False
+        line.manifest = Manifest(
+            message.archive,
+            message.name,
+            message.index_epoch,
+            message.records,
+            {
+                one.category: CategoryHoldings(
+                    one.records, one.first_year, one.last_year, one.undated, one.copies
+                )
+                for one in message.categories
+            },
+            message.index_age_s,
+        )
+        return True
+
+    async def stop(self) -> None:
+        """Stop dialling, let sessions finish for a moment, close everything; bounded."""
+        self._stopping = True
+        sessions = [line.session for line in self._lines.values() if line.session is not None]
+        await asyncio.gather(*[self._retire(session) for session in sessions], return_exceptions=True)
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._server is not None:
+            await self._server.stop(0.5)
+
+
+def _known_reason(text: str) -> str:
+    """A peer's reason only if it is of the closed list: free text of a peer goes nowhere."""
+    return text if text in set(Reason) else Reason.POLICY.value
+
+
+def _nothing() -> None:
+    """Cancel what is already settled."""

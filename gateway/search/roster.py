@@ -1,0 +1,90 @@
+"""The roster: every member archive, as the operator wrote it. Completeness is counted against it, whoever is alive."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+_CODE = re.compile(r"\d{6}")
+_ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):\d{1,5}")
+_KEYS = {"code", "name", "address", "dials_in", "authority", "stale_after_s"}
+
+
+class RosterError(Exception):
+    """The roster can not be used; the message says where and what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One archive on the roster.
+
+    `address` is where the gateway dials it, "" when it dials in. `authority` breaks ties between copies of one record
+    (higher wins). `stale_after_s` is the archive's published limit on the age of its index, None = no limit.
+    """
+
+    code: str
+    name: str
+    address: str = ""
+    authority: int = 0
+    stale_after_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """All members at one epoch, in code order."""
+
+    epoch: int
+    members: tuple[Member, ...]
+    by_code: dict[str, Member] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_code", {member.code: member for member in self.members})
+        if len(self.by_code) != len(self.members):
+            raise RosterError("名录中有重复的代码 · an archive stands on the roster twice")
+
+    @classmethod
+    def load(cls, path: Path | str) -> Roster:
+        """Read a roster file: `epoch = 1` and `[[archive]]` tables; RosterError says what is wrong where."""
+        try:
+            table = tomllib.loads(Path(path).read_text("utf-8"))
+        except OSError as error:
+            raise RosterError(f"无法读取名录 · can not read the roster {path}: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise RosterError(
+                f"名录不是合法的 TOML · the roster {path} is not valid TOML: {error}"
+            ) from error
+        unknown = table.keys() - {"epoch", "archive"}
+        if unknown:
+            raise RosterError(f"名录中有不认识的键 · unknown key in the roster: {', '.join(sorted(unknown))}")
+        rows = table.get("archive", [])
+        if not isinstance(rows, list) or not rows:
+            raise RosterError("名录为空：请写 [[archive]] · the roster is empty: write [[archive]] tables")
+        members = [_member(row, number) for number, row in enumerate(rows, start=1)]
+        return cls(int(table.get("epoch", 1)), tuple(sorted(members, key=lambda member: member.code)))
+
+
+def _member(row: dict[str, Any], number: int) -> Member:
+    where = f"[[archive]] {number}"
+    unknown = row.keys() - _KEYS
+    if unknown:
+        raise RosterError(f"{where}: 不认识的键 · unknown key {', '.join(sorted(unknown))}")
+    code, name, address = row.get("code", ""), row.get("name", ""), row.get("address", "")
+    if not isinstance(code, str) or not _CODE.fullmatch(code):
+        raise RosterError(f"{where}: code 应为六位区划代码 · code must be six digits")
+    if not isinstance(name, str) or not name:
+        raise RosterError(f"{where}: 缺少 name · name is missing")
+    if bool(address) == bool(row.get("dials_in", False)):
+        raise RosterError(
+            f"{where}: address 与 dials_in = true 须二选一 · give either address or dials_in = true"
+        )
+    if address and (not isinstance(address, str) or not _ADDRESS.fullmatch(address)):
+        raise RosterError(f"{where}: address 应为 主机:端口 · address must be host:port")
+    stale = row.get("stale_after_s")
+    if stale is not None and (not isinstance(stale, int) or stale <= 0):
+        raise RosterError(
+            f"{where}: stale_after_s 应为正整数 · stale_after_s must be a positive number of seconds"
+        )
+    return Member(code, name, address, int(row.get("authority", 0)), stale)

@@ -1,0 +1,349 @@
+"""The node agent's composition root: `lantai-node init` prepares a data folder, `lantai-node run` serves it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import random
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import uvloop
+from aiohttp import web
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import SERVICE_NAME as HEALTH
+from grpc_health.v1.health import aio as health_aio  # type: ignore[attr-defined]
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import generate_latest
+
+from federation.reasons import Reason
+from federation.rpc import transport
+from federation.rpc.authority import uri_name
+from federation.rpc.links import HOLDINGS, LINK, AcceptedLink, DialledLink, open_handler
+from federation.session.answering import CREDITS, AnsweringSession
+from federation.session.base import LARGEST_FRAME, PROTOCOL, SessionEndedError
+from federation.session.link import Link
+from federation.wire.v1 import holdings_pb2 as pb
+from node_agent import settings as settings_module
+from node_agent import telemetry
+from node_agent.disclosure import Disclosure
+from node_agent.index import Lookup
+from node_agent.index.folder import DataFolder
+from node_agent.service import MOST_CANDIDATES, SOFTWARE_VERSION, ArchiveService
+from node_agent.settings import NodeSettings, SettingsError
+
+CONNECT_WITHIN_S = 0.5
+_BACKOFF_S = (0.5, 60.0)
+_STABLE_S = 60.0
+_WATCH_EVERY_S = 1.0
+_DRAIN_S = 5.0
+
+
+def configure_init(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", required=True, metavar="DIR", help="数据目录 · the archive's data folder")
+    parser.add_argument(
+        "--archive", required=True, metavar="CODE", help="行政区划代码 · GB/T 2260 code, e.g. 330483"
+    )
+    parser.add_argument("--name", required=True, metavar="TEXT", help="馆名 · name of the archive")
+    parser.add_argument(
+        "--listen", default="", metavar="HOST:PORT", help="网关拨入的地址 · where a gateway dials in"
+    )
+    parser.add_argument(
+        "--gateway",
+        action="append",
+        default=[],
+        metavar="HOST:PORT",
+        help="要拨出的网关 · gateway to dial out to",
+    )
+    parser.add_argument(
+        "--metrics-listen", default="", metavar="HOST:PORT", help="/metrics 的地址 · where /metrics is served"
+    )
+    parser.add_argument("--federation", default="lantai", metavar="NAME")
+    parser.add_argument(
+        "--federation-key", metavar="FILE", help="联合指纹密钥 · fingerprint key shared by the archives"
+    )
+    for name in ("ca", "certificate", "key"):
+        parser.add_argument(f"--{name}", default="", metavar="FILE")
+    parser.add_argument(
+        "--plaintext-on-loopback", action="store_true", help="仅限本机试用 · no TLS, loopback only"
+    )
+
+
+def run_init(args: argparse.Namespace) -> int:
+    """Write archive.toml and the archive's key."""
+    folder = Path(args.data)
+    values: dict[str, object] = {"archive": args.archive, "name": args.name, "federation": args.federation}
+    optional = {
+        "listen": args.listen,
+        "gateways": args.gateway,
+        "metrics_listen": args.metrics_listen,
+        **{
+            name: str(Path(getattr(args, name)).absolute()) if getattr(args, name) else ""
+            for name in ("ca", "certificate", "key")
+        },
+        "plaintext_on_loopback": args.plaintext_on_loopback,
+    }
+    values |= {key: value for key, value in optional.items() if value}
+    try:
+        path = settings_module.write(folder, values)
+        try:
+            settings_module.load(folder)
+        except SettingsError:
+            path.unlink()
+            raise
+        data = DataFolder(folder)
+        data.index_key()
+        if args.federation_key:
+            key = Path(args.federation_key).read_bytes()
+            target = folder / "federation.key"
+            target.touch(0o600)
+            target.write_bytes(key)
+    except SettingsError as error:
+        print(f"lantai-node init: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"lantai-node init: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
+    print(
+        f"已就绪 · ready: {path}\n下一步 · next: lantai-node import FILE… --data {folder}; lantai-node run --data {folder}"
+    )
+    return 0
+
+
+def configure_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", required=True, metavar="DIR", help="数据目录 · the archive's data folder")
+
+
+def run_run(args: argparse.Namespace) -> int:
+    """Serve until SIGTERM or SIGINT. Exit 1 when the settings or certificates can not be used."""
+    telemetry.configure_logs()
+    folder = Path(args.data)
+    try:
+        settings = settings_module.load(folder)
+        uvloop.run(serve(folder, settings))
+    except (SettingsError, transport.TransportRefusedError) as error:
+        print(f"lantai-node run: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"lantai-node run: {error.strerror}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def serve(folder: Path, settings: NodeSettings) -> None:
+    """Everything the process does, in order; ends after SIGTERM has drained the sessions."""
+    if not settings.listen and not settings.gateways:
+        raise SettingsError(
+            "listen 与 gateways 至少设置一项 · set listen or gateways, or nobody can reach this archive"
+        )
+    data = DataFolder(folder)
+    lookup = Lookup(folder)
+    disclosure = Disclosure(data.index_key(), data.federation_key(), frozenset(settings.closed_categories))
+    service = ArchiveService(
+        settings.archive, settings.name, lookup, disclosure, worker_queue=settings.worker_queue
+    )
+    agent = Agent(settings, settings.credentials(folder), service)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    tasks: dict[str, Awaitable[None]] = {"watch the index": agent.watch()}
+    tasks |= {f"dial {address}": agent.dial_out(address) for address in settings.gateways}
+    async with contextlib.AsyncExitStack() as stack:
+        if settings.metrics_listen:
+            await stack.enter_async_context(_metrics(settings.metrics_listen))
+        if settings.listen:
+            await stack.enter_async_context(agent.listening(settings.listen))
+        telemetry.log.info("serving", action="agent.serving", archive=settings.archive)
+        await _until_stopped(stop, tasks)
+        await agent.drain()
+    service.close()
+    lookup.close()
+
+
+async def _until_stopped(stop: asyncio.Event, loops: dict[str, Awaitable[None]]) -> None:
+    """Run the loops until `stop`; a loop that ends by itself ends the process, with its name in the log."""
+    tasks: dict[asyncio.Future[Any], str] = {
+        asyncio.ensure_future(loop): name for name, loop in loops.items()
+    }
+    stopping = asyncio.create_task(stop.wait(), name="wait for stop")
+    done, _ = await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+    for task in [*tasks, stopping]:
+        task.cancel()
+    await asyncio.gather(*tasks, stopping, return_exceptions=True)
+    for task in done - {stopping}:
+        telemetry.log.error("a task ended", action="agent.task_ended", task=tasks[task])
+        raise SystemExit(1)
+
+
+@contextlib.asynccontextmanager
+async def _metrics(address: str) -> Any:
+    async def metrics(_request: web.Request) -> web.Response:
+        text = await asyncio.to_thread(generate_latest, telemetry.REGISTRY)
+        return web.Response(body=text, content_type="text/plain", charset="utf-8")
+
+    async def livez(_request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    app = web.Application()
+    app.add_routes([web.get("/metrics", metrics), web.get("/livez", livez)])
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    host, port = address.rsplit(":", 1)
+    await web.TCPSite(runner, host.strip("[]"), int(port)).start()
+    try:
+        yield
+    finally:
+        await runner.cleanup()
+
+
+class Agent:
+    """The archive's sessions with gateways, dialled and accepted."""
+
+    def __init__(
+        self, settings: NodeSettings, credentials: transport.Credentials, service: ArchiveService
+    ) -> None:
+        self._settings, self._credentials, self._service = settings, credentials, service
+        self._sessions: set[AnsweringSession] = set()
+        self._allowed = frozenset(
+            uri_name(settings.federation, "gateway", name) for name in settings.gateway_names
+        )
+        self._events = telemetry.SESSION_EVENTS
+
+    def _observe(self, event: str) -> None:
+        self._events.labels(event=event).inc()
+
+    def _hello(self) -> pb.Hello:
+        return pb.Hello(
+            protocol_min=PROTOCOL,
+            protocol_max=PROTOCOL,
+            credits=CREDITS,
+            max_frame_bytes=LARGEST_FRAME,
+            max_candidates=MOST_CANDIDATES,
+            manifest=self._service.manifest(),
+            software_version=SOFTWARE_VERSION,
+        )
+
+    async def _session(self, link: Link) -> None:
+        """Greet and serve one session to its end."""
+        session = AnsweringSession(
+            link, f"session {self._settings.archive}", self._service, observe=self._observe
+        )
+        await session.greet(self._hello())
+        self._sessions.add(session)
+        telemetry.SESSIONS.set(len(self._sessions))
+        self._observe("opened")
+        try:
+            await session.run()
+        finally:
+            self._sessions.discard(session)
+            telemetry.SESSIONS.set(len(self._sessions))
+            self._observe("closed")
+
+    @contextlib.asynccontextmanager
+    async def listening(self, address: str) -> Any:
+        """Serve gateways that dial in: sessions, the unary calls, health and reflection."""
+        server = transport.server()
+        server.add_generic_rpc_handlers((open_handler(HOLDINGS, self._accept, self._unary()),))
+        checks = health_aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+        reflection.enable_server_reflection((HOLDINGS, HEALTH, reflection.SERVICE_NAME), server)
+        port = transport.listen(server, address, self._credentials)
+        await server.start()
+        for name in ("", HOLDINGS):
+            await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
+        telemetry.log.info("listening", action="agent.listening", port=port)
+        try:
+            yield
+        finally:
+            await checks.enter_graceful_shutdown()
+            await server.stop(1.0)
+
+    def _is_gateway(self, context: grpc.aio.ServicerContext[Any, Any]) -> bool:
+        names = transport.peer_names(context)
+        if names is None:
+            return self._credentials.is_plaintext
+        return bool(names & self._allowed)
+
+    async def _accept(self, link: AcceptedLink, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        if not self._is_gateway(context):
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, Reason.NOT_A_MEMBER.value)
+        with contextlib.suppress(SessionEndedError):
+            await self._session(link)
+
+    def _unary(self) -> dict[str, Any]:
+        async def search(
+            request: pb.SearchRequest, context: grpc.aio.ServicerContext[Any, Any]
+        ) -> pb.SearchResponse:
+            if not self._is_gateway(context):
+                await context.abort(grpc.StatusCode.PERMISSION_DENIED, Reason.NOT_A_MEMBER.value)
+            return await self._service.search(request)
+
+        async def describe(
+            _request: pb.DescribeRequest, context: grpc.aio.ServicerContext[Any, Any]
+        ) -> pb.Manifest:
+            if not self._is_gateway(context):
+                await context.abort(grpc.StatusCode.PERMISSION_DENIED, Reason.NOT_A_MEMBER.value)
+            return self._service.manifest()
+
+        def handler(call: Callable[..., Any], request: Any, response: Any) -> Any:
+            return grpc.unary_unary_rpc_method_handler(call, request.FromString, response.SerializeToString)
+
+        return {
+            "Search": handler(search, pb.SearchRequest, pb.SearchResponse),
+            "Describe": handler(describe, pb.DescribeRequest, pb.Manifest),
+        }
+
+    async def dial_out(self, address: str) -> None:
+        """Keep one session to a gateway, re-dialling with growing, jittered pauses."""
+        pause = _BACKOFF_S[0]
+        loop = asyncio.get_running_loop()
+        while True:
+            began = loop.time()
+            channel = transport.channel(
+                address, self._credentials, "gateway", self._settings.gateway_names[0]
+            )
+            try:
+                async with asyncio.timeout(CONNECT_WITHIN_S):
+                    await channel.channel_ready()
+                await self._session(DialledLink(channel, LINK))
+            except (TimeoutError, SessionEndedError) as error:
+                reason = getattr(error, "reason", "") or "no connection"
+                telemetry.log.warning("no session", action="agent.no_session", address=address, reason=reason)
+            finally:
+                await channel.close(None)
+            if loop.time() - began > _STABLE_S:
+                pause = _BACKOFF_S[0]
+            await asyncio.sleep(random.uniform(0.2, 1.0) * pause)  # noqa: S311 - jitter, not a secret
+            pause = min(_BACKOFF_S[1], pause * 2)
+
+    async def watch(self) -> None:
+        """Notice imports and tell every gateway at once."""
+        told = self._service.manifest().index_epoch
+        while True:
+            await asyncio.sleep(_WATCH_EVERY_S)
+            manifest = self._service.manifest()
+            if manifest.index_epoch != told:
+                told = manifest.index_epoch
+                telemetry.log.info(
+                    "holdings changed", action="agent.holdings", epoch=told, records=manifest.records
+                )
+                for session in self._sessions:
+                    session.tell_manifest(manifest)
+
+    async def drain(self) -> None:
+        """Ask for no more, finish what is being worked on, close; bounded by five seconds."""
+        for session in self._sessions:
+            session.drain(int(_DRAIN_S * 1000), Reason.DRAINING.value)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN_S):
+                await asyncio.sleep(0.1)
+                while any(session.working for session in self._sessions):  # noqa: ASYNC110 - bounded above
+                    await asyncio.sleep(0.02)
+        await asyncio.gather(*[session.close() for session in self._sessions], return_exceptions=True)

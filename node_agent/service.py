@@ -1,0 +1,193 @@
+"""Answering questions from outside: quick look-ups on the event loop, slow ones in one worker thread.
+
+More threads make SQLite look-ups slower (measured: four threads reach .38 of one), so there is one, with a bounded queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic, perf_counter
+
+from federation.deadline import MEANINGFUL_WORK_S
+from federation.query import Query
+from federation.reasons import Reason, Refusal
+from federation.wire.translate import BadMessageError, candidate_to_wire, query_from_wire
+from federation.wire.v1 import holdings_pb2 as pb
+from node_agent import telemetry
+from node_agent.disclosure import Disclosure
+from node_agent.index import Answer, Lookup, NoIndexError
+from node_agent.index.schema import WrongVersionError
+
+MOST_CANDIDATES = 200
+_RETRY_AFTER_MS = 250
+SOFTWARE_VERSION = "0.1.0"
+
+
+class ArchiveService:
+    """One archive's answers. Fits `federation.session.answering.Responder`."""
+
+    def __init__(
+        self, archive: str, name: str, lookup: Lookup, disclosure: Disclosure, *, worker_queue: int = 32
+    ) -> None:
+        self.archive, self.name = archive, name
+        self._lookup, self._disclosure = lookup, disclosure
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="slow searches")
+        self._room = worker_queue
+        self._waiting = 0
+        self._outcomes = {
+            status: telemetry.SEARCHES.labels(outcome=pb.Status.Name(status).removeprefix("STATUS_").lower())
+            for status in pb.Status.values()
+        }
+        self._seconds = {lane: telemetry.SEARCH_SECONDS.labels(lane=lane) for lane in ("inline", "worker")}
+
+    def begin(
+        self, item: pb.QueryItem, ends_at: float, done: Callable[[pb.ResultItem], None]
+    ) -> Callable[[], None] | None:
+        """Answer one question of a session; `ends_at` is loop time (monotonic)."""
+        cid = item.cid
+        started = perf_counter()
+        query: Query | None = None
+        refused: pb.ResultItem | None = None
+        try:
+            query = query_from_wire(item.query)
+            self._disclosure.check(query)
+        except BadMessageError:
+            refused = pb.ResultItem(cid=cid, status=pb.STATUS_UNSUPPORTED, reason=Reason.BAD_FRAME.value)
+        except Refusal as refusal:
+            refused = pb.ResultItem(cid=cid, status=pb.STATUS_REFUSED_POLICY, reason=refusal.reason.value)
+        if refused is None and ends_at - monotonic() < MEANINGFUL_WORK_S:
+            refused = pb.ResultItem(cid=cid, status=pb.STATUS_EXPIRED)
+        if refused is not None or query is None:
+            assert refused is not None
+            self._finish(refused, "inline", started, done)
+            return None
+        limit = min(item.max_candidates or MOST_CANDIDATES, MOST_CANDIDATES)
+        deadline = min(ends_at, monotonic() + item.soft_ms / 1000) if item.soft_ms else ends_at
+        if self._lookup.is_fast(query):
+            self._finish(self._answer(cid, query, limit, deadline), "inline", started, done)
+            return None
+        return self._in_worker(cid, query, limit, deadline, started, done)
+
+    def _in_worker(
+        self,
+        cid: int,
+        query: Query,
+        limit: int,
+        deadline: float,
+        started: float,
+        done: Callable[[pb.ResultItem], None],
+    ) -> Callable[[], None] | None:
+        if self._waiting >= self._room:
+            overloaded = pb.ResultItem(cid=cid, status=pb.STATUS_OVERLOADED, retry_after_ms=_RETRY_AFTER_MS)
+            self._finish(overloaded, "worker", started, done)
+            return None
+        self._waiting += 1
+        telemetry.WAITING.set(self._waiting)
+        future = asyncio.get_running_loop().run_in_executor(
+            self._worker, self._answer, cid, query, limit, deadline
+        )
+
+        def settled(ended: asyncio.Future[pb.ResultItem]) -> None:
+            self._waiting -= 1
+            telemetry.WAITING.set(self._waiting)
+            if not ended.cancelled():
+                self._finish(ended.result(), "worker", started, done)
+
+        future.add_done_callback(settled)
+
+        def cancel() -> None:
+            future.cancel()
+
+        return cancel
+
+    def _finish(
+        self, result: pb.ResultItem, lane: str, started: float, done: Callable[[pb.ResultItem], None]
+    ) -> None:
+        took = perf_counter() - started
+        result.took_ms = int(took * 1000)
+        self._outcomes[result.status].inc()
+        self._seconds[lane].observe(took)
+        done(result)
+
+    def _answer(self, cid: int, query: Query, limit: int, deadline: float) -> pb.ResultItem:
+        """Search and mask; whatever goes wrong is a status, never an exception and never an empty answer."""
+        if deadline - monotonic() < MEANINGFUL_WORK_S:
+            return pb.ResultItem(cid=cid, status=pb.STATUS_EXPIRED)
+        try:
+            answer = self._lookup.search(query, limit=limit, deadline=deadline)
+        except NoIndexError:
+            return pb.ResultItem(cid=cid, status=pb.STATUS_UNSUPPORTED, reason=Reason.NO_INDEX.value)
+        except (sqlite3.Error, WrongVersionError, OSError) as error:
+            telemetry.log.error("a search failed", action="search.failed", kind=type(error).__name__)
+            return pb.ResultItem(cid=cid, status=pb.STATUS_FAILED, reason=Reason.INTERNAL.value)
+        except Exception as error:  # one poisonous question spoils only itself
+            telemetry.log.error("a search failed", action="search.failed", kind=type(error).__name__)
+            return pb.ResultItem(cid=cid, status=pb.STATUS_FAILED, reason=Reason.INTERNAL.value)
+        return self._result(cid, answer)
+
+    def _result(self, cid: int, answer: Answer) -> pb.ResultItem:
+        return pb.ResultItem(
+            cid=cid,
+            status=pb.STATUS_SOFT_TIMEOUT if answer.soft_timeout else pb.STATUS_OK,
+            candidates=[candidate_to_wire(self._disclosure.candidate(found)) for found in answer.found],
+            truncated=answer.truncated,
+            index_epoch=answer.epoch,
+        )
+
+    def manifest(self) -> pb.Manifest:
+        """The archive's own word about its holdings; zero records before the first import."""
+        manifest = pb.Manifest(archive=self.archive, name=self.name, software_version=SOFTWARE_VERSION)
+        try:
+            holdings = self._lookup.holdings()
+        except NoIndexError:
+            return manifest
+        telemetry.RECORDS.set(holdings.records)
+        telemetry.EPOCH.set(holdings.epoch)
+        manifest.index_epoch, manifest.records, manifest.index_age_s = (
+            holdings.epoch,
+            holdings.records,
+            holdings.age_s,
+        )
+        for key, count in holdings.categories.items():
+            manifest.categories.add(
+                category=key,
+                records=count.records,
+                first_year=count.first_year,
+                last_year=count.last_year,
+                undated=count.undated,
+                copies=count.copies,
+                digitised=count.digitised,
+            )
+        return manifest
+
+    async def search(self, request: pb.SearchRequest) -> pb.SearchResponse:
+        """The unary form, for simple clients."""
+        item = pb.QueryItem(
+            cid=1,
+            budget_ms=request.budget_ms or 2000,
+            max_candidates=request.max_candidates or 50,
+            query=request.query.SerializeToString(),
+        )
+        item.soft_ms = item.budget_ms
+        answered: asyncio.Future[pb.ResultItem] = asyncio.get_running_loop().create_future()
+
+        def done(result: pb.ResultItem) -> None:
+            if not answered.done():
+                answered.set_result(result)
+
+        self.begin(item, monotonic() + item.budget_ms / 1000, done)
+        async with asyncio.timeout(item.budget_ms / 1000 + 1.0):
+            result = await answered
+        return pb.SearchResponse(
+            status=result.status,
+            candidates=result.candidates,
+            truncated=result.truncated,
+            index_epoch=result.index_epoch,
+            reason=result.reason,
+        )
+
+    def close(self) -> None:
+        self._worker.shutdown(wait=False, cancel_futures=True)

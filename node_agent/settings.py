@@ -1,0 +1,104 @@
+"""Settings of a node agent: `archive.toml` in its data folder, overridden by LANTAI_NODE_* in the environment."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from federation.rpc.transport import Credentials
+
+FILE = "archive.toml"
+_ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):\d{1,5}")
+
+
+class SettingsError(Exception):
+    """The settings can not be used; the message names the key and what to do."""
+
+
+class NodeSettings(BaseSettings):
+    """One archive's settings. An unknown key is a start-up error."""
+
+    model_config = SettingsConfigDict(env_prefix="LANTAI_NODE_", extra="forbid", frozen=True)
+    data: ClassVar[Path] = Path()
+
+    archive: str = Field(pattern=r"^\d{6}$", description="GB/T 2260 code of the archive's division")
+    name: str = Field(min_length=1, description="name of the archive")
+    listen: str = Field("", description="host:port for a gateway that dials in; empty = none")
+    gateways: tuple[str, ...] = Field((), description="host:port of every gateway this agent dials out to")
+    gateway_names: tuple[str, ...] = Field(
+        ("gateway",), description="names gateways may prove by certificate"
+    )
+    federation: str = Field("lantai", pattern=r"^[a-z0-9.-]+$")
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
+    plaintext_on_loopback: bool = Field(False, description="no TLS; only on loopback addresses, for try-outs")
+    metrics_listen: str = Field("", description="host:port of /metrics and /livez; empty = none")
+    closed_categories: tuple[str, ...] = Field((), description="categories not searched from outside")
+    worker_queue: int = Field(32, ge=1, le=1024, description="slow searches waiting for the worker thread")
+
+    @field_validator("listen", "metrics_listen", "gateways")
+    @classmethod
+    def _is_address(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        for one in (value,) if isinstance(value, str) else value:
+            if one and not _ADDRESS.fullmatch(one):
+                raise ValueError("地址应为 主机:端口 · an address is host:port")
+        return value
+
+    def credentials(self, folder: Path) -> Credentials:
+        """Where the certificate lies; relative paths start at the data folder."""
+
+        def path(text: str) -> Path | None:
+            return (folder / text) if text else None
+
+        return Credentials(
+            federation=self.federation,
+            ca=path(self.ca),
+            certificate=path(self.certificate),
+            key=path(self.key),
+            plaintext_on_loopback=self.plaintext_on_loopback,
+        )
+
+
+def load(folder: Path) -> NodeSettings:
+    """Read the settings of a data folder; SettingsError names what is wrong."""
+    path = folder / FILE
+    if not path.exists():
+        raise SettingsError(f"没有 {FILE}，请先运行 lantai-node init · no {FILE}; run lantai-node init first")
+
+    class Here(NodeSettings):
+        @classmethod
+        def settings_customise_sources(  # type: ignore[override]
+            cls, settings_cls: type[BaseSettings], **sources: PydanticBaseSettingsSource
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return sources["env_settings"], TomlConfigSettingsSource(settings_cls, path)
+
+    try:
+        return Here()  # type: ignore[call-arg]
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise SettingsError(f"{FILE} 有误 · {FILE} is wrong: {problems}") from error
+    except ValueError as error:
+        raise SettingsError(f"{FILE} 不是合法的 TOML · {FILE} is not valid TOML: {error}") from error
+
+
+def write(folder: Path, values: dict[str, object]) -> Path:
+    """Write archive.toml with these values; an existing one is not replaced."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / FILE
+    if path.exists():
+        raise SettingsError(f"{FILE} 已存在 · {FILE} exists already; edit it instead")
+    lines = ["# 节点设置 · settings of this node agent; keys are explained in docs/operations.md"]
+    lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
+    path.write_text("\n".join(lines) + "\n", "utf-8")
+    return path

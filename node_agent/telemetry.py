@@ -1,0 +1,76 @@
+"""Metrics and logs of the node agent, all declared here. Labels are closed sets; nothing here ever names a person."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+REGISTRY = CollectorRegistry()
+
+SEARCHES = Counter(
+    "agent_searches_total", "Searches answered, by how they ended.", ["outcome"], registry=REGISTRY
+)
+SEARCH_SECONDS = Histogram(
+    "agent_search_seconds",
+    "Time from the arrival of a search to its answer.",
+    ["lane"],
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
+    registry=REGISTRY,
+)
+SESSIONS = Gauge("agent_sessions", "Open sessions with gateways.", registry=REGISTRY)
+SESSION_EVENTS = Counter(
+    "agent_session_events_total", "Things that happened on sessions.", ["event"], registry=REGISTRY
+)
+WAITING = Gauge("agent_worker_waiting", "Slow searches waiting for the worker thread.", registry=REGISTRY)
+RECORDS = Gauge("agent_index_records", "Records in the index.", registry=REGISTRY)
+EPOCH = Gauge("agent_index_epoch", "Epoch of the index.", registry=REGISTRY)
+
+LOG_FIELDS = frozenset(
+    {
+        "event",
+        "level",
+        "timestamp",
+        "action",
+        "archive",
+        "address",
+        "outcome",
+        "reason",
+        "epoch",
+        "records",
+        "seconds",
+        "kind",
+        "port",
+        "task",
+    }
+)
+"""The only keys a log line may have; others are dropped, so that no value of a query can slip into a log."""
+
+
+def _only_known_fields(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    return {key: value for key, value in event.items() if key in LOG_FIELDS}
+
+
+def configure_logs() -> None:
+    """JSON lines on stderr."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _only_known_fields,
+            structlog.processors.JSONRenderer(ensure_ascii=False),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    logging.getLogger("grpc").setLevel(logging.CRITICAL)  # its messages may quote what a peer sent
+
+
+log = structlog.get_logger()
