@@ -1,0 +1,163 @@
+"""The account of a search: one outcome for every archive on the roster, and whether anything could have been missed.
+
+`complete` is said only when every archive in scope answered in full from an index fresh enough, or was not asked for a
+reason that can not hide a record. A failure is never shown as "not found".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from federation.outcome import ANSWERED, CANNOT_HIDE, NotAsked, Outcome
+from federation.reasons import Text
+from gateway.search.ports import Reply
+from gateway.search.roster import Roster
+from gateway.search.selection import Selection
+
+
+class Verdict(StrEnum):
+    COMPLETE = "complete"
+    PARTIAL = "partial"
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveOutcome:
+    """What became of asking one archive."""
+
+    archive: str
+    outcome: Outcome
+    reason: str = ""
+    retry_after_s: float | None = None
+    truncated: bool = False
+    index_epoch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """An archive that may hold a record and did not say all; `suggestion` is for the person who asked."""
+
+    archive: str
+    outcome: Outcome
+    reason: str
+    suggestion: Text
+    retry_after_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Completeness:
+    """The whole account. `asked` counts archives a question was meant for, `answered` those that answered in full."""
+
+    verdict: Verdict
+    roster_epoch: int
+    roster: int
+    asked: int
+    answered: int
+    outcomes: tuple[ArchiveOutcome, ...]
+    gaps: tuple[Gap, ...]
+    exact_count: bool
+
+
+_LATER = Text("请稍后再查，或直接联系该馆", "Ask again later, or contact the archive")
+_SUGGESTIONS: dict[Outcome, Text] = {
+    Outcome.REFUSED_POLICY: Text(
+        "该馆规定不在此查询，请到馆办理", "The archive does not answer here; ask at its window"
+    ),
+    Outcome.TIMEOUT: Text(
+        "该馆未在时限内答复，请稍后再查", "The archive did not answer in time; ask again later"
+    ),
+    Outcome.UNREACHABLE: Text(
+        "该馆暂时无法连接，请稍后再查", "The archive can not be reached now; ask again later"
+    ),
+    Outcome.OVERLOADED: Text("该馆繁忙，请稍后再查", "The archive is busy; ask again later"),
+    Outcome.CIRCUIT_OPEN: Text(
+        "该馆刚才多次未答复，暂未询问", "The archive just failed repeatedly and was not asked"
+    ),
+    Outcome.STALE: Text("该馆索引已旧，结果可能不全", "The archive's index is old; records may be missing"),
+    Outcome.BAD_ANSWER: Text(
+        "该馆答复有误，已通知运维", "The archive answered wrongly; its operator must look"
+    ),
+    Outcome.UNSUPPORTED: Text(
+        "该馆尚不能回答此类查询", "The archive can not answer this kind of question yet"
+    ),
+    Outcome.NOT_ASKED: Text("本次未询问该馆", "The archive was not asked this time"),
+}
+
+
+def settle(
+    roster: Roster,
+    selection: Selection,
+    replies: Mapping[str, Reply],
+    circuit_open: Mapping[str, float],
+    index_ages: Mapping[str, int],
+) -> Completeness:
+    """Account for every archive. `replies` holds the asked ones' (none = never heard of: timeout), `circuit_open` the
+    ones an open circuit kept from asking with seconds until the next try, `index_ages` seconds since their last import.
+    """
+    outcomes = []
+    for member in roster.members:
+        code = member.code
+        not_asked = selection.not_asked.get(code)
+        if not_asked is not None:
+            outcomes.append(ArchiveOutcome(code, Outcome.NOT_ASKED, not_asked.value))
+            continue
+        if code in circuit_open:
+            outcomes.append(ArchiveOutcome(code, Outcome.CIRCUIT_OPEN, "", circuit_open[code]))
+            continue
+        reply = replies.get(code)
+        if reply is None:
+            outcomes.append(ArchiveOutcome(code, Outcome.TIMEOUT))
+            continue
+        outcome = reply.outcome
+        too_old = member.stale_after_s is not None and index_ages.get(code, 0) > member.stale_after_s
+        if outcome in ANSWERED and too_old:
+            outcome = Outcome.STALE
+        outcomes.append(
+            ArchiveOutcome(
+                code, outcome, reply.reason, reply.retry_after_s, reply.truncated, reply.index_epoch
+            )
+        )
+    return account(roster, tuple(outcomes))
+
+
+def account(roster: Roster, outcomes: tuple[ArchiveOutcome, ...]) -> Completeness:
+    """The account of these outcomes; ValueError when they are not exactly the roster's, each once."""
+    if [one.archive for one in outcomes] != [member.code for member in roster.members]:
+        raise ValueError("every archive on the roster has exactly one outcome")
+    gaps = tuple(
+        Gap(one.archive, one.outcome, one.reason, _SUGGESTIONS.get(one.outcome, _LATER), one.retry_after_s)
+        for one in outcomes
+        if may_hide(one)
+    )
+    answered = sum(one.outcome in ANSWERED for one in outcomes)
+    asked = sum(one.outcome is not Outcome.NOT_ASKED for one in outcomes)
+    exact = not gaps and not any(one.truncated for one in outcomes)
+    verdict = Verdict.PARTIAL if gaps else Verdict.COMPLETE
+    return Completeness(verdict, roster.epoch, len(outcomes), asked, answered, outcomes, gaps, exact)
+
+
+def may_hide(one: ArchiveOutcome) -> bool:
+    """Whether a record could be missed because of this archive's outcome."""
+    if one.outcome in ANSWERED:
+        return False
+    return one.outcome is not Outcome.NOT_ASKED or NotAsked(one.reason) not in CANNOT_HIDE
+
+
+def summary(completeness: Completeness, candidates: int) -> Text:
+    """One sentence for people; "not found" is said only of the archives that answered."""
+    if completeness.verdict is Verdict.COMPLETE:
+        if candidates:
+            return Text("已查遍范围内全部档案馆", "Every archive in scope was searched")
+        return Text(
+            "已查遍范围内全部档案馆，均未找到", "Every archive in scope was searched; none holds a match"
+        )
+    if candidates:
+        return Text(
+            f"有 {len(completeness.gaps)} 家档案馆未完整答复，可能还有其他记录",
+            f"{len(completeness.gaps)} archives did not answer in full; there may be more records",
+        )
+    return Text(
+        f"在已答复的档案馆中未找到；另有 {len(completeness.gaps)} 家未完整答复",
+        f"Not found in the archives that answered; {len(completeness.gaps)} did not answer in full",
+    )

@@ -1,0 +1,78 @@
+"""Merging: one ranking over all archives, copies of one record recognised and kept.
+
+Every candidate is scored again from its level vector with one table of weights, so that archives compare. The result
+does not depend on the order in which answers came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from federation.candidate import Candidate
+from federation.scoring import Decision, decide, score
+from gateway.search.roster import Roster
+
+MOST_RANKED = 500
+"""Candidates one search ranks; the rest would never be paged to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A candidate in the common ranking. `copies` are the other archives that hold the same record."""
+
+    archive: str
+    candidate: Candidate
+    score: float
+    decision: Decision
+    copies: tuple[str, ...] = ()
+
+
+def rank(
+    found: Iterable[tuple[str, tuple[Candidate, ...]]], roster: Roster, records: Mapping[str, int]
+) -> tuple[Ranked, ...]:
+    """Merge the candidates of all archives; `records` is each archive's number of records, which moves its threshold."""
+    everything = [
+        (archive, candidate, score(candidate.levels, candidate.name_bits))
+        for archive, candidates in found
+        for candidate in candidates
+    ]
+    authority = {member.code: member.authority for member in roster.members}
+    # best first: the order of preference within a group of copies, and of the ranking
+    everything.sort(key=lambda one: (-one[2], one[1].is_copy, -authority.get(one[0], 0), one[0], one[1].ref))
+    groups = _groups(everything)
+    ranked = []
+    for group in groups:
+        archive, candidate, value = min(
+            group, key=lambda one: (one[1].is_copy, -authority.get(one[0], 0), -one[2], one[0], one[1].ref)
+        )
+        best = max(one[2] for one in group)
+        others = tuple(sorted({one[0] for one in group} - {archive}))
+        decision = decide(best, records.get(archive, 0), candidate.levels)
+        ranked.append(Ranked(archive, candidate, max(value, best), decision, others))
+    ranked.sort(key=lambda one: (-one.score, -authority.get(one.archive, 0), one.archive, one.candidate.ref))
+    return tuple(ranked[:MOST_RANKED])
+
+
+_Scored = tuple[str, Candidate, float]
+
+
+def _groups(everything: list[_Scored]) -> list[list[_Scored]]:
+    """Candidates that share a fingerprint across archives; within one archive two records stay two."""
+    groups: list[list[_Scored]] = []
+    by_mark: dict[bytes, list[_Scored]] = {}
+    for one in everything:
+        archive, candidate, _value = one
+        group = None
+        for mark in candidate.fingerprints:
+            held = by_mark.get(mark)
+            if held is not None and all(member[0] != archive for member in held):
+                group = held
+                break
+        if group is None:
+            group = []
+            groups.append(group)
+        group.append(one)
+        for mark in candidate.fingerprints:
+            by_mark.setdefault(mark, group)
+    return groups

@@ -1,0 +1,73 @@
+"""A caller's question: the query that travels, and what stays here: scope, deadline, page, who asks.
+
+Rules against fishing are checked here, before anyone is asked: no wildcards, and the minimum query of every category.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from federation.query import Query
+from federation.reasons import Reason, Refusal
+
+DEADLINE_S, LONGEST_DEADLINE_S, SHORTEST_DEADLINE_S = 2.0, 10.0, 0.1
+PAGE_SIZE, LARGEST_PAGE = 20, 100
+_WILDCARDS = frozenset("*?%_＊？％＿〓□")
+_YEAR_TOLERANCE = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which archives a question is about: regions as first digits of division codes, or archives by code; both empty
+    = every archive on the roster.
+    """
+
+    regions: tuple[str, ...] = ()
+    archives: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One question of one caller. `caller` is the client's id, never a person's."""
+
+    query: Query
+    scope: Scope = Scope()
+    deadline_s: float = DEADLINE_S
+    page_size: int = PAGE_SIZE
+    quick: bool = False
+    """May end before the deadline once most expected records are answered for; the answer then says partial."""
+    caller: str = ""
+
+
+def check(question: Question) -> None:
+    """Raise the Refusal that forbids this question, if any."""
+    query = question.query
+    for field in ("name", "other_name", "id_number", "other_id_number", "certificate_no"):
+        if _WILDCARDS.intersection(getattr(query, field)):
+            raise Refusal(Reason.WILDCARD, _POINTERS[field])
+    check_minimum(query)
+
+
+_POINTERS = {
+    "name": "/subject/name",
+    "other_name": "/subject/other_name",
+    "id_number": "/subject/id_number",
+    "other_id_number": "/subject/other_id_number",
+    "certificate_no": "/event/certificate_no",
+}
+
+
+def check_minimum(query: Query) -> None:
+    """The minimum query: name, and ID number or birth date, and one of other party, year within 5, place, certificate.
+
+    ID or birth date identifies the asker even where the records carry neither; a name or a year alone is for the
+    archive's own window. Refusal(MINIMUM_QUERY) otherwise.
+    """
+    if not query.name.strip():
+        raise Refusal(Reason.MINIMUM_QUERY, "/subject/name")
+    if not query.id_number and query.birth is None:
+        raise Refusal(Reason.MINIMUM_QUERY, "/subject")
+    event = query.event
+    narrow = event is not None and event.last_year - event.first_year <= 2 * _YEAR_TOLERANCE
+    if not (query.other_name or query.other_id_number or narrow or query.place or query.certificate_no):
+        raise Refusal(Reason.MINIMUM_QUERY, "/event")

@@ -1,0 +1,379 @@
+"""One search: admit, select, ask everyone in one turn of the loop, wait once, merge, account.
+
+No task and no waiting per archive: replies are counted as they come, one timer ends the search. An archive can make its
+own outcome bad, never the search's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from federation.outcome import ANSWERED, Outcome
+from federation.places import in_region
+from federation.reasons import Reason, Refusal
+from gateway.search.circuit import Circuit
+from gateway.search.completeness import ArchiveOutcome, Completeness, settle
+from gateway.search.merge import Ranked, rank
+from gateway.search.pages import KEPT_S, Kept, Pages
+from gateway.search.ports import Holdings, Reply, SubRequest
+from gateway.search.question import Question, check
+from gateway.search.retry import RetryBudget, pause_before
+from gateway.search.roster import Roster
+from gateway.search.selection import MembershipFilters, NoFilters, Selection, select
+
+MOST_RUNNING, MOST_WAITING = 64, 100
+_RESERVE_S, _RESERVE_SHARE = 0.080, 0.05  # kept back for merging, rendering and the way home
+_SOFT_MARGIN_S = 0.040  # between an archive's best-so-far and its hard end
+_CANDIDATES_PER_ARCHIVE = 50
+_RETRY_LEAST_S = 0.050
+_QUICK_COVERAGE = 0.95
+_QUICK_SHARE = 0.3  # of the time left, waited on once a quick search has its coverage
+
+_FAILURES = frozenset({Outcome.TIMEOUT, Outcome.UNREACHABLE, Outcome.OVERLOADED})
+
+
+class SearchObserver(Protocol):
+    """Counts searches: constant words and archive codes, nothing of a question."""
+
+    def searched(self, seconds: float, verdict: str, asked: int) -> None: ...
+    def outcome(self, archive: str, outcome: str) -> None: ...
+    def event(self, name: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SearchAnswer:
+    """The answer: the account, one page of the ranking, and the cursor of the next page ("" = there is none)."""
+
+    search_id: str
+    completeness: Completeness
+    candidates: tuple[Ranked, ...]
+    total: int
+    category: str
+    cursor: str = ""
+
+
+SearchEvent = tuple[Literal["outcome"], ArchiveOutcome, int] | tuple[Literal["answer"], SearchAnswer]
+"""What a streamed search says: each archive's outcome with its number of candidates as it comes, then the answer."""
+
+
+class Searches:
+    """All searches of this process."""
+
+    def __init__(
+        self,
+        roster: Roster,
+        holdings: Holdings,
+        observer: SearchObserver,
+        *,
+        clock: Callable[[], float],
+        cursor_key: bytes | None = None,
+        filters: MembershipFilters | None = None,
+    ) -> None:
+        self.roster, self._holdings, self._observer, self._clock = roster, holdings, observer, clock
+        self._filters = filters or NoFilters()
+        self._circuits = {member.code: Circuit(clock) for member in roster.members}
+        self._budget = RetryBudget(clock)
+        self._pages = Pages(cursor_key or secrets.token_bytes(32), clock)
+        self._learned: dict[str, tuple[int, float]] = {}  # archive -> (index epoch, clock when first seen)
+        self._running = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    def session_opened(self, archive: str) -> None:
+        """A new session shows that an archive is back: its circuit closes."""
+        self._circuits[archive].reset()
+
+    def circuit(self, archive: str) -> Circuit:
+        return self._circuits[archive]
+
+    async def search(self, question: Question) -> SearchAnswer:
+        """Ask and answer inside the question's deadline; Refusal when it may not or can not be asked."""
+        check(question)
+        ends_at = self._clock() + question.deadline_s
+        await self._admit(ends_at)
+        try:
+            return await self._run(question, ends_at, None)
+        finally:
+            self._leave()
+
+    async def stream(self, question: Question) -> AsyncIterator[SearchEvent]:
+        """The same, telling each archive's outcome as it comes."""
+        check(question)
+        ends_at = self._clock() + question.deadline_s
+        await self._admit(ends_at)
+        try:
+            told: asyncio.Queue[SearchEvent | None] = (
+                asyncio.Queue()
+            )  # bounded by the roster: one a archive and one more
+
+            def tell(one: ArchiveOutcome, candidates: int) -> None:
+                told.put_nowait(("outcome", one, candidates))
+
+            async def run() -> None:
+                try:
+                    told.put_nowait(("answer", await self._run(question, ends_at, tell)))
+                finally:
+                    told.put_nowait(None)
+
+            running = asyncio.create_task(run(), name="streamed search")
+            try:
+                while (event := await told.get()) is not None:
+                    yield event
+                await running
+            finally:
+                running.cancel()
+                await asyncio.gather(running, return_exceptions=True)
+        finally:
+            self._leave()
+
+    def page(self, cursor: str, caller: str) -> SearchAnswer:
+        """A later page of an earlier search, exactly as ranked then."""
+        kept, offset = self._pages.resume(cursor, caller)
+        return self._page(kept, offset)
+
+    # -----------------------------------------------------------------------------------------------------------
+
+    async def _admit(self, ends_at: float) -> None:
+        if self._running < MOST_RUNNING:
+            self._running += 1
+            return
+        if len(self._waiting) >= MOST_WAITING:
+            self._observer.event("shed")
+            raise Refusal(Reason.OVERLOADED, retry_after_s=1.0)
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            async with asyncio.timeout(max(0.0, (ends_at - self._clock()) / 2)):
+                await turn  # whoever leaves hands its place over
+        except TimeoutError:
+            self._observer.event("shed")
+            raise Refusal(Reason.OVERLOADED, retry_after_s=1.0) from None
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._leave()
+            raise
+
+    def _leave(self) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._running -= 1
+
+    async def _run(
+        self, question: Question, ends_at: float, tell: Callable[[ArchiveOutcome, int], None] | None
+    ) -> SearchAnswer:
+        began = self._clock()
+        selection = select(self.roster, question, self._holdings.manifest, filters=self._filters)
+        fan_out = _FanOut(self, question, selection, ends_at, tell)
+        replies = await fan_out.run()
+        ages = {code: age for code in replies if (age := self._index_age(code)) is not None}
+        completeness = settle(self.roster, selection, replies, fan_out.circuit_open, ages)
+        records = {
+            code: known.records for code in replies if (known := self._holdings.manifest(code)) is not None
+        }
+        ranked = rank(((code, replies[code].candidates) for code in sorted(replies)), self.roster, records)
+        self._observer.searched(self._clock() - began, completeness.verdict.value, completeness.asked)
+        for one in completeness.outcomes:
+            self._observer.outcome(one.archive, one.outcome.value)
+        kept = Kept(
+            secrets.token_hex(16),
+            question.caller,
+            completeness,
+            ranked,
+            question.page_size,
+            question.query.category,
+            self._clock() + KEPT_S,
+        )
+        if len(ranked) > question.page_size:
+            self._pages.keep(kept)
+        return self._page(kept, 0)
+
+    def _page(self, kept: Kept, offset: int) -> SearchAnswer:
+        end = offset + kept.page_size
+        cursor = self._pages.cursor(kept.search_id, end) if end < len(kept.ranked) else ""
+        return SearchAnswer(
+            kept.search_id,
+            kept.completeness,
+            kept.ranked[offset:end],
+            len(kept.ranked),
+            kept.category,
+            cursor,
+        )
+
+    def _index_age(self, archive: str) -> int | None:
+        """Seconds since the archive's last import, as announced plus the time since we heard it."""
+        manifest = self._holdings.manifest(archive)
+        if manifest is None:
+            return None
+        known = self._learned.get(archive)
+        if known is None or known[0] != manifest.index_epoch:
+            known = self._learned[archive] = (manifest.index_epoch, self._clock())
+        return manifest.index_age_s + int(self._clock() - known[1])
+
+
+class _FanOut:
+    """The asking part of one search."""
+
+    def __init__(
+        self,
+        searches: Searches,
+        question: Question,
+        selection: Selection,
+        ends_at: float,
+        tell: Callable[[ArchiveOutcome, int], None] | None,
+    ) -> None:
+        self._searches, self._question, self._tell = searches, question, tell
+        self._ends_at = ends_at - max(_RESERVE_S, _RESERVE_SHARE * question.deadline_s)
+        self._loop = asyncio.get_running_loop()
+        self._finished: asyncio.Future[None] = self._loop.create_future()
+        self._timer: asyncio.TimerHandle | None = None
+        self._quick_timer: asyncio.TimerHandle | None = None
+        self._cancels: dict[str, Callable[[], None]] = {}
+        self._replies: dict[str, Reply] = {}
+        self._encoded: list[bytes] = []
+        self._retried: set[str] = set()
+        self._pending: set[str] = set()
+        self.circuit_open: dict[str, float] = {}
+        for code in selection.asked:
+            circuit = searches.circuit(code)
+            if circuit.admits(question.deadline_s):
+                self._pending.add(code)
+            else:
+                self.circuit_open[code] = circuit.retry_after()
+        self._weights = {code: self._weight(code) for code in selection.asked} if question.quick else {}
+
+    def _weight(self, code: str) -> float:
+        manifest = self._searches._holdings.manifest(code)
+        held = manifest.categories.get(self._question.query.category) if manifest else None
+        return max(1.0, float(held.records)) if held else 1.0
+
+    async def run(self) -> dict[str, Reply]:
+        """Ask all pending archives; their replies, whatever came by the end."""
+        if not self._pending:
+            return self._replies
+        self._searches._budget.sent(len(self._pending))
+        budget = max(0.0, self._ends_at - self._searches._clock())
+        self._timer = self._loop.call_later(budget, self._end)
+        for code in sorted(self._pending):
+            self._ask(code, os.urandom(16), budget)
+        try:
+            if self._pending:
+                await self._finished
+        finally:
+            self._close()
+        return self._replies
+
+    def _ask(self, code: str, subrequest_id: bytes, budget: float) -> None:
+        request = SubRequest(
+            code,
+            self._question.query,
+            subrequest_id,
+            budget,
+            max(0.0, budget - _SOFT_MARGIN_S),
+            _CANDIDATES_PER_ARCHIVE,
+            self._encoded,
+        )
+        try:
+            cancel = self._searches._holdings.ask(
+                request, lambda reply: self._on_reply(code, subrequest_id, reply)
+            )
+        except Exception:  # a port may not raise; if it does, it is that archive's outcome alone
+            self._searches._observer.event("port_raised")
+            self._settle(code, Reply(code, Outcome.UNREACHABLE))
+            return
+        if code in self._pending:
+            self._cancels[code] = cancel
+
+    def _on_reply(self, code: str, subrequest_id: bytes, reply: Reply) -> None:
+        if code not in self._pending or self._finished.done():
+            self._searches._observer.event("late_reply")
+            return
+        if reply.archive != code:
+            reply = Reply(code, Outcome.BAD_ANSWER, reason=Reason.WRONG_ARCHIVE.value)
+        if reply.transport and self._retry(code, subrequest_id):
+            return
+        self._settle(code, reply)
+
+    def _retry(self, code: str, subrequest_id: bytes) -> bool:
+        """Ask once more after a lost session, inside the budget of retries and of time."""
+        searches = self._searches
+        left = self._ends_at - searches._clock()
+        if code in self._retried or left < _RETRY_LEAST_S or not searches._holdings.connected(code):
+            return False
+        if not searches._budget.grant(code):
+            searches._observer.event("retry_denied")
+            return False
+        self._retried.add(code)
+        searches._observer.event("retry")
+        pause = pause_before(2)
+
+        def again() -> None:
+            if code in self._pending and not self._finished.done():
+                self._ask(code, subrequest_id, max(0.0, self._ends_at - searches._clock()))
+
+        self._loop.call_later(min(pause, left / 2), again)
+        return True
+
+    def _settle(self, code: str, reply: Reply) -> None:
+        self._replies[code] = reply
+        self._pending.discard(code)
+        self._cancels.pop(code, None)
+        if code in self._retried:
+            self._searches._budget.settled(code)
+        circuit = self._searches.circuit(code)
+        if reply.outcome in _FAILURES and not reply.candidates:
+            circuit.failed()
+        else:
+            circuit.succeeded()
+        if self._tell is not None:
+            one = ArchiveOutcome(code, reply.outcome, reply.reason, reply.retry_after_s, reply.truncated)
+            self._tell(one, len(reply.candidates))
+        if not self._pending:
+            self._end()
+        elif self._weights:
+            self._maybe_stop()
+
+    def _maybe_stop(self) -> None:
+        """The stop rule of a quick search: enough expected records answered, and everyone who must."""
+        if self._quick_timer is not None or any(self._is_mandatory(code) for code in self._pending):
+            return
+        answered = sum(w for code, w in self._weights.items() if self._answered(code))
+        found = any(reply.candidates for reply in self._replies.values())
+        if found and answered >= _QUICK_COVERAGE * sum(self._weights.values()):
+            left = self._ends_at - self._searches._clock()
+            self._quick_timer = self._loop.call_later(max(0.0, left * _QUICK_SHARE), self._end)
+
+    def _answered(self, code: str) -> bool:
+        reply = self._replies.get(code)
+        return reply is not None and reply.outcome in ANSWERED
+
+    def _is_mandatory(self, code: str) -> bool:
+        question = self._question
+        return code in question.scope.archives or (
+            bool(question.query.place) and in_region(code, question.query.place)
+        )
+
+    def _end(self) -> None:
+        if not self._finished.done():
+            self._finished.set_result(None)
+
+    def _close(self) -> None:
+        for timer in (self._timer, self._quick_timer):
+            if timer is not None:
+                timer.cancel()
+        if not self._finished.done():
+            self._finished.cancel()
+        for code in self._pending:
+            self._searches.circuit(code).failed()
+            if code in self._retried:
+                self._searches._budget.settled(code)
+        for cancel in self._cancels.values():
+            cancel()
+        self._cancels.clear()
