@@ -67,12 +67,11 @@ class NodeSessions:
         *,
         link_listen: str = "",
         session_age_s: float = 750.0,
-        on_session: Callable[[str], None] = lambda _archive: None,
     ) -> None:
         self._credentials, self._observer = credentials, observer
         self._lines = {member.code: _Line(member) for member in roster.members}
         self._link_listen, self._session_age_s = link_listen, session_age_s
-        self._on_session = on_session
+        self.on_session: Callable[[str], None] = lambda _archive: None
         self._wheel = TimerWheel()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: grpc.aio.Server | None = None
@@ -289,7 +288,7 @@ class NodeSessions:
         line.wrong = ""
         line.heard.set()
         self._observer.connected(line.member.code, up=True)
-        self._on_session(line.member.code)
+        self.on_session(line.member.code)
         if older is not None:
             self._spawn(self._retire(older), f"retire {line.member.code}")
         try:

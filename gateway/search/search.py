@@ -260,7 +260,7 @@ class _FanOut:
             return self._replies
         self._searches._budget.sent(len(self._pending))
         budget = max(0.0, self._ends_at - self._searches._clock())
-        self._timer = self._loop.call_later(budget, self._end)
+        self._timer = self._loop.call_later(budget, self._end_late)
         for code in sorted(self._pending):
             self._ask(code, os.urandom(16), budget)
         try:
@@ -360,6 +360,12 @@ class _FanOut:
             bool(question.query.place) and in_region(code, question.query.place)
         )
 
+    def _end_late(self) -> None:
+        """The time is up: whoever is still silent has failed."""
+        for code in self._pending:
+            self._searches.circuit(code).failed()
+        self._end()
+
     def _end(self) -> None:
         if not self._finished.done():
             self._finished.set_result(None)
@@ -371,7 +377,6 @@ class _FanOut:
         if not self._finished.done():
             self._finished.cancel()
         for code in self._pending:
-            self._searches.circuit(code).failed()
             if code in self._retried:
                 self._searches._budget.settled(code)
         for cancel in self._cancels.values():

@@ -1,0 +1,101 @@
+"""`lantai-gateway`: run the gateway, check its settings, print its contract, mint a token for a try-out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from federation.rpc.transport import TransportRefusedError
+from gateway import settings as settings_module
+from gateway.search.roster import Roster, RosterError
+from gateway.settings import SettingsError
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="lantai-gateway", description="蘭臺网关 · the Lantai gateway")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, text in (
+        ("run", "启动网关 · run the gateway"),
+        ("check", "检查设置与名录 · check settings and roster"),
+        ("token", "签发试用令牌 · mint an access token for a try-out"),
+    ):
+        one = commands.add_parser(name, help=text, description=text)
+        one.add_argument(
+            "--config", default="gateway.toml", metavar="FILE", help="设置文件 · settings file (gateway.toml)"
+        )
+        if name == "token":
+            one.add_argument("--client", default="try-out", metavar="ID", help="客户端代号 · client id")
+            one.add_argument("--scope", default="search")
+            one.add_argument(
+                "--minutes", type=int, default=60, help="有效分钟数 · lifetime in minutes, at most 720"
+            )
+    commands.add_parser("openapi", help="打印接口契约 · print the OpenAPI contract")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; exit status 0 done, 1 not done, 2 wrong use."""
+    args = _parser().parse_args(argv)
+    if args.command == "openapi":
+        from gateway.edge.server import openapi
+
+        print(json.dumps(openapi(), ensure_ascii=False, indent=2))
+        return 0
+    path = Path(args.config)
+    try:
+        settings = settings_module.load(path)
+        base = path.resolve().parent
+        if args.command == "check":
+            return _check(settings, base)
+        if args.command == "token":
+            return _token(settings, base, args)
+        return _run(settings, base)
+    except (SettingsError, RosterError, TransportRefusedError) as error:
+        print(f"lantai-gateway {args.command}: {error}", file=sys.stderr)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        print(f"lantai-gateway {args.command}: {type(error).__name__}: {error}", file=sys.stderr)
+    return 1
+
+
+def _check(settings: settings_module.GatewaySettings, base: Path) -> int:
+    from gateway.edge.tokens import Clients
+
+    roster = Roster.load(base / settings.roster)
+    Clients.load(base / settings.clients if settings.clients else None)
+    credentials = settings.credentials(base)
+    if not credentials.is_plaintext:
+        credentials.read()
+    print(
+        f"设置可用，名录第 {roster.epoch} 版，{len(roster.members)} 家 · settings are fine, {len(roster.members)} archives on the roster"
+    )
+    return 0
+
+
+def _token(settings: settings_module.GatewaySettings, base: Path, args: argparse.Namespace) -> int:
+    from gateway.app import tokens
+
+    if not 1 <= args.minutes <= 720:
+        print(
+            "lantai-gateway token: --minutes 应在 1 到 720 之间 · --minutes must be 1 to 720", file=sys.stderr
+        )
+        return 2
+    print(tokens(settings, base).mint(args.client, args.scope, args.minutes * 60))
+    return 0
+
+
+def _run(settings: settings_module.GatewaySettings, base: Path) -> int:
+    import uvloop
+
+    from gateway import telemetry
+    from gateway.app import run
+
+    telemetry.configure_logs()
+    uvloop.run(run(settings, base))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""The gateway's composition root: the only place that knows which adapter fills which Protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import ssl
+import time
+from collections.abc import AsyncIterator, Awaitable
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from gateway import telemetry
+from gateway.adapters.nodes import NodeSessions
+from gateway.edge.limits import RateLimit
+from gateway.edge.server import Edge, Health
+from gateway.edge.tokens import Clients, SigningKey, Tokens
+from gateway.search.roster import Roster
+from gateway.search.search import Searches
+from gateway.settings import GatewaySettings
+
+SIGNING_KEY = "signing-key.pem"
+_TICK_S = 0.5
+_DRAIN_S = 12.0  # longer than the longest search
+
+
+async def run(settings: GatewaySettings, base: Path) -> None:
+    """Serve until SIGTERM or SIGINT, then drain: not ready, no new searches, running ones finish, sessions close."""
+    roster = Roster.load(base / settings.roster)
+    observer = telemetry.Observer(member.code for member in roster.members)
+    nodes = NodeSessions(
+        roster,
+        settings.credentials(base),
+        observer,
+        link_listen=settings.link_listen,
+        session_age_s=settings.session_age_s,
+    )
+    searches = Searches(roster, nodes, observer, clock=time.monotonic)
+    nodes.on_session = searches.session_opened  # an archive that is back is asked again at once
+    health = Health(ticked_at=time.monotonic())
+    edge = Edge(
+        searches,
+        nodes,
+        tokens(settings, base),
+        Clients.load(base / settings.clients if settings.clients else None),
+        RateLimit(settings.requests_per_minute, time.monotonic),
+        health,
+    )
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with serving(edge, settings, base, health):
+        await nodes.start()
+        telemetry.log.info("serving", action="gateway.serving", members=len(roster.members))
+        await _until_stopped(stop, {"tick": _tick(health)})
+        health.draining = True
+    await nodes.stop()
+
+
+def tokens(settings: GatewaySettings, base: Path) -> Tokens:
+    """The issuer of this gateway's access tokens; its key is made on first use."""
+    return Tokens(SigningKey.at(base / settings.data / SIGNING_KEY), settings.issuer, settings.audience)
+
+
+@contextlib.asynccontextmanager
+async def serving(edge: Edge, settings: GatewaySettings, base: Path, health: Health) -> AsyncIterator[None]:
+    """The HTTP server; on leaving it stops accepting and lets running requests finish."""
+    context = None
+    if settings.http_certificate:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(base / settings.http_certificate, base / settings.http_key)
+    runner = web.AppRunner(edge.app(), access_log=None, shutdown_timeout=_DRAIN_S, handle_signals=False)
+    await runner.setup()
+    site = web.TCPSite(runner, settings.host, settings.port, ssl_context=context)
+    await site.start()
+    port = runner.addresses[0][1]
+    telemetry.log.info("listening", action="gateway.listening", port=port)
+    try:
+        yield
+    finally:
+        health.draining = True
+        await runner.cleanup()
+
+
+async def _tick(health: Health) -> None:
+    """Show that the event loop turns, and how late."""
+    while True:
+        before = time.monotonic()
+        await asyncio.sleep(_TICK_S)
+        health.ticked_at = time.monotonic()
+        telemetry.LOOP_LAG.set(max(0.0, health.ticked_at - before - _TICK_S))
+
+
+async def _until_stopped(stop: asyncio.Event, loops: dict[str, Awaitable[None]]) -> None:
+    """Run the loops until `stop`; a loop that ends by itself ends the process, with its name in the log."""
+    tasks: dict[asyncio.Future[Any], str] = {
+        asyncio.ensure_future(loop): name for name, loop in loops.items()
+    }
+    stopping = asyncio.create_task(stop.wait(), name="wait for stop")
+    done, _ = await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+    for task in [*tasks, stopping]:
+        task.cancel()
+    await asyncio.gather(*tasks, stopping, return_exceptions=True)
+    for task in done - {stopping}:
+        telemetry.log.error("a task ended", action="gateway.task_ended", task=tasks[task])
+        raise SystemExit(1)

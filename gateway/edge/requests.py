@@ -1,0 +1,200 @@
+"""Reading a search request: typed, bounded, strict; whatever is wrong is a Refusal that names the field."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from federation.categories import CATEGORIES, PURPOSES
+from federation.dates import DateSpan
+from federation.identity_number import IdJudgement, judge
+from federation.places import exists
+from federation.query import Query, Relation
+from federation.reasons import Reason, Refusal
+from gateway.search.question import (
+    DEADLINE_S,
+    LARGEST_PAGE,
+    LONGEST_DEADLINE_S,
+    PAGE_SIZE,
+    SHORTEST_DEADLINE_S,
+    Question,
+    Scope,
+)
+
+LARGEST_BODY = 64 * 1024
+_MOST_BRACKETS = 40
+
+Name = Annotated[str, Meta(max_length=64)]
+Number = Annotated[str, Meta(max_length=32)]
+Words = Annotated[str, Meta(max_length=64)]
+DateText = Annotated[str, Meta(max_length=10)]
+Region = Annotated[str, Meta(max_length=6)]
+Key = Annotated[str, Meta(max_length=40)]
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ufffe\uffff\ud800-\udfff]")
+_PATH_PART = re.compile(r"\.([A-Za-z_]\w*)|\[(\d+|\.\.\.)\]")
+
+
+class Applicant(Struct, forbid_unknown_fields=True, frozen=True):
+    relation: Key
+
+
+class Subject(Struct, forbid_unknown_fields=True, frozen=True):
+    name: Name
+    id_number: Number | None = None
+    birth: DateText | None = None
+    other_name: Name | None = None
+    other_id_number: Number | None = None
+
+
+class Event(Struct, forbid_unknown_fields=True, frozen=True, rename={"first": "from", "last": "to"}):
+    first: DateText | None = None
+    last: DateText | None = None
+    place: Words | None = None
+    certificate_no: Words | None = None
+
+
+class ScopeBody(Struct, forbid_unknown_fields=True, frozen=True):
+    regions: Annotated[tuple[Region, ...], Meta(max_length=50)] = ()
+    archives: Annotated[tuple[Region, ...], Meta(max_length=400)] = ()
+
+
+class SearchBody(Struct, forbid_unknown_fields=True, frozen=True):
+    """The body of POST /v1/searches."""
+
+    purpose: Key
+    category: Key
+    applicant: Applicant
+    subject: Subject
+    event: Event | None = None
+    scope: ScopeBody | None = None
+    deadline_ms: int | None = None
+    page_size: int | None = None
+    mode: Key | None = None
+
+
+class CursorBody(Struct, forbid_unknown_fields=True, frozen=True):
+    """The body that asks for a later page."""
+
+    cursor: Annotated[str, Meta(max_length=200)]
+
+
+_SEARCH = msgspec.json.Decoder(SearchBody)
+_CURSOR = msgspec.json.Decoder(CursorBody)
+
+
+def read_search(body: bytes, caller: str) -> Question | str:
+    """A question, or the cursor of a later page; Refusal names reason and field."""
+    if len(body) > LARGEST_BODY:
+        raise Refusal(Reason.TOO_LARGE)
+    try:
+        if body.count(b"[") + body.count(b"{") > _MOST_BRACKETS:
+            raise Refusal(Reason.TOO_DEEP)
+        if b'"cursor"' in body and b'"subject"' not in body:
+            return _CURSOR.decode(body).cursor
+        return _question(_SEARCH.decode(body), caller)
+    except msgspec.ValidationError as error:
+        raise _refused(str(error)) from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        try:
+            body.decode("utf-8")
+        except UnicodeDecodeError:
+            raise Refusal(Reason.MALFORMED_TEXT) from None
+        raise Refusal(
+            Reason.TOO_DEEP if isinstance(error, RecursionError) else Reason.MALFORMED_JSON
+        ) from None
+
+
+def _refused(message: str) -> Refusal:
+    """Msgspec's message as a Refusal: its kinds are few and it never quotes a value, only types and the place."""
+    told, _, path = message.partition(" - at `")
+    pointer = "".join(f"/{name or index}" for name, index in _PATH_PART.findall(path.rstrip("`")))
+    field = re.search(r"field `(\w+)`", told)
+    if "missing required field" in told:
+        return Refusal(Reason.MISSING_FIELD, f"{pointer}/{field.group(1)}" if field else pointer)
+    if "unknown field" in told:
+        return Refusal(Reason.UNKNOWN_FIELD, pointer)
+    if "of length <=" in told:
+        return Refusal(Reason.TOO_LONG, pointer)
+    return Refusal(Reason.WRONG_TYPE, pointer)
+
+
+def _question(body: SearchBody, caller: str) -> Question:
+    if body.category not in CATEGORIES:
+        raise Refusal(Reason.UNKNOWN_CATEGORY, "/category")
+    if body.purpose not in PURPOSES:
+        raise Refusal(Reason.UNKNOWN_PURPOSE, "/purpose")
+    if body.applicant.relation not in Relation.__members__:
+        raise Refusal(Reason.UNKNOWN_RELATION, "/applicant/relation")
+    subject, event = body.subject, body.event or Event()
+    query = Query(
+        category=body.category,
+        purpose=body.purpose,
+        relation=Relation(body.applicant.relation),
+        name=_text(subject.name, "/subject/name"),
+        id_number=_id_number(subject.id_number, "/subject/id_number"),
+        birth=DateSpan.written(subject.birth, "/subject/birth") if subject.birth else None,
+        other_name=_text(subject.other_name, "/subject/other_name"),
+        other_id_number=_id_number(subject.other_id_number, "/subject/other_id_number"),
+        event=_event_span(event),
+        place=_text(event.place, "/event/place"),
+        certificate_no=_text(event.certificate_no, "/event/certificate_no"),
+    )
+    scope = body.scope or ScopeBody()
+    for place, region in enumerate(scope.regions):
+        if not exists(region):
+            raise Refusal(Reason.UNKNOWN_REGION, f"/scope/regions/{place}")
+    if body.mode not in {None, "thorough", "quick"}:
+        raise Refusal(Reason.OUT_OF_RANGE, "/mode")
+    return Question(
+        query=query,
+        scope=Scope(scope.regions, scope.archives),
+        deadline_s=_number(
+            body.deadline_ms,
+            DEADLINE_S * 1000,
+            SHORTEST_DEADLINE_S * 1000,
+            LONGEST_DEADLINE_S * 1000,
+            "/deadline_ms",
+        )
+        / 1000,
+        page_size=int(_number(body.page_size, PAGE_SIZE, 1, LARGEST_PAGE, "/page_size")),
+        quick=body.mode == "quick",
+        caller=caller,
+    )
+
+
+def _number(value: int | None, default: float, low: float, high: float, pointer: str) -> float:
+    if value is None:
+        return default
+    if not low <= value <= high:
+        raise Refusal(Reason.OUT_OF_RANGE, pointer)
+    return float(value)
+
+
+def _text(value: str | None, pointer: str) -> str:
+    if not value:
+        return ""
+    if _CONTROL.search(value):
+        raise Refusal(Reason.INVALID_NAME, pointer)
+    return value.strip()
+
+
+def _id_number(value: str | None, pointer: str) -> str:
+    """A number of the right form; a wrong check digit passes, because a mistyped number is searched with repairs."""
+    text = _text(value, pointer)
+    if text and judge(text) in {IdJudgement.WRONG_LENGTH, IdJudgement.BAD_CHARACTERS}:
+        raise Refusal(Reason.INVALID_ID_NUMBER, pointer)
+    return text
+
+
+def _event_span(event: Event) -> DateSpan | None:
+    first = DateSpan.written(event.first, "/event/from") if event.first else None
+    last = DateSpan.written(event.last, "/event/to") if event.last else None
+    if first is None or last is None:
+        return first or last
+    if first.first > last.last:
+        raise Refusal(Reason.IMPOSSIBLE_DATE, "/event/to")
+    return DateSpan(first.first, last.last)

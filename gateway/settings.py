@@ -1,0 +1,100 @@
+"""Settings of the gateway: a TOML file, overridden by GW_* in the environment. An unknown key is a start-up error."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from federation.rpc.transport import Credentials
+
+
+class SettingsError(Exception):
+    """The settings can not be used; the message names the key and what to do."""
+
+
+class GatewaySettings(BaseSettings):
+    """All settings of one gateway process. Relative paths start at the settings file's folder."""
+
+    model_config = SettingsConfigDict(env_prefix="GW_", extra="forbid", frozen=True)
+
+    data: str = Field("data", description="folder of the gateway's own files: signing key")
+    roster: str = Field("roster.toml", description="the roster of member archives")
+    clients: str = Field("", description="TOML of platforms that may ask for tokens; empty = none")
+    host: str = Field("127.0.0.1", description="address of the HTTP edge")
+    port: int = Field(8080, ge=0, le=65535)
+    http_certificate: str = Field("", description="TLS certificate of the HTTP edge")
+    http_key: str = ""
+    behind_tls_proxy: bool = Field(
+        False, description="plain HTTP on other addresses than loopback: a proxy in front ends TLS"
+    )
+    link_listen: str = Field("", description="host:port where archives dial in; empty = none")
+    federation: str = Field("lantai", pattern=r"^[a-z0-9.-]+$")
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
+    plaintext_on_loopback: bool = Field(False, description="no TLS to archives; loopback only, for try-outs")
+    issuer: str = Field("https://gateway.lantai", description="issuer of access tokens")
+    audience: str = Field("lantai", description="audience of access tokens")
+    requests_per_minute: int = Field(6000, ge=1, description="searches a client may send in a minute")
+    session_age_s: float = Field(750.0, ge=2.0, description="sessions are renewed before this age")
+
+    @model_validator(mode="after")
+    def _is_safe(self) -> GatewaySettings:
+        if not self.http_certificate and not self.behind_tls_proxy and not _is_loopback(self.host):
+            raise ValueError(
+                "明文 HTTP 只允许本机地址：请设置 http_certificate 或 behind_tls_proxy"
+                " · plain HTTP is for loopback only: set http_certificate and http_key, or behind_tls_proxy = true"
+            )
+        return self
+
+    def credentials(self, base: Path) -> Credentials:
+        def path(text: str) -> Path | None:
+            return base / text if text else None
+
+        return Credentials(
+            federation=self.federation,
+            ca=path(self.ca),
+            certificate=path(self.certificate),
+            key=path(self.key),
+            plaintext_on_loopback=self.plaintext_on_loopback,
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def load(path: Path) -> GatewaySettings:
+    """Read settings; SettingsError names what is wrong."""
+    if not path.exists():
+        raise SettingsError(f"没有设置文件 {path} · there is no settings file {path}; see docs/operations.md")
+
+    class Here(GatewaySettings):
+        @classmethod
+        def settings_customise_sources(  # type: ignore[override]
+            cls, settings_cls: type[BaseSettings], **sources: PydanticBaseSettingsSource
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return sources["env_settings"], TomlConfigSettingsSource(settings_cls, path)
+
+    try:
+        return Here()  # type: ignore[call-arg]
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, one['loc'])) or 'settings'}: {one['msg']}" for one in error.errors()
+        )
+        raise SettingsError(f"设置有误 · the settings are wrong: {problems}") from error
+    except ValueError as error:
+        raise SettingsError(f"设置文件不是合法的 TOML · the settings are not valid TOML: {error}") from error

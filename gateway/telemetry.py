@@ -1,0 +1,103 @@
+"""Metrics and logs of the gateway, all declared here. Labels are closed sets; nothing here ever names a person."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterable, MutableMapping
+from typing import Any
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from federation.outcome import Outcome
+
+REGISTRY = CollectorRegistry()
+
+SEARCHES = Counter("gw_searches_total", "Searches answered, by verdict.", ["verdict"], registry=REGISTRY)
+SEARCH_SECONDS = Histogram(
+    "gw_search_seconds",
+    "Time from admission to the answer of a search.",
+    buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10),
+    registry=REGISTRY,
+)
+ASKED = Counter("gw_archives_asked_total", "Sub-requests meant for archives.", registry=REGISTRY)
+OUTCOMES = Counter(
+    "gw_archive_outcomes_total", "Outcomes of asking, by archive.", ["archive", "outcome"], registry=REGISTRY
+)
+EVENTS = Counter(
+    "gw_search_events_total", "Things worth counting: retry, shed, late_reply …", ["event"], registry=REGISTRY
+)
+NODE_UP = Gauge("gw_node_up", "Whether a session with the archive is open.", ["archive"], registry=REGISTRY)
+SESSION_EVENTS = Counter(
+    "gw_session_events_total", "Things that happened on sessions.", ["archive", "event"], registry=REGISTRY
+)
+REQUESTS = Counter(
+    "gw_http_requests_total", "HTTP requests, by route and status.", ["route", "status"], registry=REGISTRY
+)
+REFUSALS = Counter("gw_refusals_total", "Requests refused, by reason.", ["reason"], registry=REGISTRY)
+LOOP_LAG = Gauge("gw_loop_lag_seconds", "How late the event loop was at its last look.", registry=REGISTRY)
+
+LOG_FIELDS = frozenset(
+    {"event", "level", "timestamp", "action", "archive", "route", "method", "status", "ms", "client", "trace", "reason",
+     "kind", "port", "task", "members"}
+)  # fmt: skip
+"""The only keys a log line may have; others are dropped, so that no value of a request can slip into a log."""
+
+
+class Observer:
+    """Counts for the search feature and the sessions; label children are bound once, because looking one up costs 1 us."""
+
+    def __init__(self, archives: Iterable[str]) -> None:
+        codes = list(archives)
+        self._verdicts = {verdict: SEARCHES.labels(verdict=verdict) for verdict in ("complete", "partial")}
+        self._outcomes = {
+            (code, outcome.value): OUTCOMES.labels(archive=code, outcome=outcome.value)
+            for code in codes
+            for outcome in Outcome
+        }
+        self._up = {code: NODE_UP.labels(archive=code) for code in codes}
+
+    def searched(self, seconds: float, verdict: str, asked: int) -> None:
+        self._verdicts[verdict].inc()
+        SEARCH_SECONDS.observe(seconds)
+        ASKED.inc(asked)
+
+    def outcome(self, archive: str, outcome: str) -> None:
+        self._outcomes[archive, outcome].inc()
+
+    def event(self, name: str) -> None:
+        EVENTS.labels(event=name).inc()
+
+    def session_event(self, archive: str, event: str) -> None:
+        SESSION_EVENTS.labels(archive=archive, event=event).inc()
+
+    def connected(self, archive: str, *, up: bool) -> None:
+        self._up[archive].set(1 if up else 0)
+        log.info("session opened" if up else "session closed", action="session", archive=archive)
+
+
+def _only_known_fields(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    return {key: value for key, value in event.items() if key in LOG_FIELDS}
+
+
+def configure_logs() -> None:
+    """JSON lines on stderr."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _only_known_fields,
+            structlog.processors.JSONRenderer(ensure_ascii=False),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    logging.getLogger("grpc").setLevel(logging.CRITICAL)  # its messages may quote what a peer sent
+    logging.getLogger("aiohttp").setLevel(logging.CRITICAL)  # nor may a traceback quote a request
+
+
+log = structlog.get_logger()
