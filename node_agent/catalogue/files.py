@@ -1,0 +1,130 @@
+"""One catalogue file, read whole: its tables, its category, its account."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+
+from federation.categories import CATEGORIES
+from node_agent.catalogue.findings import RowFinding, TableReport
+from node_agent.catalogue.headings import category_in, says_copy
+from node_agent.catalogue.mapping import Mapping
+from node_agent.catalogue.readers import NotACatalogueError, open_tables
+from node_agent.catalogue.understanding import Memory, TableReader
+from node_agent.index import Part
+from node_agent.record import Record
+
+_CODE_IN_NAME = re.compile(r"^(\d{6})(?!\d)")
+
+
+@dataclass(slots=True)
+class FileReport:
+    """The account of one file, table by table, and all findings in the order they were made."""
+
+    file: str
+    tables: list[TableReport] = field(default_factory=list)
+    category: str = ""
+
+    def total(self, name: str) -> int:
+        return int(sum(getattr(table, name) for table in self.tables))
+
+    def reasons(self) -> dict[str, int]:
+        counted: dict[str, int] = {}
+        for table in self.tables:
+            for reason, number in table.reasons.items():
+                counted[reason] = counted.get(reason, 0) + number
+        return dict(sorted(counted.items()))
+
+
+class CatalogueFile:
+    """One file on its way into the index. `parts` may be iterated once; the report is whole when that is done."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        mapping: Mapping,
+        category: str = "",
+        division: str = "",
+        report: Callable[[RowFinding], None] = lambda _finding: None,
+    ) -> None:
+        self.path, self._mapping = path, mapping
+        self._division = division or division_in(path.name)
+        self._tell = report
+        self.report = FileReport(path.name)
+        self._tables = open_tables(path, mapping)
+        self._wanted = category or mapping.category
+        self._copy = mapping.copy if mapping.copy is not None else says_copy(path.name)
+
+    def digest(self) -> bytes:
+        """Digest of the file's bytes."""
+        state = blake2b(digest_size=16)
+        with self.path.open("rb") as handle:
+            while block := handle.read(1 << 20):
+                state.update(block)
+        return state.digest()
+
+    def parts(self, on_row: Callable[[], None] = lambda: None) -> Iterator[Part]:
+        """The tables as parts for the index; NotACatalogueError when none of them can be understood."""
+        memory = Memory()
+        understood = 0
+        for table in self._tables:
+            reader = TableReader(
+                table,
+                category=self._wanted,
+                file_words=self.path.name,
+                extra_headings=self._mapping.headings,
+                is_copy=self._copy,
+                division=self._division,
+                memory=memory,
+                report=self._tell,
+            )
+            self.report.tables.append(reader.report)
+            if not reader.prepare():
+                continue
+            understood += 1
+            self._check_columns(reader)
+            reader.category = self._category_of(reader, table.name)
+            yield Part(table.name, reader.columns.headings, _counted(reader.records(), on_row))
+        if not understood:
+            raise NotACatalogueError(
+                "找不到可识别的表头 · no header row could be recognised; describe the columns with --mapping"
+            )
+
+    def _check_columns(self, reader: TableReader) -> None:
+        columns = reader.columns
+        named = any(columns.has(name) for name in ("name", "husband", "wife", "child", "father", "mother"))
+        coded = columns.has("archival_code") or columns.has("volume")
+        if not named or not coded:
+            missing = "姓名 · name" if not named else "档号 · archival_code"
+            raise NotACatalogueError(
+                f"缺少必要的列：{missing} · a necessary column is missing; name it with --mapping"
+            )
+
+    def _category_of(self, reader: TableReader, table_name: str) -> str:
+        """Category of a table: asked for, or said by the file name, the title, the sheet or the headings."""
+        found = self._wanted
+        for words in (self.path.name, reader.title, table_name, " ".join(reader.columns.headings)):
+            found = found or category_in(words)
+        if not found and not reader.columns.has("category"):
+            raise NotACatalogueError(
+                f"无法判断类别，请用 --category 指定 · the category can not be known; give --category (one of {', '.join(CATEGORIES)})"
+            )
+        self.report.category = self.report.category or found
+        return found
+
+
+def _counted(records: Iterator[Record], on_row: Callable[[], None]) -> Iterator[Record]:
+    for count, record in enumerate(records):
+        if count % 1000 == 0:
+            on_row()
+        yield record
+
+
+def division_in(file_name: str) -> str:
+    """The division code a file name starts with, as archives name their exports; "" when it does not."""
+    match = _CODE_IN_NAME.match(file_name)
+    return match[1] if match else ""

@@ -1,0 +1,76 @@
+"""A short mapping file, for what headings can not say: category, fixed positions, headings nobody could understand.
+
+category = "recruitment"
+encoding = "gbk"
+copy = false
+[[column]]            # one for each column of a fixed-width file; positions count bytes from 1
+heading = "档号"
+start = 1
+length = 30
+[headings]            # heading of the file = field
+"编码" = "archival_code"
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from federation.categories import CATEGORIES
+
+
+class MappingError(Exception):
+    """The mapping can not be used; the message says what to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class FixedColumn:
+    heading: str
+    start: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """What a mapping file says; empty by default."""
+
+    category: str = ""
+    encoding: str = ""
+    copy: bool | None = None
+    columns: tuple[FixedColumn, ...] = ()
+    headings: dict[str, str] = field(default_factory=dict)
+
+
+_KEYS = {"category", "encoding", "copy", "column", "headings"}
+
+
+def load(path: Path) -> Mapping:
+    """Read a mapping; MappingError names the key at fault."""
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise MappingError(f"无法读取映射文件 · can not read the mapping: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise MappingError(f"映射文件不是合法的 TOML · the mapping is not valid TOML: {error}") from error
+    if unknown := table.keys() - _KEYS:
+        raise MappingError(
+            f"映射文件中有不认识的键 · unknown key in the mapping: {', '.join(sorted(unknown))}"
+        )
+    category = table.get("category", "")
+    if category and category not in CATEGORIES:
+        raise MappingError(f"没有这个类别 · no such category: {category}")
+    try:
+        columns = tuple(
+            FixedColumn(str(row["heading"]), int(row["start"]), int(row["length"]))
+            for row in table.get("column", [])
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise MappingError(
+            "[[column]] 需要 heading、start、length · [[column]] needs heading, start and length"
+        ) from error
+    if any(column.start < 1 or column.length < 1 for column in columns):
+        raise MappingError("start 与 length 从 1 起 · start and length count from 1")
+    return Mapping(
+        category, table.get("encoding", ""), table.get("copy"), columns, dict(table.get("headings", {}))
+    )

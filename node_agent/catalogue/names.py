@@ -1,0 +1,142 @@
+"""Names and identity numbers as catalogues write them."""
+
+from __future__ import annotations
+
+import html
+import re
+from functools import lru_cache
+
+from federation.identity_number import IdJudgement, canonical, judge, tidy
+from federation.names import fold
+from node_agent.catalogue.findings import Finding
+from node_agent.catalogue.notation import PLACEHOLDERS
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_INVISIBLE = re.compile(r"[\ufeff\u200b-\u200f\u202a-\u202e\u2060\xad]")
+_SPACES = re.compile(r"[\s\u3000\xa0]+")
+_BRACKETS = re.compile(r"[（(\[【〔]([^）)\]】〕]*)[）)\]】〕]?")
+_LOST = re.compile(r"[?？〓□\ufffd]")
+_SUFFIX = re.compile(r"(?:同志|先生|女士|等)$")
+_UNNAMED = re.compile(r".+之[子女男]$|^未取名|^未命名|^无名|^(?:男|女)婴$")
+_ALIAS = re.compile(
+    r"(?:曾用名|曾用|又名|原名|现名|后改名|改名|学名|乳名|小名|别名|亦名)[:：为是]?[\s]*([^\s,，;；、。()（）/]{2,8})"
+)
+_NAMESAKE = re.compile(r"同名")
+_SPLIT = re.compile(r"[、，,;；/\s]+")
+_HAN = re.compile(r"[\u3400-\u9fff]")
+_MOJIBAKE = re.compile(r"锟斤拷|烫烫|屯屯|[\u00c0-\u00ff]{3,}")
+_SCIENTIFIC = re.compile(r"\d(?:\.\d+)?[eE]\+?\d+")
+
+NO_ALIASES: tuple[str, ...] = ()
+CleanName = tuple[str, tuple[str, ...], Finding | None]
+
+
+def clean_text(text: str) -> tuple[str, Finding | None]:
+    """A cell without entities, control and invisible characters; says when control characters were removed."""
+    if text.isascii() and text.isprintable() and "&" not in text:
+        return text.strip(), None
+    if "&" in text:
+        text = html.unescape(text)
+    finding = None
+    if _CONTROL.search(text):
+        text, finding = _CONTROL.sub("", text), Finding.CONTROL_CHARACTERS
+    text = _INVISIBLE.sub("", text)
+    return text.strip(), finding
+
+
+@lru_cache(200_000)
+def read_name(raw: str) -> CleanName:
+    """(name, aliases in brackets, what is wrong): characters as written; spaces, brackets, marks and titles aside.
+    An empty name with CHILD_UNNAMED for 某某之子.
+    """
+    text, finding = clean_text(raw)
+    aliases: tuple[str, ...] = NO_ALIASES
+    if "(" in text or "（" in text or "〔" in text or "[" in text or "【" in text:
+        inside = " ".join(_BRACKETS.findall(text))
+        aliases = tuple(_ALIAS.findall(inside))
+        text = _BRACKETS.sub("", text)
+    name = text.rstrip("*＊ ").lstrip("*＊ ")
+    spaceless = _SPACES.sub("", name)
+    name = spaceless if _HAN.search(spaceless) else _SPACES.sub(" ", name)
+    name = _SUFFIX.sub("", name) if len(name) > 3 else name
+    if name in PLACEHOLDERS:
+        return "", aliases, finding
+    if _UNNAMED.search(name):
+        return "", aliases, Finding.CHILD_UNNAMED
+    if _LOST.search(name):
+        return name, aliases, Finding.CHARACTER_REPLACED
+    return name, aliases, finding
+
+
+def read_aliases(remark: str) -> tuple[str, ...]:
+    """Other names that a remark gives after 曾用名, 又名, 后改名 and the like."""
+    return tuple(_ALIAS.findall(remark.translate(_TRADITIONAL))) if "名" in remark else NO_ALIASES
+
+
+_TRADITIONAL = {ord("後"): ord("后"), ord("現"): ord("现"), ord("學"): ord("学"), ord("別"): ord("别")}
+
+
+def says_namesake(remark: str) -> bool:
+    return bool(_NAMESAKE.search(remark))
+
+
+def split_people(cell: str) -> list[str]:
+    """Several people in one cell, each perhaps with a relation in brackets."""
+    return [one for one in _SPLIT.split(cell) if one]
+
+
+def owner_of(alias: str, names: list[str]) -> int:
+    """Which of `names` an alias most likely belongs to: the one with its surname, else the first."""
+    folded = fold(alias)
+    for place, name in enumerate(names):
+        if name and fold(name)[:1] == folded[:1]:
+            return place
+    return 0
+
+
+_JUDGED = {
+    IdJudgement.WRONG_CHECK_DIGIT: Finding.ID_WRONG_CHECK_DIGIT,
+    IdJudgement.WRONG_LENGTH: Finding.ID_WRONG_LENGTH,
+    IdJudgement.BAD_CHARACTERS: Finding.ID_BAD_CHARACTERS,
+    IdJudgement.IMPOSSIBLE_BIRTH: Finding.ID_IMPOSSIBLE_BIRTH,
+}
+
+
+def read_id(cell: object) -> tuple[str, Finding | None]:
+    """(18 digits or "", what is wrong). A number a spreadsheet kept as a number has lost its end beyond 15 digits."""
+    if isinstance(cell, int | float):
+        if not cell:
+            return "", None
+        if cell >= 1e15:
+            return "", Finding.ID_LOST_DIGITS
+        cell = str(int(cell))
+    if not isinstance(cell, str) or not cell:
+        return "", None
+    number = canonical(cell)
+    if number is not None:
+        return number, None
+    text, _finding = clean_text(cell)
+    text = tidy(text).strip("'’`‘")
+    if text in PLACEHOLDERS or not any(char.isdigit() for char in text):
+        return "", None
+    if _SCIENTIFIC.fullmatch(text):
+        return "", Finding.ID_LOST_DIGITS
+    number = canonical(text)
+    if number is not None:
+        return number, None
+    return "", _JUDGED.get(judge(text), Finding.ID_BAD_CHARACTERS)
+
+
+def looks_garbled(text: str) -> bool:
+    """Whether a text was damaged by reading it in a wrong encoding before it came here."""
+    if text.isascii():
+        return False
+    if _MOJIBAKE.search(text):
+        return True
+    if len(text) < 2 or not _HAN.search(text):
+        return False
+    try:
+        back = text.encode("gb18030").decode("utf-8")
+    except UnicodeError:
+        return False
+    return bool(_HAN.search(back))  # bytes of real names are next to never valid in the other encoding

@@ -1,0 +1,191 @@
+"""Dates and ages as catalogues write them → spans of days with a precision, never a made-up day.
+
+民國, Chinese numerals, lunar months, year only, unknown parts as 00, spreadsheet day numbers, impossible dates.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from datetime import date, datetime, timedelta
+from functools import lru_cache
+
+from borax.calendars.lunardate import LunarDate
+
+from federation.dates import DateSpan
+from node_agent.catalogue.findings import Finding
+
+PLACEHOLDERS = frozenset(
+    {"", "无", "無", "不详", "不詳", "不明", "未详", "未詳", "待查", "—", "——", "-", "--", "/", "\\", "0", "空", "缺", "略", "None", "NULL", "null", "nan", "N/A", "暂无", "XXXXXX", "?"}
+)  # fmt: skip
+
+_EARLIEST, _LATEST = 1800, 2035  # civil registers of people who may still be asked about
+_EPOCH = date(1899, 12, 30)  # day 0 of spreadsheets
+_FIRST_SERIAL, _LAST_SERIAL = 3_000, 50_000  # 1908 … 2036
+
+_WIDE: dict[int, int | None] = {
+    **{0xFF10 + digit: ord("0") + digit for digit in range(10)},
+    **{ord(char): ord(".") for char in "．。、，,·・/／"},
+    **{ord(char): ord("-") for char in "－—–~～至"},
+    **{ord(char): None for char in " \u3000\u00a0\t[]［］()（）〔〕约約"},
+    ord("國"): ord("国"),
+    ord("農"): ord("农"),
+    ord("歷"): ord("历"),
+    ord("曆"): ord("历"),
+    ord("陰"): ord("阴"),
+    ord("臘"): ord("腊"),
+    ord("閏"): ord("闰"),
+    ord("號"): ord("日"),
+    ord("号"): ord("日"),
+    ord("歲"): ord("岁"),
+    ord("虛"): ord("虚"),
+}
+_NUMERALS = {char: digit for digit, chars in enumerate(("〇零○Ｏ", "一壹元", "二贰兩两", "三叁", "四肆", "五伍", "六陆", "七柒", "八捌", "九玖")) for char in chars}  # fmt: skip
+_TENS = {"十": 10, "拾": 10, "廿": 20, "卅": 30}
+_MONTHS = {"正": 1, "冬": 11, "腊": 12}
+
+_NUMERIC = re.compile(r"(\d{4})(?:年|[-.])(\d{1,2})(?:(?:月|[-.])(\d{1,2})日?)?月?")
+_DAY_FIRST_YEAR = re.compile(r"\d{2}[-.]\d{1,2}[-.]\d{1,2}|\d{1,2}[-.]\d{1,2}[-.]\d{2,4}")
+_DIGITS = re.compile(r"\d{4}|\d{6}|\d{8}")
+_YEAR = re.compile(r"(\d{4})年?(?:度|届|春|夏|秋|冬|初|末|底|上半年|下半年)?")
+_YEARS = re.compile(r"(\d{4})年?-(\d{4})年?")
+_AGE = re.compile(r"(?:虚岁?)?(\d{1,3})(?:周)?岁?")
+_HAN = re.compile(
+    r"(民国|公元)?([〇零○Ｏ一壹元二贰兩两三叁四肆五伍六陆七柒八捌九玖十拾廿卅\d]{1,6})年"
+    r"(农历|阴历|旧历)?(闰)?(?:([正冬腊一二三四五六七八九十〇\d]{1,3})月)?(?:初?([一二三四五六七八九十廿卅〇\d]{1,3})日?)?"
+)
+
+Read = tuple[DateSpan | None, Finding | None]
+"""What a cell says, and what is wrong with it."""
+
+
+def read_date(cell: object) -> Read:
+    """A date cell of any type. (None, NO_DATE) when it says nothing."""
+    if isinstance(cell, str):
+        return _read_text(cell)
+    if isinstance(cell, datetime | date):
+        return _of(cell.year, cell.month, cell.day)
+    if isinstance(cell, int | float):
+        number = int(cell)
+        if _EARLIEST <= number <= _LATEST:
+            return _of(number, 0, 0)
+        if _FIRST_SERIAL <= number <= _LAST_SERIAL:
+            day = _EPOCH + timedelta(days=number)
+            return _of(day.year, day.month, day.day)
+        return _read_text(str(number))
+    return None, Finding.NO_DATE
+
+
+@lru_cache(200_000)
+def _read_text(text: str) -> Read:
+    plain = text.translate(_WIDE)
+    if plain in PLACEHOLDERS or not plain:
+        return None, Finding.NO_DATE
+    if match := _NUMERIC.fullmatch(plain):
+        year, month, day = match.groups()
+        return _of(int(year), int(month), int(day or 0))
+    if _DIGITS.fullmatch(plain):
+        return _of(int(plain[:4]), int(plain[4:6] or 0), int(plain[6:8] or 0))
+    if match := _YEAR.fullmatch(plain):
+        return _of(int(match[1]), 0, 0)
+    if match := _YEARS.fullmatch(plain):
+        first, last = int(match[1]), int(match[2])
+        if _EARLIEST <= first <= last <= _LATEST:
+            return DateSpan.of_years(first, last), None
+        return None, Finding.IMPOSSIBLE_DATE
+    if match := _HAN.fullmatch(plain):
+        return _of_han(match)
+    if plain.isdigit() and _FIRST_SERIAL <= int(plain) <= _LAST_SERIAL:
+        day_of = _EPOCH + timedelta(days=int(plain))
+        return _of(day_of.year, day_of.month, day_of.day)
+    if _DAY_FIRST_YEAR.fullmatch(plain):
+        return None, Finding.AMBIGUOUS_DATE
+    if found := re.search(r"(1[89]\d{2}|20[0-3]\d)年", plain):
+        return _of(int(found[1]), 0, 0)[0], Finding.IMPOSSIBLE_DATE
+    return None, Finding.IMPOSSIBLE_DATE
+
+
+def _of(year: int, month: int, day: int) -> Read:
+    """A solar date; 0 = not known. An impossible part leaves what is sure: the year."""
+    if not _EARLIEST <= year <= _LATEST:
+        return None, Finding.IMPOSSIBLE_DATE
+    if not month:
+        return DateSpan.of_year(year), None
+    try:
+        return (DateSpan.of_day(year, month, day) if day else DateSpan.of_month(year, month)), None
+    except (ValueError, IndexError):
+        return DateSpan.of_year(year), Finding.IMPOSSIBLE_DATE
+
+
+def _number(text: str) -> int:
+    """二十五 → 25, 一九五〇 → 1950, 1950 → 1950."""
+    if text.isdigit():
+        return int(text)
+    if any(char in _TENS for char in text):
+        total = 0
+        for place, char in enumerate(text):
+            if char in _TENS:
+                before = _NUMERALS.get(text[place - 1], 1) if place and text[place - 1] in _NUMERALS else 1
+                total += _TENS[char] * before if char in "十拾" else _TENS[char]
+            elif place + 1 == len(text) or text[place + 1] not in "十拾":
+                total += _NUMERALS.get(char, 0)
+        return total
+    return int("".join(str(_NUMERALS[char]) if char in _NUMERALS else char for char in text))
+
+
+def _of_han(match: re.Match[str]) -> Read:
+    era, year_text, lunar, leap, month_text, day_text = match.groups()
+    year = _number(year_text)
+    if era == "民国":
+        year += 1911
+    elif year < 100:
+        return None, Finding.AMBIGUOUS_DATE
+    month = _MONTHS.get(month_text or "", 0) or (_number(month_text) if month_text else 0)
+    day = _number(day_text) if day_text else 0
+    if lunar or leap or (month_text or "") in _MONTHS:
+        return _lunar(year, month, day, leap=bool(leap))
+    return _of(year, month, day)
+
+
+def _lunar(year: int, month: int, day: int, *, leap: bool) -> Read:
+    """A lunar date: the solar days it covers; the twelfth month mostly lies in the next solar year."""
+    if not month:
+        return _of(year, 0, 0)
+    try:
+        if day:
+            first = last = LunarDate(year, month, day, 1 if leap else 0).to_solar_date()
+        else:
+            first = LunarDate(year, month, 1, 1 if leap else 0).to_solar_date()
+            last = first + timedelta(days=28)  # a lunar month has 29 or 30 days
+            with contextlib.suppress(ValueError):
+                last = LunarDate(year, month, 30, 1 if leap else 0).to_solar_date()
+    except (ValueError, KeyError, IndexError):
+        return _of(year, 0, 0)[0], Finding.IMPOSSIBLE_DATE
+    return DateSpan(_packed(first), _packed(last)), None
+
+
+def _packed(day: date) -> int:
+    return day.year * 10000 + day.month * 100 + day.day
+
+
+def read_birth(cell: object, event: DateSpan | None) -> Read:
+    """A birth cell that may hold an age at the event instead: an age, 虚岁 or not, gives the three years it can mean."""
+    if isinstance(cell, int | float) and 0 < cell < 130:
+        return _of_age(int(cell), event)
+    if isinstance(cell, str):
+        plain = cell.translate(_WIDE)
+        if (match := _AGE.fullmatch(plain)) and int(match[1]) < 130:
+            return (None, None) if plain == "0" else _of_age(int(match[1]), event)
+        if plain.endswith("岁") and plain[:-1].strip("虚周"):
+            try:
+                return _of_age(_number(plain[:-1].strip("虚周")), event)
+            except ValueError:
+                return None, Finding.IMPOSSIBLE_DATE
+    span, finding = read_date(cell)
+    return span, None if finding is Finding.NO_DATE else finding
+
+
+def _of_age(age: int, event: DateSpan | None) -> Read:
+    if event is None:
+        return None, None
+    return DateSpan.of_years(event.first_year - age - 1, event.last_year - age + 1), None

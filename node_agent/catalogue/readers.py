@@ -1,0 +1,354 @@
+"""Files → tables of rows, whatever the format. Knows encodings and containers, nothing of what cells mean.
+
+A row is (number, cells, problem): the physical row number from 1, the cells as the file holds them (text, or a
+spreadsheet's numbers and dates), and what was wrong with reading it, if anything.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import html.parser
+import struct
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import python_calamine
+
+from node_agent.catalogue.findings import Finding
+from node_agent.catalogue.mapping import Mapping
+
+Row = tuple[int, list[Any], Finding | None]
+
+_SAMPLE = 512 * 1024
+_DELIMITERS = (",", "\t", ";", "|")
+_ENCODINGS = ("utf-8", "gb18030", "big5")
+
+
+class NotACatalogueError(Exception):
+    """The file is no catalogue this reader knows; the message is one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table: a sheet, or the whole file. `fixed` headings stand for files that have no header row of their own."""
+
+    name: str
+    rows: Iterable[Row]
+    fixed: tuple[str, ...] = ()
+
+
+def open_tables(path: Path, mapping: Mapping) -> list[Table]:
+    """The tables of a file; NotACatalogueError when it is none."""
+    try:
+        with path.open("rb") as handle:
+            head = handle.read(_SAMPLE)
+    except OSError as error:
+        raise NotACatalogueError(f"无法读取文件 · can not read the file: {error.strerror}") from error
+    if not head.strip(b"\0 \r\n\t\x1a"):
+        raise NotACatalogueError("空文件 · the file is empty")
+    if mapping.columns:
+        return [Table("", _fixed_rows(path, mapping), tuple(column.heading for column in mapping.columns))]
+    if head.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+        return _workbook(path)
+    if _is_dbf(head, path):
+        return [_dbf(path, mapping)]
+    if b"\0" in head[:4096] and not head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise NotACatalogueError("不是目录文件（二进制内容）· not a catalogue: binary content")
+    start = head[:2048].lower()
+    if b"<table" in head.lower() and (b"<html" in start or b"<table" in start or b"<!doctype" in start):
+        return _html(path, mapping)
+    return [_delimited(path, head, mapping)]
+
+
+# text --------------------------------------------------------------------------------------------------------------
+
+
+def _encoding_of(head: bytes, mapping: Mapping) -> str:
+    if mapping.encoding:
+        return mapping.encoding
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if head.startswith(codecs.BOM_UTF8):
+        return "utf-8"
+    lines = head.split(b"\n")[:4000]
+    if len(head) >= _SAMPLE:
+        lines = lines[:-1]
+    marked = [line for line in lines if not line.isascii()]
+    failures = {encoding: sum(not _decodes(line, encoding) for line in marked) for encoding in _ENCODINGS}
+    return min(_ENCODINGS, key=lambda encoding: (failures[encoding], _ENCODINGS.index(encoding)))
+
+
+def _decodes(line: bytes, encoding: str) -> bool:
+    try:
+        line.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _lines(path: Path, encoding: str, odd: dict[int, Finding]) -> Iterator[str]:
+    """Lines of a text file; `odd` is told which lines were in another encoding or could not be decoded."""
+    if encoding == "utf-16":
+        with path.open(encoding="utf-16", errors="replace", newline="") as handle:
+            yield from handle
+        return
+    others = [one for one in ("utf-8", "gb18030", "big5") if one != encoding]
+    with path.open("rb") as handle:
+        for number, raw in enumerate(handle, start=1):
+            if number == 1:
+                raw = raw.removeprefix(codecs.BOM_UTF8)  # noqa: PLW2901
+            if encoding != "utf-8" and not raw.isascii() and _decodes(raw, "utf-8"):
+                odd[number] = Finding.OTHER_ENCODING  # valid UTF-8 by chance does not happen to Chinese lines
+                yield raw.decode("utf-8")
+                continue
+            try:
+                yield raw.decode(encoding)
+            except UnicodeDecodeError:
+                other = next((one for one in others if _decodes(raw, one)), "")
+                odd[number] = Finding.OTHER_ENCODING if other else Finding.UNDECODABLE
+                yield raw.decode(other) if other else raw.decode(encoding, "replace")
+
+
+def _delimited(path: Path, head: bytes, mapping: Mapping) -> Table:
+    encoding = _encoding_of(head, mapping)
+    sample = head.decode("utf-16" if encoding == "utf-16" else encoding, "replace").lstrip("\ufeff")
+    delimiter = _delimiter_of(sample)
+    if not delimiter:
+        raise NotACatalogueError(
+            "不是目录文件：找不到分隔的列 · not a catalogue: no columns found (fixed-width files need --mapping)"
+        )
+    return Table("", _csv_rows(path, encoding, delimiter))
+
+
+def _delimiter_of(sample: str) -> str:
+    """The delimiter that most lines agree on; "" when none does."""
+    lines = [line for line in sample.splitlines()[:300] if line.strip("\x1a ")]
+    if len(lines) > 2 and len(sample) >= _SAMPLE // 4:
+        lines = lines[:-1]
+    best, best_share = "", 0.0
+    for delimiter in _DELIMITERS:
+        counts = [line.count(delimiter) for line in lines]
+        usual = max(set(counts), key=counts.count) if counts else 0
+        share = counts.count(usual) / len(counts) if usual else 0.0
+        if usual >= 1 and share * usual**0.5 > best_share:
+            best, best_share = delimiter, share * usual**0.5
+    return best
+
+
+def _csv_rows(path: Path, encoding: str, delimiter: str) -> Iterator[Row]:
+    odd: dict[int, Finding] = {}
+    csv.field_size_limit(1 << 20)
+    reader = csv.reader(_without_nul(_lines(path, encoding, odd)), delimiter=delimiter)
+    before = 0
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error:
+            before = reader.line_num
+            yield reader.line_num, [], Finding.WRONG_COLUMNS
+            continue
+        number = before + 1
+        before = reader.line_num
+        if len(cells) == 1 and cells[0].strip() == "\x1a":
+            continue
+        problem = None
+        if odd:
+            problem = next((odd.pop(line) for line in range(number, before + 1) if line in odd), None)
+        yield number, cells, problem
+
+
+def _without_nul(lines: Iterable[str]) -> Iterator[str]:
+    """The csv module of some versions refuses NUL; a control character the cell cleaning reports stands in for it."""
+    for line in lines:
+        yield line.replace("\0", "\x01") if "\0" in line else line
+
+
+def _fixed_rows(path: Path, mapping: Mapping) -> Iterator[Row]:
+    """Fixed positions count bytes, so cells are cut before they are decoded."""
+    encoding = mapping.encoding or "gb18030"
+    columns = [(column.start - 1, column.start - 1 + column.length) for column in mapping.columns]
+    needed = columns[-1][0]  # the last column may be cut when it is blank
+    with path.open("rb") as handle:
+        for number, raw in enumerate(handle, start=1):
+            line = raw.rstrip(b"\r\n")
+            if line.strip(b"\x1a \t") == b"":
+                if line.strip(b" \t") != b"\x1a":
+                    yield number, [""] * len(columns), None
+                continue
+            problem = None
+            use = encoding
+            if not line.isascii() and not _decodes(line, encoding):
+                use = "utf-8" if _decodes(line, "utf-8") else encoding
+                problem = Finding.OTHER_ENCODING if use != encoding else Finding.UNDECODABLE
+            if problem is Finding.OTHER_ENCODING:
+                line = line.decode(use).encode(
+                    encoding, "replace"
+                )  # positions were meant in the file's encoding
+            if len(line) <= needed:
+                problem = Finding.WRONG_COLUMNS
+            yield (
+                number,
+                [line[low:high].decode(encoding, "replace").strip() for low, high in columns],
+                problem,
+            )
+
+
+# workbooks ---------------------------------------------------------------------------------------------------------
+
+
+def _workbook(path: Path) -> list[Table]:
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if sum(entry.file_size for entry in archive.infolist()) > 4 << 30:
+                    raise NotACatalogueError("工作簿解压后过大 · the workbook is too large when unpacked")
+        book = python_calamine.CalamineWorkbook.from_path(str(path))
+    except (python_calamine.CalamineError, zipfile.BadZipFile, OSError, ValueError) as error:
+        raise NotACatalogueError("不是可读的工作簿 · not a readable workbook") from error
+    return [Table(name, _sheet_rows(book, name)) for name in book.sheet_names]
+
+
+def _sheet_rows(book: python_calamine.CalamineWorkbook, name: str) -> Iterator[Row]:
+    sheet = book.get_sheet_by_name(name)
+    for number, cells in enumerate(sheet.to_python(skip_empty_area=False), start=1):
+        yield number, cells, None
+
+
+# HTML --------------------------------------------------------------------------------------------------------------
+
+
+class _TableParser(html.parser.HTMLParser):
+    """Collects the rows of all tables of a page; entities are decoded by the parser."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.rows: list[list[str]] = []
+        self._row: list[str] | None = None
+        self._cell: list[str] | None = None
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "tr":
+            self._close_row()
+            self._row = []
+        elif tag in {"td", "th"} and self._row is not None:
+            self._close_cell()
+            self._cell = []
+            span = dict(attrs).get("colspan") or "1"
+            self._span = min(int(span), 200) if span.isdigit() else 1
+        elif tag == "br" and self._cell is not None:
+            self._cell.append(" ")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in {"td", "th"}:
+            self._close_cell()
+        elif tag in {"tr", "table"}:
+            self._close_row()
+
+    def handle_data(self, data: str) -> None:
+        if self._cell is not None:
+            self._cell.append(data)
+
+    def _close_cell(self) -> None:
+        if self._cell is not None and self._row is not None:
+            self._row.append("".join(self._cell).replace("\xa0", " ").strip())
+            self._row.extend([""] * (self._span - 1))
+        self._cell = None
+
+    def _close_row(self) -> None:
+        self._close_cell()
+        if self._row is not None:
+            self.rows.append(self._row)
+        self._row = None
+
+
+def _html(path: Path, mapping: Mapping) -> list[Table]:
+    raw = path.read_bytes()
+    encoding = mapping.encoding or _encoding_of(raw[:_SAMPLE], mapping)
+    parser = _TableParser()
+    parser.feed(raw.decode(encoding, "replace"))
+    parser.close()
+    if not parser.rows:
+        raise NotACatalogueError("网页中没有表格 · the page holds no table")
+    return [Table("", ((number, row, None) for number, row in enumerate(parser.rows, start=1)))]
+
+
+# DBF ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _DbfField:
+    name: str
+    kind: str
+    length: int
+
+
+def _is_dbf(head: bytes, path: Path) -> bool:
+    if len(head) < 65 or head[0] not in {0x02, 0x03, 0x30, 0x31, 0x43, 0x83, 0x8B, 0xF5, 0xFB}:
+        return False
+    header_length, record_length = struct.unpack("<HH", head[8:12])
+    return path.suffix.lower() == ".dbf" or (
+        1 <= head[2] <= 12 and 1 <= head[3] <= 31 and header_length > 32 and record_length > 1
+    )
+
+
+def _dbf(path: Path, mapping: Mapping) -> Table:
+    raw = path.read_bytes()
+    count, header_length, record_length = struct.unpack("<IHH", raw[4:12])
+    encoding = mapping.encoding or "gb18030"
+    fields: list[_DbfField] = []
+    place = 32
+    while place + 32 <= header_length and raw[place : place + 1] not in {b"\r", b""}:
+        name = raw[place : place + 11].split(b"\0")[0].decode(encoding, "replace")
+        fields.append(_DbfField(name, chr(raw[place + 11]), raw[place + 16]))
+        place += 32
+    if not fields or record_length != 1 + sum(field.length for field in fields):
+        raise NotACatalogueError("不是可读的 DBF 文件 · not a readable DBF file")
+    return Table(
+        "",
+        _dbf_rows(raw, count, header_length, record_length, fields, encoding),
+        tuple(field.name for field in fields),
+    )
+
+
+def _dbf_rows(
+    raw: bytes, count: int, start: int, length: int, fields: list[_DbfField], encoding: str
+) -> Iterator[Row]:
+    for number in range(1, count + 1):
+        record = raw[start + (number - 1) * length : start + number * length]
+        if len(record) < length:
+            yield number, [], Finding.WRONG_COLUMNS
+            continue
+        if record[:1] == b"*":
+            yield number, [], Finding.DELETED
+            continue
+        cells: list[str] = []
+        problem: Finding | None = None
+        place = 1
+        for field in fields:
+            cell = record[place : place + field.length]
+            place += field.length
+            text, found = _dbf_cell(cell, field, encoding)
+            problem = problem or found
+            cells.append(text)
+        yield number, cells, problem
+
+
+def _dbf_cell(cell: bytes, field: _DbfField, encoding: str) -> tuple[str, Finding | None]:
+    plain = cell.rstrip(b" \0")
+    if plain.isascii():
+        return plain.decode("ascii").strip(), None
+    try:
+        return plain.decode(encoding).strip(), None
+    except UnicodeDecodeError as error:
+        if len(plain) >= field.length - 1 and error.start >= len(plain) - 3:
+            return plain[: error.start].decode(encoding, "replace").strip(), Finding.TEXT_CUT
+    for other in ("utf-8", "big5"):
+        if _decodes(plain, other):
+            return plain.decode(other).strip(), Finding.OTHER_ENCODING
+    return plain.decode(encoding, "replace").strip(), Finding.UNDECODABLE

@@ -1,0 +1,597 @@
+"""Rows → records: a plan made once from the headings, then one pass over the rows with a finding for all that is amiss.
+
+What is sure is used, what is doubtful is reported, and the original text of every cell is kept beside both.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from functools import lru_cache
+from typing import Any
+
+from federation.archival_code import comparison_form, from_columns
+from federation.categories import CATEGORIES
+from federation.dates import DateSpan
+from federation.identity_number import birth_of
+from federation.places import find
+from node_agent.catalogue.findings import SEVERITY, Finding, RowFinding, Severity, TableReport
+from node_agent.catalogue.headings import category_in, field_of, is_header, is_second_header, joined
+from node_agent.catalogue.names import (
+    NO_ALIASES,
+    clean_text,
+    looks_garbled,
+    owner_of,
+    read_aliases,
+    read_id,
+    read_name,
+    says_namesake,
+    split_people,
+)
+from node_agent.catalogue.notation import read_birth, read_date
+from node_agent.catalogue.readers import Row, Table
+from node_agent.record import Person, Record, Role
+
+_HEADER_WITHIN = 20  # rows looked at for a header
+_TOTAL = re.compile(r"^\s*(?:本页)?(?:合\s*计|小\s*计|总\s*计|共\s*计|累\s*计|共\s*\d+)")
+_SIGNATURE = re.compile(r"(?:填表|审核|制表|录入|经办|负责)人?\s*[:：]")
+_NOTE = re.compile(r"^\s*(?:注|说明|备注)\s*[:：]|^本表")
+_FONDS = re.compile(r"全宗号?\s*[:：]\s*([A-Za-z0-9]+)")
+_SERIES = re.compile(r"(?:目录|类别)号?\s*[:：]\s*([A-Za-z0-9·]+)")
+_YES = frozenset({"是", "y", "yes", "true", "t", "1", "已数字化", "有"})
+
+Report = Callable[[RowFinding], None]
+
+
+@dataclass(slots=True)
+class Columns:
+    """Where each field stands; several columns may mean one field, the first filled one counts."""
+
+    headings: tuple[str, ...]
+    places: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, headings: list[str], extra: dict[str, str]) -> Columns:
+        places: dict[str, list[int]] = {}
+        unknown = []
+        for place, heading in enumerate(headings):
+            found = _canonical(extra.get(heading, "")) or field_of(heading)
+            if found:
+                places.setdefault(found, []).append(place)
+            elif heading.strip():
+                unknown.append(heading.strip())
+        return cls(tuple(headings), {key: tuple(value) for key, value in places.items()}, tuple(unknown))
+
+    def has(self, name: str) -> bool:
+        return name in self.places
+
+
+_CANONICAL_FIELDS = {"birth_date": "birth", "other_id_number": "other_id", "event_date": "event"}
+
+
+def _canonical(name: str) -> str:
+    return _CANONICAL_FIELDS.get(name, name)
+
+
+@dataclass(slots=True)
+class Memory:
+    """What must be known across the tables of one file: rows and codes seen, as 64-bit hashes → row."""
+
+    rows: dict[int, tuple[str, int]] = field(default_factory=dict)
+    codes: dict[int, tuple[str, int]] = field(default_factory=dict)
+
+
+class TableReader:
+    """Reads one table. `headings` and `columns` are known after the header was found by `prepare`."""
+
+    def __init__(
+        self,
+        table: Table,
+        *,
+        category: str,
+        file_words: str,
+        extra_headings: dict[str, str],
+        is_copy: bool,
+        division: str,
+        memory: Memory,
+        report: Report,
+    ) -> None:
+        self._table, self.category, self._words = table, category, file_words
+        self._extra, self._is_copy, self._division = extra_headings, is_copy, division
+        self._memory, self._tell = memory, report
+        self.report = TableReport(table.name)
+        self.columns = Columns(())
+        self.title = ""
+        self._fonds = self._series = ""
+        self._rows: Iterator[Row] = iter(())
+        self._header: list[Any] = []
+        self._second: list[Any] = []
+        self._household: Record | None = None
+        self._household_row = 0
+
+    # the header --------------------------------------------------------------------------------------------------
+
+    def prepare(self) -> bool:
+        """Find the header; False when the table has none (a notes sheet): then all its rows are counted as notes."""
+        self._rows = iter(self._table.rows)
+        if self._table.fixed:
+            self.columns = Columns.of(list(self._table.fixed), self._extra)
+            return True
+        before: list[Row] = []
+        for row in self._rows:
+            before.append(row)
+            number, cells, _problem = row
+            if is_header(cells) or self._is_mapped(cells):
+                self._count_before(before[:-1])
+                self._use_header(number, cells)
+                return True
+            if len(before) >= _HEADER_WITHIN:
+                break
+        for number, cells, _problem in [*before, *self._rows]:
+            self._skip(number, Finding.NOTE if any(_filled(cell) for cell in cells) else Finding.BLANK)
+        return False
+
+    def _is_mapped(self, cells: list[Any]) -> bool:
+        return bool(self._extra) and sum(cell in self._extra for cell in cells if isinstance(cell, str)) >= 2
+
+    def _count_before(self, rows: list[Row]) -> None:
+        for number, cells, _problem in rows:
+            words = " ".join(str(cell) for cell in cells if _filled(cell))
+            self._skip(number, Finding.TITLE if words else Finding.BLANK)
+            self.title = f"{self.title} {words}".strip()
+            if match := _FONDS.search(words):
+                self._fonds = match[1]
+            if match := _SERIES.search(words):
+                self._series = match[1]
+
+    def _use_header(self, number: int, cells: list[Any]) -> None:
+        self._skip(number, Finding.HEADER)
+        self._header = cells
+        headings = [str(cell).strip() if cell is not None else "" for cell in cells]
+        following = next(self._rows, None)
+        if following is not None:
+            if is_second_header(following[1]):
+                self._skip(following[0], Finding.HEADER)
+                self._second = following[1]
+                headings = joined(cells, following[1])
+            else:
+                self._rows = _chained(following, self._rows)
+        while headings and not headings[-1] and len(headings) > 1:
+            headings.pop()
+        self.columns = Columns.of(headings, self._extra)
+
+    # the rows ----------------------------------------------------------------------------------------------------
+
+    def records(self) -> Iterator[Record]:
+        """All records of the table, while counting and reporting. Call once, after `prepare`."""
+        columns = self.columns
+        width = len(columns.headings)
+        household = "member" in columns.places
+        for number, cells, problem in self._rows:
+            if problem is Finding.DELETED:
+                self._skip(number, Finding.DELETED)
+                continue
+            skipped = self._no_row(cells, width)
+            if skipped is not None:
+                self._skip(number, skipped)
+                continue
+            if len(cells) != width and not self._fits(cells, width):
+                self._set_aside(number, "", Finding.WRONG_COLUMNS)
+                continue
+            if problem in {Finding.UNDECODABLE, Finding.WRONG_COLUMNS}:
+                self._set_aside(number, "", problem)
+                continue
+            if household:
+                yield from self._household_rows(number, cells, problem)
+                continue
+            record = self._read(number, cells, problem)
+            if record is not None:
+                yield record
+        if self._household is not None:
+            yield self._household
+            self._household = None
+
+    @staticmethod
+    def _fits(cells: list[Any], width: int) -> bool:
+        """A row whose surplus is blank, as spreadsheets export it."""
+        if len(cells) > width:
+            fits = not any(_filled(cell) for cell in cells[width:])
+            del cells[width:]
+            return fits
+        return False
+
+    def _no_row(self, cells: list[Any], width: int) -> Finding | None:
+        """Why this is no row of data, or None. Only sparse rows and repeated headers can be none."""
+        if not cells:
+            return Finding.BLANK
+        first = cells[0]
+        if first == self._header[0] if self._header else False:
+            if cells[: len(self._header)] == self._header[: len(cells)]:
+                return Finding.HEADER
+        elif self._second and cells == self._second:
+            return Finding.HEADER
+        if first and cells[-1] and width > 3 and not isinstance(first, str):
+            return None
+        filled = [cell for cell in cells if _filled(cell)]
+        if not filled:
+            return Finding.BLANK
+        if len(filled) > max(3, width // 3):
+            return None
+        words = str(filled[0])
+        if _TOTAL.match(words):
+            return Finding.TOTAL
+        if _SIGNATURE.search(words):
+            return Finding.SIGNATURE
+        if _NOTE.match(words):
+            return Finding.NOTE
+        if (
+            len(filled) == 1
+            and width > 3
+            and isinstance(filled[0], str)
+            and cells[0] is filled[0]
+            and len(words) > 4
+        ):
+            return Finding.TITLE if not any(char.isdigit() for char in words) or "档案" in words else None
+        return None
+
+    def _value(self, cells: list[Any], name: str) -> Any:
+        """The first filled cell of a field, "" when there is none."""
+        for place in self.columns.places.get(name, ()):
+            cell = cells[place]
+            if _filled(cell):
+                return cell
+        return ""
+
+    def _text(self, cells: list[Any], name: str) -> str:
+        value = self._value(cells, name)
+        return value if isinstance(value, str) else text_of(value)
+
+    def _read(self, number: int, cells: list[Any], problem: Finding | None) -> Record | None:
+        """One row as a record, or None when it was rejected or set aside."""
+        self.report.read += 1
+        originals = tuple([cell if isinstance(cell, str) else text_of(cell) for cell in cells])
+        whole = "\x1f".join(originals)
+        if looks_garbled(whole) or (not whole.isascii() and any(looks_garbled(one) for one in originals)):
+            self.report.read -= 1
+            self._set_aside(number, "", Finding.GARBLED)
+            return None
+        row = _RowBeingRead(self, number)
+        if problem is not None:
+            row.warn("", problem)
+        if _has_control(whole):
+            row.warn("", Finding.CONTROL_CHARACTERS)
+        category = self._row_category(cells)
+        if not category:
+            row.reject("category", Finding.UNKNOWN_CATEGORY)
+            return None
+        event = self._event(cells, row)
+        persons = self._persons(cells, category, event, row)
+        if not any(person.name for person in persons):
+            row.reject("name", Finding.NO_NAME)
+            return None
+        raw_code, code = self._code(cells)
+        if not code:
+            row.reject("archival_code", Finding.NO_CODE)
+            return None
+        if self._repeats(number, originals, row):
+            return None
+        self._note_code(number, code, row)
+        remark = self._text(cells, "remark")
+        self._add_aliases(cells, remark, persons)
+        if remark and says_namesake(remark):
+            row.warn("remark", Finding.NAMESAKE)
+        place_text = _plain(self._text(cells, "place"))
+        record = Record(
+            category=category,
+            archival_code=code,
+            raw_code=raw_code,
+            title=_plain(self._text(cells, "title")),
+            persons=tuple(person for person in persons if person.name or person.id_number),
+            event=event,
+            place=self._place(cells, place_text),
+            place_text=place_text,
+            certificate_no=_plain(self._text(cells, "certificate_no")),
+            open_status=_plain(self._text(cells, "open_status")),
+            digitised=self._text(cells, "digitised").strip().lower() in _YES,
+            is_copy=self._is_copy,
+            cells=originals,
+            row=number,
+            flags=tuple(dict.fromkeys(row.flags)),
+        )
+        self.report.taken += 1
+        if row.flags:
+            self.report.warned += 1
+        return record
+
+    def _row_category(self, cells: list[Any]) -> str:
+        if not self.columns.has("category"):
+            return self.category
+        said = self._text(cells, "category").strip()
+        if not said:
+            return self.category
+        return said if said in CATEGORIES else _category_by_name(said)
+
+    def _event(self, cells: list[Any], row: _RowBeingRead) -> DateSpan | None:
+        worst: Finding | None = Finding.NO_DATE
+        for name in ("event", "event_year"):
+            for place in self.columns.places.get(name, ()):
+                span, finding = read_date(cells[place])
+                if span is not None and finding is None and worst in {None, Finding.NO_DATE}:
+                    return span
+                if finding is not Finding.NO_DATE and finding is not None and name == "event":
+                    row.warn(name, finding)
+                    return span
+                worst = finding if span is None else None
+        if self.columns.has("event") or self.columns.has("event_year"):
+            row.warn("event", Finding.NO_DATE)
+        return None
+
+    def _persons(
+        self, cells: list[Any], category: str, event: DateSpan | None, row: _RowBeingRead
+    ) -> list[Person]:
+        roles = CATEGORIES[category].roles
+        columns = self.columns.places
+        if "husband" in columns or "wife" in columns:
+            persons = [
+                self._person(cells, "husband", "husband_id", "husband_birth", Role.PARTY, event, row),
+                self._person(cells, "wife", "wife_id", "wife_birth", Role.PARTY, event, row),
+            ]
+            if bool(persons[0].name) != bool(persons[1].name):
+                row.warn("other_name", Finding.PARTY_MISSING)
+            return persons
+        persons = []
+        if "name" in columns:
+            role = Role.PARTY if roles == "parties" else Role.SUBJECT
+            persons.append(self._person(cells, "name", "id_number", "birth", role, event, row))
+            if "other_name" in columns:
+                other = self._person(cells, "other_name", "other_id", "", Role.PARTY, event, row)
+                persons.append(other)
+                if roles == "parties" and bool(other.name) != bool(persons[0].name):
+                    row.warn("other_name", Finding.PARTY_MISSING)
+        if "child" in columns:
+            birth = "child_birth" if "child_birth" in columns else ("birth" if "name" not in columns else "")
+            child = self._person(cells, "child", "", birth, Role.CHILD, event, row)
+            if not child.name:
+                row.warn("child", Finding.CHILD_UNNAMED)
+            persons.append(child)
+        for who in ("father", "mother"):
+            if who in columns:
+                persons.append(self._person(cells, who, f"{who}_id", "", Role.PARENT, event, row))
+        if ("father" in columns and "mother" in columns) and bool(persons[-1].name) != bool(persons[-2].name):
+            row.warn("other_name", Finding.PARTY_MISSING)
+        if "members" in columns:
+            for one in split_people(self._text(cells, "members")):
+                name, aliases, _finding = read_name(one)
+                if name:
+                    persons.append(Person(name, Role.MEMBER, aliases=aliases))
+        return persons
+
+    def _person(
+        self,
+        cells: list[Any],
+        name_field: str,
+        id_field: str,
+        birth_field: str,
+        role: Role,
+        event: DateSpan | None,
+        row: _RowBeingRead,
+    ) -> Person:
+        raw = self._value(cells, name_field)
+        name, aliases, finding = (
+            read_name(raw if isinstance(raw, str) else text_of(raw)) if raw else ("", NO_ALIASES, None)
+        )
+        if (
+            finding is not None
+            and finding is not Finding.CHILD_UNNAMED
+            and finding is not Finding.CONTROL_CHARACTERS
+        ):
+            row.warn(name_field, finding)
+        number = ""
+        if id_field:
+            places = self.columns.places.get(id_field)
+            if places:
+                cell = cells[places[0]]
+                if cell:
+                    number, wrong = read_id(cell)
+                    if wrong is not None:
+                        row.warn(id_field, wrong)
+        birth = None
+        if birth_field:
+            places = self.columns.places.get(birth_field)
+            if places:
+                cell = cells[places[0]]
+                if cell:
+                    birth, wrong = read_birth(cell, event)
+                    if wrong is not None:
+                        row.warn(birth_field, wrong)
+        if birth is None and number:
+            birth = birth_of(number)
+        return Person(name, role, number, birth, aliases)
+
+    def _add_aliases(self, cells: list[Any], remark: str, persons: list[Person]) -> None:
+        found = read_aliases(remark) if remark else NO_ALIASES
+        written = self._text(cells, "alias") if self.columns.has("alias") else ""
+        if written:
+            found += tuple(one for part in split_people(written) if (one := read_name(part)[0]))
+        names = [person.name for person in persons]
+        for alias in found:
+            person = persons[owner_of(alias, names)]
+            if alias not in person.aliases and alias != person.name:
+                person.aliases = (*person.aliases, alias)
+
+    def _code(self, cells: list[Any]) -> tuple[str, str]:
+        """(as written, comparison form) of the archival code, from one cell or joined from columns."""
+        raw = self._text(cells, "archival_code").strip()
+        if raw:
+            raw = clean_text(raw)[0]
+            return raw, _code_form(raw)
+        if not self.columns.has("volume"):
+            return "", ""
+        volume, item = self._text(cells, "volume"), self._text(cells, "item")
+        fonds = self._text(cells, "fonds") or self._fonds
+        series = self._text(cells, "series") or self._series
+        if not volume.strip() or not fonds.strip() or (self.columns.has("item") and not item.strip()):
+            return "", ""
+        raw = from_columns(fonds, series, volume, item)
+        return raw, _code_form(raw)
+
+    def _place(self, cells: list[Any], place_text: str) -> str:
+        """Division code: what the place says, else what the county that handed the row over says, else the archive's own."""
+        found = find(place_text) if place_text else ""
+        if not found and self.columns.has("place_more"):
+            found = find(self._text(cells, "place_more"))
+        return found or (self._division if place_text else "")
+
+    def _repeats(self, number: int, originals: tuple[str, ...], row: _RowBeingRead) -> bool:
+        counters = set(self.columns.places.get("seq", ()))
+        key = hash(
+            tuple(cell for place, cell in enumerate(originals) if place not in counters)
+            if counters
+            else originals
+        )
+        first = self._memory.rows.setdefault(key, (self._table.name, number))
+        if first != (self._table.name, number):
+            where = f"{first[0]}#{first[1]}" if first[0] and first[0] != self._table.name else str(first[1])
+            row.reject("", Finding.REPEATED_ROW, f"第 {where} 行 · row {where}")
+            return True
+        return False
+
+    def _note_code(self, number: int, code: str, row: _RowBeingRead) -> None:
+        first = self._memory.codes.setdefault(hash(code), (self._table.name, number))
+        if first != (self._table.name, number):
+            where = f"{first[0]}#{first[1]}" if first[0] and first[0] != self._table.name else str(first[1])
+            row.warn("archival_code", Finding.SHARED_CODE, f"第 {where} 行 · row {where}")
+            self._tell(
+                RowFinding(
+                    first[0], first[1], "archival_code", Finding.SHARED_CODE, f"第 {number} 行 · row {number}"
+                )
+            )
+
+    # households --------------------------------------------------------------------------------------------------
+
+    def _household_rows(self, number: int, cells: list[Any], problem: Finding | None) -> Iterator[Record]:
+        """One record a household: the row with a code opens it, the rows below add members."""
+        code = self._code(cells)[1]
+        if code or self._value(cells, "name"):
+            if self._household is not None:
+                yield self._household
+            self._household = self._read(number, cells, problem)
+            if self._household is not None:
+                self._add_member(cells, number, self._household)
+            return
+        if self._household is None:
+            self._set_aside(number, "", Finding.ORPHAN_MEMBER)
+            return
+        self._skip(number, Finding.MEMBER)
+        self._add_member(cells, number, self._household)
+
+    def _add_member(self, cells: list[Any], number: int, household: Record) -> None:
+        name, aliases, _finding = read_name(self._text(cells, "member"))
+        number_id, wrong = read_id(self._value(cells, "id_number"))
+        if wrong is not None:
+            self._tell(RowFinding(self._table.name, number, "id_number", wrong))
+            self.report.reasons[wrong.value] += 1
+        originals = tuple(cell if isinstance(cell, str) else text_of(cell) for cell in cells)
+        if originals != household.cells:
+            household.cells = (*household.cells, *originals)
+        if not name:
+            return
+        birth = birth_of(number_id) if number_id else None
+        for person in household.persons:
+            if person.name == name:
+                person.id_number = person.id_number or number_id
+                person.birth = person.birth or birth
+                return
+        household.persons = (*household.persons, Person(name, Role.MEMBER, number_id, birth, aliases))
+
+    # counting ----------------------------------------------------------------------------------------------------
+
+    def _skip(self, number: int, finding: Finding) -> None:
+        self.report.read += 1
+        self.report.skipped += 1
+        self.report.reasons[finding.value] += 1
+        if finding is Finding.DELETED:
+            self._tell(RowFinding(self._table.name, number, "", finding))
+
+    def _set_aside(self, number: int, field_name: str, finding: Finding) -> None:
+        self.report.read += 1
+        self.report.quarantined += 1
+        self.report.reasons[finding.value] += 1
+        self._tell(RowFinding(self._table.name, number, field_name, finding))
+
+
+class _RowBeingRead:
+    """Collects what is found about one row."""
+
+    __slots__ = ("_number", "_reader", "flags")
+
+    def __init__(self, reader: TableReader, number: int) -> None:
+        self._reader, self._number = reader, number
+        self.flags: list[str] = []
+
+    def warn(self, field_name: str, finding: Finding, detail: str = "") -> None:
+        if finding.value in self.flags and finding is not Finding.SHARED_CODE:
+            return
+        self.flags.append(finding.value)
+        self._reader.report.reasons[finding.value] += 1
+        self._reader._tell(RowFinding(self._reader._table.name, self._number, field_name, finding, detail))
+
+    def reject(self, field_name: str, finding: Finding, detail: str = "") -> None:
+        report = self._reader.report
+        if SEVERITY[finding] is Severity.REJECTED:
+            report.rejected += 1
+        else:
+            report.quarantined += 1
+        report.reasons[finding.value] += 1
+        self._reader._tell(RowFinding(self._reader._table.name, self._number, field_name, finding, detail))
+
+
+def _filled(cell: object) -> bool:
+    return bool(cell.strip()) if isinstance(cell, str) else cell is not None
+
+
+def text_of(cell: object) -> str:
+    """A spreadsheet's value as text: whole numbers without a point, dates in ISO form."""
+    if cell is None:
+        return ""
+    if isinstance(cell, bool):
+        return "T" if cell else "F"
+    if isinstance(cell, float):
+        return str(int(cell)) if cell.is_integer() else repr(cell)
+    if isinstance(cell, datetime):
+        return cell.date().isoformat()
+    if isinstance(cell, date):
+        return cell.isoformat()
+    return str(cell)
+
+
+def _plain(text: str) -> str:
+    return clean_text(text)[0] if text else ""
+
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1e\x7f-\x9f]")
+
+
+def _has_control(whole: str) -> bool:
+    return _CONTROLS.search(whole) is not None
+
+
+@lru_cache(50_000)
+def _code_form(raw: str) -> str:
+    return comparison_form(raw)
+
+
+@lru_cache(1_000)
+def _category_by_name(said: str) -> str:
+
+    return next((key for key, category in CATEGORIES.items() if category.name.zh == said), "") or category_in(
+        said
+    )
+
+
+def _chained(first: Row, rest: Iterable[Row]) -> Iterator[Row]:
+    yield first
+    yield from rest
