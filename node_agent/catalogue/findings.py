@@ -24,6 +24,7 @@ class Finding(StrEnum):
     UNKNOWN_CATEGORY = "unknown_category"
     # quarantined
     WRONG_COLUMNS = "wrong_columns"
+    SHIFTED = "shifted"
     GARBLED = "garbled"
     UNDECODABLE = "undecodable"
     ORPHAN_MEMBER = "orphan_member"
@@ -61,6 +62,9 @@ TEXTS: dict[Finding, Text] = {
     Finding.REPEATED_ROW: Text("与前面的行完全重复", "repeats an earlier row entirely"),
     Finding.UNKNOWN_CATEGORY: Text("类别不在目录中", "the category is not known"),
     Finding.WRONG_COLUMNS: Text("列数不对，可能错位", "wrong number of columns; cells may have shifted"),
+    Finding.SHIFTED: Text(
+        "日期列中是别的内容，可能错位", "other words where a date belongs; cells may have shifted"
+    ),
     Finding.GARBLED: Text("文字已是乱码", "the text is garbled"),
     Finding.UNDECODABLE: Text("无法解码", "can not be decoded"),
     Finding.ORPHAN_MEMBER: Text("家庭成员行之前没有户", "a member row without a household above it"),

@@ -55,14 +55,28 @@ _HAN = re.compile(
     r"(农历|阴历|旧历)?(闰)?(?:([正冬腊一二三四五六七八九十〇\d]{1,3})月)?(?:初?([一二三四五六七八九十廿卅〇\d]{1,3})日?)?"
 )
 
+_STEMS, _BRANCHES = "甲乙丙丁戊己庚辛壬癸", "子丑寅卯辰巳午未申酉戌亥"
+_SEXAGENARY = re.compile(
+    rf"([{_STEMS}])([{_BRANCHES}])年?(闰)?(?:([正冬腊一二三四五六七八九十]{{1,3}})月)?(?:初?([一二三四五六七八九十廿卅]{{1,3}})日?)?"
+)
+_SHORT_YEAR = re.compile(r"(\d{2})(?:年|[-.])(\d{1,2})(?:(?:月|[-.])(\d{1,2})日?)?月?")
+_SAYS_TIME = re.compile(r"[\d年月日岁元〇零一二三四五六七八九十]")
+
 Read = tuple[DateSpan | None, Finding | None]
 """What a cell says, and what is wrong with it."""
 
 
-def read_date(cell: object) -> Read:
-    """A date cell of any type. (None, NO_DATE) when it says nothing."""
+def read_date(cell: object, hint: int = 0) -> Read:
+    """A date cell of any type. (None, NO_DATE) when it says nothing.
+
+    `hint` is a year the row says elsewhere (its archival code, its year column): it decides which 庚辰 or which 15 of
+    "15.12.26" is meant, when one lies within a year of it; nothing else is taken from it.
+    """
     if isinstance(cell, str):
-        return _read_text(cell)
+        span, finding = _read_text(cell)
+        if finding is Finding.AMBIGUOUS_DATE:
+            return _read_ambiguous(cell, hint)
+        return span, finding
     if isinstance(cell, datetime | date):
         return _of(cell.year, cell.month, cell.day)
     if isinstance(cell, int | float):
@@ -98,11 +112,35 @@ def _read_text(text: str) -> Read:
     if plain.isdigit() and _FIRST_SERIAL <= int(plain) <= _LAST_SERIAL:
         day_of = _EPOCH + timedelta(days=int(plain))
         return _of(day_of.year, day_of.month, day_of.day)
-    if _DAY_FIRST_YEAR.fullmatch(plain):
+    if _SHORT_YEAR.fullmatch(plain) or _DAY_FIRST_YEAR.fullmatch(plain) or _SEXAGENARY.fullmatch(plain):
         return None, Finding.AMBIGUOUS_DATE
+    if not _SAYS_TIME.search(plain) or re.search(
+        r"[字号第]|\d{9,}", plain.replace("日", "号") if "第" in plain else plain
+    ):
+        return None, Finding.SHIFTED
     if found := re.search(r"(1[89]\d{2}|20[0-3]\d)年", plain):
         return _of(int(found[1]), 0, 0)[0], Finding.IMPOSSIBLE_DATE
     return None, Finding.IMPOSSIBLE_DATE
+
+
+@lru_cache(50_000)
+def _read_ambiguous(text: str, hint: int) -> Read:
+    """A short or sexagenary year, which only another year of the row can settle."""
+    plain = text.translate(_WIDE)
+    if match := _SEXAGENARY.fullmatch(plain):
+        stem, branch, leap, month_text, day_text = match.groups()
+        cycle = next((n for n in range(60) if _STEMS[n % 10] == stem and _BRANCHES[n % 12] == branch), -1)
+        years = [year for year in range(hint - 1, hint + 2) if hint and (year - 4) % 60 == cycle]
+        if not years:
+            return None, Finding.AMBIGUOUS_DATE
+        month = (_MONTHS.get(month_text) or _number(month_text)) if month_text else 0
+        return _lunar(years[0], month, _number(day_text) if day_text else 0, leap=bool(leap))
+    if match := _SHORT_YEAR.fullmatch(plain):
+        short, month, day = int(match[1]), int(match[2]), int(match[3] or 0)
+        years = [century + short for century in (1900, 2000) if hint and abs(century + short - hint) <= 1]
+        if years:
+            return _of(years[0], month, day)
+    return None, Finding.AMBIGUOUS_DATE
 
 
 def _of(year: int, month: int, day: int) -> Read:
@@ -182,6 +220,15 @@ def read_birth(cell: object, event: DateSpan | None) -> Read:
             except ValueError:
                 return None, Finding.IMPOSSIBLE_DATE
     span, finding = read_date(cell)
+    if (
+        finding is Finding.AMBIGUOUS_DATE
+        and isinstance(cell, str)
+        and (short := _SHORT_YEAR.fullmatch(cell.translate(_WIDE)))
+    ):
+        latest = event.last_year if event is not None else 0
+        born = [century + int(short[1]) for century in (1900, 2000) if century + int(short[1]) <= latest]
+        if len(born) == 1:  # nobody is born after the event
+            span, finding = _of(born[0], int(short[2]), int(short[3] or 0))
     return span, None if finding is Finding.NO_DATE else finding
 
 

@@ -333,20 +333,20 @@ def _dbf_rows(
         for field in fields:
             cell = record[place : place + field.length]
             place += field.length
-            text, found = _dbf_cell(cell, field, encoding)
+            text, found = _dbf_cell(cell, encoding)
             problem = problem or found
             cells.append(text)
         yield number, cells, problem
 
 
-def _dbf_cell(cell: bytes, field: _DbfField, encoding: str) -> tuple[str, Finding | None]:
+def _dbf_cell(cell: bytes, encoding: str) -> tuple[str, Finding | None]:
     plain = cell.rstrip(b" \0")
     if plain.isascii():
         return plain.decode("ascii").strip(), None
     try:
         return plain.decode(encoding).strip(), None
     except UnicodeDecodeError as error:
-        if len(plain) >= field.length - 1 and error.start >= len(plain) - 3:
+        if error.start >= len(plain) - 3 and error.reason.startswith("incomplete"):
             return plain[: error.start].decode(encoding, "replace").strip(), Finding.TEXT_CUT
     for other in ("utf-8", "big5"):
         if _decodes(plain, other):

@@ -110,7 +110,7 @@ class TableReader:
         self._header: list[Any] = []
         self._second: list[Any] = []
         self._household: Record | None = None
-        self._household_row = 0
+        self._household_lost = False
 
     # the header --------------------------------------------------------------------------------------------------
 
@@ -267,12 +267,15 @@ class TableReader:
         if not category:
             row.reject("category", Finding.UNKNOWN_CATEGORY)
             return None
-        event = self._event(cells, row)
+        raw_code, code = self._code(cells)
+        event = self._event(cells, _year_in(code), row)
         persons = self._persons(cells, category, event, row)
+        if Finding.SHIFTED.value in row.flags:
+            self.report.quarantined += 1
+            return None
         if not any(person.name for person in persons):
             row.reject("name", Finding.NO_NAME)
             return None
-        raw_code, code = self._code(cells)
         if not code:
             row.reject("archival_code", Finding.NO_CODE)
             return None
@@ -314,11 +317,14 @@ class TableReader:
             return self.category
         return said if said in CATEGORIES else _category_by_name(said)
 
-    def _event(self, cells: list[Any], row: _RowBeingRead) -> DateSpan | None:
+    def _event(self, cells: list[Any], hint: int, row: _RowBeingRead) -> DateSpan | None:
+        if self.columns.has("event_year"):
+            span, _finding = read_date(self._value(cells, "event_year"))
+            hint = span.first_year if span is not None else hint
         worst: Finding | None = Finding.NO_DATE
         for name in ("event", "event_year"):
             for place in self.columns.places.get(name, ()):
-                span, finding = read_date(cells[place])
+                span, finding = read_date(cells[place], hint)
                 if span is not None and finding is None and worst in {None, Finding.NO_DATE}:
                     return span
                 if finding is not Finding.NO_DATE and finding is not None and name == "event":
@@ -479,11 +485,15 @@ class TableReader:
             if self._household is not None:
                 yield self._household
             self._household = self._read(number, cells, problem)
+            self._household_lost = self._household is None
             if self._household is not None:
                 self._add_member(cells, number, self._household)
             return
         if self._household is None:
-            self._set_aside(number, "", Finding.ORPHAN_MEMBER)
+            if self._household_lost:  # its household was reported; it goes with it
+                self._skip(number, Finding.MEMBER)
+            else:
+                self._set_aside(number, "", Finding.ORPHAN_MEMBER)
             return
         self._skip(number, Finding.MEMBER)
         self._add_member(cells, number, self._household)
@@ -577,6 +587,15 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1e\x7f-\x9f]")
 
 def _has_control(whole: str) -> bool:
     return _CONTROLS.search(whole) is not None
+
+
+_YEAR_IN_CODE = re.compile(r"[·-](1[89]\d\d|20[0-3]\d)(?=[·-])")
+
+
+def _year_in(code: str) -> int:
+    """The year an archival code carries (J024-ZY·XJ·1950·Y-0001), 0 when it carries none."""
+    match = _YEAR_IN_CODE.search(code)
+    return int(match[1]) if match else 0
 
 
 @lru_cache(50_000)
