@@ -61,7 +61,11 @@ class Classes:
         self._parent[self.find(other)] = self.find(better)
 
     def _plainness(self, char: str) -> tuple[bool, bool, int]:
-        return not "一" <= char <= "\u9fff", char not in self._better, ord(char)
+        try:
+            char.encode("gb2312")
+        except UnicodeEncodeError:
+            return True, char not in self._better, ord(char)
+        return False, char not in self._better, ord(char)
 
     def all(self) -> dict[str, list[str]]:
         grouped: dict[str, list[str]] = {}

@@ -1,0 +1,277 @@
+"""A federation on this machine: a throw-away authority, node agents and a gateway as real processes on loopback.
+
+Used by the demo, the benchmarks and the tests. Every process is stopped by its own id.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from federation.rpc.authority import Authority
+
+READY_WITHIN_S = 30.0
+
+
+class FleetError(Exception):
+    """A process did not come up; the message holds the end of its log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """One archive of the fleet; `dials_in` = the agent dials the gateway, not the other way round."""
+
+    code: str
+    name: str
+    dials_in: bool = False
+
+
+def free_port(wanted: int = 0) -> int:
+    """`wanted` when nothing listens there, else any free port on loopback."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise FleetError("no free port on loopback")
+
+
+class Fleet:
+    """Archives and a gateway under `folder`. `start` brings all up, `stop` ends them; a context manager does both."""
+
+    def __init__(
+        self,
+        folder: Path,
+        archives: Sequence[Archive],
+        *,
+        port: int = 0,
+        gateway_settings: dict[str, Any] | None = None,
+    ) -> None:
+        self.folder, self.archives = folder, list(archives)
+        self._settings = gateway_settings or {}
+        self._port = free_port(port)
+        self._link_port = free_port()
+        self._ports = {archive.code: free_port() for archive in archives}
+        self._metrics_ports = {archive.code: free_port() for archive in archives}
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    @property
+    def gateway_url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    def data(self, code: str) -> Path:
+        """Data folder of an archive."""
+        return self.folder / code
+
+    def agent_address(self, code: str) -> str:
+        return f"127.0.0.1:{self._ports[code]}"
+
+    def agent_metrics_url(self, code: str) -> str:
+        return f"http://127.0.0.1:{self._metrics_ports[code]}/metrics"
+
+    def agent_pid(self, code: str) -> int:
+        return self._processes[code].pid
+
+    def gateway_pid(self) -> int:
+        return self._processes["gateway"].pid
+
+    def prepare(self) -> None:
+        """Certificates, settings and the federation's fingerprint key; data that is there is kept."""
+        tls = self.folder / "tls"
+        authority = Authority(tls)
+        gateway = authority.issue("gateway", "gateway")
+        key = self.folder / "federation.key"
+        if not key.exists():
+            key.touch(0o600)
+            key.write_bytes(secrets.token_bytes(32))
+        roster = ["epoch = 1"]
+        for archive in self.archives:
+            issued = authority.issue("node", archive.code)
+            (self.data(archive.code) / "archive.toml").unlink(missing_ok=True)
+            arguments = [
+                "--archive",
+                archive.code,
+                "--name",
+                archive.name,
+                "--data",
+                str(self.data(archive.code)),
+            ]
+            arguments += [
+                "--federation-key",
+                str(key),
+                "--metrics-listen",
+                f"127.0.0.1:{self._metrics_ports[archive.code]}",
+            ]
+            arguments += [
+                "--ca",
+                str(issued.ca),
+                "--certificate",
+                str(issued.certificate),
+                "--key",
+                str(issued.key),
+            ]
+            where = f'address = "{self.agent_address(archive.code)}"'
+            if archive.dials_in:
+                arguments += ["--gateway", f"127.0.0.1:{self._link_port}"]
+                where = "dials_in = true"
+            else:
+                arguments += ["--listen", self.agent_address(archive.code)]
+            self.node("init", *arguments)
+            roster += [
+                "[[archive]]",
+                f'code = "{archive.code}"',
+                f"name = {json.dumps(archive.name, ensure_ascii=False)}",
+                where,
+            ]
+        (self.folder / "roster.toml").write_text("\n".join(roster) + "\n", "utf-8")
+        settings = {
+            "port": self._port,
+            "link_listen": f"127.0.0.1:{self._link_port}",
+            "ca": str(gateway.ca),
+            "certificate": str(gateway.certificate),
+            "key": str(gateway.key),
+            **self._settings,
+        }
+        lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
+        (self.folder / "gateway.toml").write_text("\n".join(lines) + "\n", "utf-8")
+
+    def node(self, *arguments: str) -> str:
+        """Run one `lantai-node` command to its end; its output."""
+        done = subprocess.run(
+            [sys.executable, "-m", "node_agent", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=1800,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise FleetError(f"lantai-node {arguments[0]}: {done.stderr.strip() or done.stdout.strip()}")
+        return done.stdout
+
+    def start(self) -> Self:
+        """Bring up all processes; returns when every session is open."""
+        for archive in self.archives:
+            self.start_agent(archive.code)
+        self.start_gateway()
+        self.wait_connected(archive.code for archive in self.archives)
+        return self
+
+    def start_agent(self, code: str) -> None:
+        self._spawn(code, "-m", "node_agent", "run", "--data", str(self.data(code)))
+
+    def start_gateway(self) -> None:
+        self._spawn("gateway", "-m", "gateway", "run", "--config", str(self.folder / "gateway.toml"))
+        self._wait(lambda: self._get("/readyz") == 200, "gateway")
+
+    def _spawn(self, name: str, *arguments: str) -> None:
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                [sys.executable, *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
+
+    def _wait(self, ready: Any, name: str) -> None:
+        ends_at = time.monotonic() + READY_WITHIN_S
+        while not ready():
+            process = self._processes[name]
+            if process.poll() is not None or time.monotonic() > ends_at:
+                raise FleetError(f"{name} did not come up:\n{self.log(name)[-2000:]}")
+            time.sleep(0.05)
+
+    def log(self, name: str) -> str:
+        """What a process has logged so far."""
+        path = self.folder / f"{name}.log"
+        return path.read_text("utf-8", "replace") if path.exists() else ""
+
+    def wait_connected(self, codes: Iterable[str]) -> None:
+        """Wait until the gateway has a session with each of these archives."""
+        for code in codes:
+            self._wait(lambda code=code: self.request(f"/v1/archives/{code}")[1].get("connected"), "gateway")
+
+    def _get(self, path: str) -> int:
+        try:
+            with urllib.request.urlopen(self.gateway_url + path, timeout=2) as answer:  # noqa: S310 - loopback
+                return int(answer.status)
+        except (urllib.error.URLError, OSError):
+            return 0
+
+    def mint_token(self, client: str = "try-out") -> str:
+        """An access token from the gateway's own key."""
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "gateway",
+                "token",
+                "--config",
+                str(self.folder / "gateway.toml"),
+                "--client",
+                client,
+            ],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        )
+        return done.stdout.strip()
+
+    def request(
+        self, path: str, body: Any = None, *, token: str = "", headers: dict[str, str] | None = None
+    ) -> tuple[int, Any]:
+        """(status, JSON body) of one request to the gateway; GET without a body, else POST."""
+        if not token:
+            token = self._token = getattr(self, "_token", "") or self.mint_token()
+        data = json.dumps(body).encode() if body is not None else None
+        all_headers = {
+            "Authorization": f"Bearer {token}",
+            "Content-Type": "application/json",
+            **(headers or {}),
+        }
+        asked = urllib.request.Request(self.gateway_url + path, data=data, headers=all_headers)  # noqa: S310 - loopback
+        try:
+            with urllib.request.urlopen(asked, timeout=30) as answer:  # noqa: S310
+                return answer.status, json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read() or b"null")
+
+    def send(self, name: str, number: int) -> None:
+        """Send a signal to one process of this fleet."""
+        os.kill(self._processes[name].pid, number)
+
+    def stop_one(self, name: str, number: int = signal.SIGTERM) -> int:
+        """End one process; its exit status."""
+        process = self._processes.pop(name)
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGCONT)
+            process.send_signal(number)
+        try:
+            return process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.wait(5)
+
+    def stop(self) -> None:
+        """End everything, the gateway first."""
+        for name in sorted(self._processes, key=lambda name: name != "gateway"):
+            self.stop_one(name)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_error: object) -> None:
+        self.stop()
