@@ -111,7 +111,7 @@ class NodeSessions:
             now + request.soft_s,
             request.max_candidates,
             on_result,
-            lambda: on_reply(Reply(archive, Outcome.UNREACHABLE, transport=True)),
+            lambda: on_reply(Reply(archive, Outcome.UNREACHABLE, transport=True, lost=True)),
         )
         if not session.ask(asked):
             on_reply(Reply(archive, Outcome.OVERLOADED, retry_after_s=0.2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -24,7 +25,9 @@ class CategoryHoldings:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """An archive's own word about its holdings, as of `index_epoch`; `index_age_s` is the age when received."""
+    """An archive's own word about its holdings, as of `index_epoch`; `index_age_s` is the age when received, which was
+    at `heard_at` on the monotonic clock.
+    """
 
     archive: str
     name: str
@@ -32,6 +35,7 @@ class Manifest:
     records: int
     categories: dict[str, CategoryHoldings]
     index_age_s: int = 0
+    heard_at: float = field(default_factory=time.monotonic, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,8 @@ class Reply:
     index_epoch: int = 0
     bad_candidates: int = 0  # malformed candidates that were dropped; the others stand
     retry_after_s: float | None = None
-    transport: bool = False  # the session failed: another attempt may help
+    transport: bool = False  # there was no session, or it failed: another attempt may help
+    lost: bool = False  # a session ended under this question
     reason: str = ""  # a Reason of the closed list
 
 
@@ -82,3 +87,11 @@ class Holdings(Protocol):
         ...
 
     def connected(self, archive: str) -> bool: ...
+
+
+class SearchObserver(Protocol):
+    """Counts searches: constant words and archive codes, nothing of a question."""
+
+    def searched(self, seconds: float, verdict: str, asked: int) -> None: ...
+    def outcome(self, archive: str, outcome: str) -> None: ...
+    def event(self, name: str) -> None: ...

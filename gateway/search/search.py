@@ -9,41 +9,31 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 from federation.outcome import ANSWERED, Outcome
 from federation.places import in_region
-from federation.reasons import Reason, Refusal
-from gateway.search.circuit import Circuit
+from federation.reasons import Reason
+from gateway.search.admission import Admission
+from gateway.search.circuit import FAIR_BUDGET_S, Circuit
 from gateway.search.completeness import ArchiveOutcome, Completeness, settle
+from gateway.search.latency import Latency
 from gateway.search.merge import Ranked, rank
 from gateway.search.pages import KEPT_S, Kept, Pages
-from gateway.search.ports import Holdings, Reply, SubRequest
+from gateway.search.ports import Holdings, Reply, SearchObserver, SubRequest
 from gateway.search.question import Question, check
 from gateway.search.retry import RetryBudget, pause_before
 from gateway.search.roster import Roster
 from gateway.search.selection import MembershipFilters, NoFilters, Selection, select
 
-MOST_RUNNING, MOST_WAITING = 64, 100
 _RESERVE_S, _RESERVE_SHARE = 0.080, 0.05  # kept back for merging, rendering and the way home
 _SOFT_MARGIN_S = 0.040  # between an archive's best-so-far and its hard end
 _CANDIDATES_PER_ARCHIVE = 50
 _RETRY_LEAST_S = 0.050
 _QUICK_COVERAGE = 0.95
 _QUICK_SHARE = 0.3  # of the time left, waited on once a quick search has its coverage
-
-_FAILURES = frozenset({Outcome.TIMEOUT, Outcome.UNREACHABLE, Outcome.OVERLOADED})
-
-
-class SearchObserver(Protocol):
-    """Counts searches: constant words and archive codes, nothing of a question."""
-
-    def searched(self, seconds: float, verdict: str, asked: int) -> None: ...
-    def outcome(self, archive: str, outcome: str) -> None: ...
-    def event(self, name: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +68,10 @@ class Searches:
         self.roster, self._holdings, self._observer, self._clock = roster, holdings, observer, clock
         self._filters = filters or NoFilters()
         self._circuits = {member.code: Circuit(clock) for member in roster.members}
+        self._latencies = {member.code: Latency(clock) for member in roster.members}
+        self._admission = Admission(clock, observer)
         self._budget = RetryBudget(clock)
         self._pages = Pages(cursor_key or secrets.token_bytes(32), clock)
-        self._learned: dict[str, tuple[int, float]] = {}  # archive -> (index epoch, clock when first seen)
-        self._running = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
 
     def session_opened(self, archive: str) -> None:
         """A new session shows that an archive is back: its circuit closes."""
@@ -95,17 +84,17 @@ class Searches:
         """Ask and answer inside the question's deadline; Refusal when it may not or can not be asked."""
         check(question)
         ends_at = self._clock() + question.deadline_s
-        await self._admit(ends_at)
+        await self._admission.enter(ends_at)
         try:
             return await self._run(question, ends_at, None)
         finally:
-            self._leave()
+            self._admission.leave()
 
     async def stream(self, question: Question) -> AsyncIterator[SearchEvent]:
         """The same, telling each archive's outcome as it comes."""
         check(question)
         ends_at = self._clock() + question.deadline_s
-        await self._admit(ends_at)
+        await self._admission.enter(ends_at)
         try:
             told: asyncio.Queue[SearchEvent | None] = (
                 asyncio.Queue()
@@ -129,7 +118,7 @@ class Searches:
                 running.cancel()
                 await asyncio.gather(running, return_exceptions=True)
         finally:
-            self._leave()
+            self._admission.leave()
 
     def page(self, cursor: str, caller: str) -> SearchAnswer:
         """A later page of an earlier search, exactly as ranked then."""
@@ -137,34 +126,6 @@ class Searches:
         return self._page(kept, offset)
 
     # -----------------------------------------------------------------------------------------------------------
-
-    async def _admit(self, ends_at: float) -> None:
-        if self._running < MOST_RUNNING:
-            self._running += 1
-            return
-        if len(self._waiting) >= MOST_WAITING:
-            self._observer.event("shed")
-            raise Refusal(Reason.OVERLOADED, retry_after_s=1.0)
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
-        try:
-            async with asyncio.timeout(max(0.0, (ends_at - self._clock()) / 2)):
-                await turn  # whoever leaves hands its place over
-        except TimeoutError:
-            self._observer.event("shed")
-            raise Refusal(Reason.OVERLOADED, retry_after_s=1.0) from None
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self._leave()
-            raise
-
-    def _leave(self) -> None:
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self._running -= 1
 
     async def _run(
         self, question: Question, ends_at: float, tell: Callable[[ArchiveOutcome, int], None] | None
@@ -212,10 +173,7 @@ class Searches:
         manifest = self._holdings.manifest(archive)
         if manifest is None:
             return None
-        known = self._learned.get(archive)
-        if known is None or known[0] != manifest.index_epoch:
-            known = self._learned[archive] = (manifest.index_epoch, self._clock())
-        return manifest.index_age_s + int(self._clock() - known[1])
+        return manifest.index_age_s + int(self._clock() - manifest.heard_at)
 
 
 class _FanOut:
@@ -238,6 +196,7 @@ class _FanOut:
         self._cancels: dict[str, Callable[[], None]] = {}
         self._replies: dict[str, Reply] = {}
         self._encoded: list[bytes] = []
+        self._asked_at: dict[str, float] = {}
         self._retried: set[str] = set()
         self._pending: set[str] = set()
         self.circuit_open: dict[str, float] = {}
@@ -271,6 +230,7 @@ class _FanOut:
         return self._replies
 
     def _ask(self, code: str, subrequest_id: bytes, budget: float) -> None:
+        self._asked_at[code] = self._searches._clock()
         request = SubRequest(
             code,
             self._question.query,
@@ -305,7 +265,8 @@ class _FanOut:
         """Ask once more after a lost session, inside the budget of retries and of time."""
         searches = self._searches
         left = self._ends_at - searches._clock()
-        if code in self._retried or left < _RETRY_LEAST_S or not searches._holdings.connected(code):
+        least = max(_RETRY_LEAST_S, searches._latencies[code].expected())
+        if code in self._retried or left < least or not searches._holdings.connected(code):
             return False
         if not searches._budget.grant(code):
             searches._observer.event("retry_denied")
@@ -327,11 +288,7 @@ class _FanOut:
         self._cancels.pop(code, None)
         if code in self._retried:
             self._searches._budget.settled(code)
-        circuit = self._searches.circuit(code)
-        if reply.outcome in _FAILURES and not reply.candidates:
-            circuit.failed()
-        else:
-            circuit.succeeded()
+        self._judge(code, reply)
         if self._tell is not None:
             one = ArchiveOutcome(code, reply.outcome, reply.reason, reply.retry_after_s, reply.truncated)
             self._tell(one, len(reply.candidates))
@@ -339,6 +296,29 @@ class _FanOut:
             self._end()
         elif self._weights:
             self._maybe_stop()
+
+    def _judge(self, code: str, reply: Reply) -> None:
+        """What this reply says about the archive's health, to its circuit and its expected time."""
+        circuit = self._searches.circuit(code)
+        asked_at = self._asked_at[code]
+        if reply.outcome is Outcome.OVERLOADED:
+            circuit.busy(asked_at)
+        elif reply.outcome is Outcome.UNREACHABLE:
+            if reply.lost:
+                circuit.lost_session(asked_at)
+        elif reply.outcome is Outcome.TIMEOUT and not reply.candidates:
+            self._silent(code)
+        else:
+            now = self._searches._clock()
+            self._searches._latencies[code].observe(now - asked_at, now)
+            circuit.succeeded()
+
+    def _silent(self, code: str) -> None:
+        """Silence is a failure only when the archive had the time it usually needs."""
+        asked_at = self._asked_at[code]
+        fair = max(FAIR_BUDGET_S, self._searches._latencies[code].expected())
+        if self._searches._clock() - asked_at >= fair:
+            self._searches.circuit(code).failed(asked_at)
 
     def _maybe_stop(self) -> None:
         """The stop rule of a quick search: enough expected records answered, and everyone who must."""
@@ -363,7 +343,7 @@ class _FanOut:
     def _end_late(self) -> None:
         """The time is up: whoever is still silent has failed."""
         for code in self._pending:
-            self._searches.circuit(code).failed()
+            self._silent(code)
         self._end()
 
     def _end(self) -> None:

@@ -62,9 +62,7 @@ def candidate(ref: str = "r1", **changes: object) -> Candidate:
 
 def manifest(archive: str, **changes: object) -> Manifest:
     """An archive of 100,000 records, a tenth of them marriages of 1950 to 2010."""
-    plain = Manifest(
-        archive, f"{archive}馆", 1, 100_000, {"marriage": CategoryHoldings(10_000, 1950, 2010)}
-    )
+    plain = Manifest(archive, f"{archive}馆", 1, 100_000, {"marriage": CategoryHoldings(10_000, 1950, 2010)})
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 
@@ -98,20 +96,24 @@ class FakeHoldings:
         archive = request.archive
         behaviour = self.behaviours.get(archive, _PLAIN)
         reply = behaviour.reply or Reply(
-            archive, Outcome.HIT if behaviour.candidates else Outcome.EMPTY, behaviour.candidates, index_epoch=1
+            archive,
+            Outcome.HIT if behaviour.candidates else Outcome.EMPTY,
+            behaviour.candidates,
+            index_epoch=1,
         )
         fault = behaviour.fault
         if archive in self.down:
             fault = Fault.NO_SESSION
         if fault is Fault.CUT_ONCE:
             fault = Fault.CUT if self.attempts(archive) == 1 else Fault.NONE
-        lost = Reply(archive, Outcome.UNREACHABLE, transport=True)
+        absent = Reply(archive, Outcome.UNREACHABLE, transport=True)
+        lost = replace(absent, lost=True)
         later = asyncio.get_running_loop().call_later
         match fault:
             case Fault.RAISES:
                 raise RuntimeError("the adapter broke its promise")
             case Fault.NO_SESSION:
-                on_reply(lost)
+                on_reply(absent)
                 return _nothing
             case Fault.AT_ONCE:
                 on_reply(reply)
