@@ -1,0 +1,129 @@
+"""REST search over eight archives with 32 in flight, against a gateway written the obvious way; and one agent stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from statistics import median
+
+from loadtest.bench import Figure, Scale
+from loadtest.closed_loop import Run, hammer, request
+from loadtest.fleet import Archive, Fleet, free_port
+from loadtest.people import write_csv
+from loadtest.questions import Questions
+
+_CODES = ("330400", "330402", "330411", "330421", "330424", "330481", "330482", "330483")
+_RECORDS = 100_000
+_DEADLINE_MS = 2_000
+_ROUNDS = 3
+
+
+def _cpu_s(pid: int) -> float:
+    """User and system seconds of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextlib.contextmanager
+def _obvious(fleet: Fleet) -> Iterator[int]:
+    settings = fleet.folder / "obvious.json"
+    gateway = tomllib.loads((fleet.folder / "gateway.toml").read_text("utf-8"))
+    archives = {code: fleet.agent_address(code) for code in _CODES}
+    settings.write_text(
+        json.dumps({name: gateway[name] for name in ("ca", "certificate", "key")} | {"archives": archives})
+    )
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "loadtest.peers.obvious_gateway", str(settings), "--port", str(port)]
+    )
+    try:
+        ends_at = time.monotonic() + 20
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            if time.monotonic() > ends_at:
+                raise RuntimeError("the obvious gateway did not come up")
+            time.sleep(0.1)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def run(scale: Scale) -> Iterator[Figure]:
+    """Alternating rounds against both gateways over the same agents, then with one agent stopped."""
+    records = 10_000 if scale.quick else _RECORDS
+    seconds = 2.0 if scale.quick else 6.0
+    with tempfile.TemporaryDirectory(prefix="lantai-bench-") as name:
+        folder = Path(name)
+        archives = [Archive(code, f"{code} 档案馆") for code in _CODES]
+        fleet = Fleet(folder, archives, gateway_settings={"requests_per_minute": 6_000_000})
+        fleet.prepare()
+        for number, code in enumerate(_CODES):
+            write_csv(folder / f"{code}.csv", records, seed=number)
+            fleet.node("import", str(folder / f"{code}.csv"), "--data", str(fleet.data(code)))
+        questions = Questions(folder, list(_CODES), _DEADLINE_MS)
+        random = Random(7)
+        bodies = [json.dumps(questions.draw("exact", random).body).encode() for _ in range(2_000)]
+        with fleet:
+            token = fleet.mint_token()
+            ours = [request("/v1/searches", body, token) for body in bodies]
+            theirs = [request("/v1/searches", body) for body in bodies]
+            port = int(fleet.gateway_url.rsplit(":", 1)[1])
+            with _obvious(fleet) as obvious_port:
+                mine: list[Run] = []
+                plain: list[Run] = []
+                cpu_before = cpu_after = 0.0
+                for round_no in range(_ROUNDS + 1):
+                    cpu_before = _cpu_s(fleet.gateway_pid())
+                    one = hammer(port, ours, seconds=seconds)
+                    cpu_after = _cpu_s(fleet.gateway_pid())
+                    other = hammer(obvious_port, theirs, seconds=seconds)
+                    if round_no:  # the first round warms both
+                        mine.append(one)
+                        plain.append(other)
+            rate, floor = median(one.rate for one in mine), median(one.rate for one in plain)
+            yield Figure("REST search, ratio to the obvious gateway", rate / floor, "×", least=5.0)
+            yield Figure(
+                "  Lantai, 32 in flight",
+                rate,
+                "searches/s",
+                note=f"p99 {mine[-1].percentile_ms(0.99):.0f} ms",
+            )
+            yield Figure(
+                "  obvious gateway", floor, "searches/s", note=f"p99 {plain[-1].percentile_ms(0.99):.0f} ms"
+            )
+            wrong = sum(status != 200 for one in mine for _at, _ms, status, _mark in one.answers)
+            yield Figure("  answers other than 200", wrong, "", most=0)
+            yield Figure(
+                "  gateway CPU a search", (cpu_after - cpu_before) / len(mine[-1].answers) * 1e6, "µs"
+            )
+            healthy = median(one.rate for one in mine)
+            fleet.send("330481", signal.SIGSTOP)
+            try:
+                stopped = hammer(port, ours, seconds=max(8.0, seconds))
+            finally:
+                fleet.send("330481", signal.SIGCONT)
+            worst = max(ms for _at, ms, _status, _mark in stopped.answers)
+            partial = sum(mark for _at, _ms, _status, mark in stopped.answers) / len(stopped.answers)
+            later = [
+                at
+                for at, _ms, status, _mark in stopped.answers
+                if status == 200 and at > _DEADLINE_MS / 1000 + 1
+            ]
+            steady = len(later) / (stopped.seconds - _DEADLINE_MS / 1000 - 1)
+            yield Figure("one of eight stopped: worst answer", worst, "ms", most=_DEADLINE_MS + 100)
+            yield Figure("  answers that say partial", partial, "share", least=1.0)
+            yield Figure("  throughput once its circuit is open", steady / healthy, "× healthy", least=0.9)
