@@ -49,6 +49,15 @@ class Reason(StrEnum):
     DRAINING = "draining"
     OUT_OF_TIME = "out_of_time"
     INTERNAL = "internal"
+    # cases
+    UNKNOWN_CASE = "unknown_case"
+    UNKNOWN_CANDIDATE = "unknown_candidate"
+    ILLEGAL_TRANSITION = "illegal_transition"
+    IDEMPOTENCY_KEY_MISSING = "idempotency_key_missing"
+    IDEMPOTENCY_MISMATCH = "idempotency_mismatch"
+    TAKEN = "taken"
+    REFERRED_IN_A_CIRCLE = "referred_in_a_circle"
+    STORE_UNAVAILABLE = "store_unavailable"
     # between gateway and node agent
     NOT_A_MEMBER = "not_a_member"
     WRONG_ARCHIVE = "wrong_archive"
@@ -110,6 +119,22 @@ TEXTS: dict[Reason, Text] = {
     Reason.DRAINING: Text("服务正在停止，请改用其他实例", "This instance is stopping; use another one"),
     Reason.OUT_OF_TIME: Text("剩余时间不足", "Not enough time is left"),
     Reason.INTERNAL: Text("内部错误，已记录", "An internal error; it was logged"),
+    Reason.UNKNOWN_CASE: Text("没有这个案件", "There is no such case"),
+    Reason.UNKNOWN_CANDIDATE: Text("案件中没有这个候选", "The case has no such candidate"),
+    Reason.ILLEGAL_TRANSITION: Text(
+        "案件当前状态不允许此操作", "The case is not in a state that allows this"
+    ),
+    Reason.IDEMPOTENCY_KEY_MISSING: Text(
+        "缺少 Idempotency-Key 请求头", "The Idempotency-Key header is missing"
+    ),
+    Reason.IDEMPOTENCY_MISMATCH: Text(
+        "同一 Idempotency-Key 用于不同内容", "The Idempotency-Key was used with another body"
+    ),
+    Reason.TAKEN: Text("已由他人受理", "Somebody else has taken it"),
+    Reason.REFERRED_IN_A_CIRCLE: Text("不能转回已转出的档案馆", "The case can not be referred back"),
+    Reason.STORE_UNAVAILABLE: Text(
+        "案件库暂不可用，请稍后再试", "The case store is not available; try again later"
+    ),
     Reason.NOT_A_MEMBER: Text("不在成员名录中", "Not on the roster"),
     Reason.WRONG_ARCHIVE: Text("以其他档案馆的名义应答", "Answered in the name of another archive"),
     Reason.BAD_FRAME: Text("报文无法解析", "A frame could not be read"),

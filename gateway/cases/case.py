@@ -1,0 +1,129 @@
+"""One case as it is stored: everything a step needs, in one value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from gateway.cases.states import STAGE_OF, Kind, Stage, State
+
+
+class Found(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A masked candidate as the case keeps it. `decision` is likely or possible; `copies` hold the same record."""
+
+    ref: str
+    archive: str
+    score: float
+    decision: str
+    name: str = ""
+    other_name: str = ""
+    year: int = 0
+    level: str = ""
+    explanation: str = ""
+    digitised: bool = False
+    copies: tuple[str, ...] = ()
+
+
+class Case(msgspec.Struct, omit_defaults=True):
+    """Times are milliseconds of UTC since 1970. `ladder` counts the steps of the stage's escalation already taken;
+    `group` grows whenever a new question is meant, so that an identifier derived from it never repeats.
+    """
+
+    id: str
+    client: str
+    created_ms: int
+    request: dict[str, Any]
+    window: str = ""
+    has_hook: bool = False
+    state: State = State.SUBMITTED
+    version: int = 0
+    entered_ms: int = 0
+    stage: Stage = Stage.LOCATE
+    stage_began_ms: int = 0
+    stage_deadline_ms: int = 0
+    target_s: int = 0
+    deadline_ms: int = 0
+    wake_at_ms: int = 0
+    ladder: int = 0
+    is_breached: bool = False
+    paused_since_ms: int = 0
+    round: int = 0
+    group: int = 0
+    verdict: str = ""
+    outcomes: dict[str, str] = {}
+    gaps: list[dict[str, Any]] = []
+    candidates: list[Found] = []
+    selected: str = ""
+    holder: str = ""
+    deputy: str = ""
+    deciding: str = ""
+    """The archive whose reviewer has the case now: the holder or its deputy; "" while nobody has."""
+    passed: list[str] = []
+    """Holders the case was referred on from."""
+    reason: str = ""
+    wanted: list[str] = []
+    decision: dict[str, Any] = {}
+    ended_ms: int = 0
+    delivered_ms: int = 0
+
+    @property
+    def is_paused(self) -> bool:
+        return self.paused_since_ms > 0
+
+    def enter(self, state: State, now_ms: int) -> bool:
+        """Move to a state; whether that began another stage."""
+        self.state = state
+        self.entered_ms = now_ms
+        stage = STAGE_OF.get(state)
+        if stage is None or stage is self.stage:
+            return False
+        self.stage, self.stage_began_ms, self.ladder = stage, now_ms, 0
+        return True
+
+
+class Event(msgspec.Struct, frozen=True):
+    """Something that happens to a case. `actor` is caller, gateway, clock, or an archive's code; never a person."""
+
+    kind: Kind
+    actor: str
+    data: dict[str, Any] = {}
+
+
+class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line of a case's journal: what happened, when, and where the case stood after it. No personal data."""
+
+    seq: int
+    at_ms: int
+    kind: Kind
+    actor: str
+    state: State
+    stage: str = ""
+    data: dict[str, Any] = {}
+
+
+class Task(msgspec.Struct, frozen=True):
+    """Work a transition orders. `id` is derived, so that ordering twice is one task. Due at `visible_at_ms`."""
+
+    id: str
+    case_id: str
+    kind: str
+    target: str
+    visible_at_ms: int
+    payload: dict[str, Any]
+    attempts: int = 0
+    fence: int = 0
+
+
+class Effects(msgspec.Struct):
+    """What one event did: journal lines and tasks, in order. `ends_search` drops the case's waiting search tasks."""
+
+    entries: list[Entry] = []
+    tasks: list[Task] = []
+    ends_search: bool = False
+
+
+encode_case = msgspec.json.Encoder().encode
+decode_case = msgspec.json.Decoder(Case).decode
+encode_data = msgspec.json.Encoder().encode
+decode_data = msgspec.json.Decoder(dict[str, Any]).decode

@@ -1,0 +1,270 @@
+"""The engine: takes due tasks, does their work, and writes what came of it; lets the clock look at cases when due.
+
+Work is done at least once and takes effect exactly once: a result is written only under the lease it was done with, and
+every effect outside carries an identifier derived from the task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import msgspec
+
+from federation.reasons import Reason, Refusal
+from gateway.cases import machine
+from gateway.cases.case import Case, Event, Task
+from gateway.cases.machine import HOOK, MAIL, SEARCH, TICK, mail_id
+from gateway.cases.ports import CaseObserver, Desks, Hooks, Locator
+from gateway.cases.states import Kind
+from gateway.cases.store import Done, Store, Unit
+from gateway.cases.writer import Writer
+
+MOST_RUNNING = 64
+_CLAIM = 64
+_TICKS = 256
+_LONGEST_NAP_S = 1.0
+_RECEIPT_WITHIN_S = 10.0
+"""A message without a receipt is sent again after this; the desk knows it by its identifier."""
+
+HOOK_SCHEDULE_S = (5, 15, 30, 60, 120, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
+"""Pauses between tries of a call back: quick enough for a 15-minute target, then for about three days."""
+
+_BACKOFF_S = (1.0, 60.0)
+
+
+class Engine:
+    """Runs the tasks and the clock of one gateway process. `run` serves until cancelled; `drain` ends gently."""
+
+    def __init__(
+        self,
+        store: Store,
+        writer: Writer,
+        locator: Locator,
+        desks: Desks,
+        hooks: Hooks,
+        observer: CaseObserver,
+        *,
+        now_ms: Callable[[], int],
+        read: Callable[[Callable[[], Any]], Coroutine[Any, Any, Any]] | None = None,
+    ) -> None:
+        self._store, self._writer = store, writer
+        self._locator, self._desks, self._hooks, self._observer = locator, desks, hooks, observer
+        self._now_ms = now_ms
+        self._read = read or _in_thread
+        self._wake = asyncio.Event()
+        self._running: set[asyncio.Task[None]] = set()
+        self._backlog: list[Task] = []
+        self._draining = False
+        self.on_change: Callable[[str, Done], None] = lambda _case_id, _done: None
+
+    # for the feature -------------------------------------------------------------------------------------------
+
+    async def happen(self, unit: Unit) -> Done:
+        """Write one unit, and start at once what it ordered."""
+        done = await self._writer.submit(unit)
+        self._after(unit.case_id, done)
+        return done
+
+    def _after(self, case_id: str, done: Done) -> None:
+        if done.entries:
+            for entry in done.entries:
+                self._observer.happened(entry.kind.value, entry.stage)
+            self.on_change(case_id, done)
+            self._wake.set()
+        for task in done.tasks:
+            self._start(task)
+
+    def archive_returned(self, archive: str) -> None:
+        """A session opened: what waits for this archive is due now, messages and searches alike."""
+
+        def work(store: Store) -> None:
+            store.wake(MAIL, archive)
+            store.wake(SEARCH, "")
+
+        def woken(done: asyncio.Future[None]) -> None:
+            if done.cancelled() or done.exception() is None:
+                self._wake.set()
+
+        self._writer.call(work).add_done_callback(woken)
+
+    # serving ---------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Take due tasks and let the clock tick, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._serve(), name="case engine")
+            if not self._store.is_exclusive:
+                group.create_task(self._extend(), name="case leases")
+
+    async def _serve(self) -> None:
+        while True:
+            self._wake.clear()
+            with contextlib.suppress(
+                Refusal
+            ):  # the store is unavailable for a moment: look again after the nap
+                busy = await self._round()
+                if busy:
+                    continue
+            await self._nap()
+
+    async def _round(self) -> bool:
+        """One look at what is due; whether there was anything."""
+        due = await self._read(lambda: self._store.due_cases(_TICKS))
+        for done in await asyncio.gather(
+            *[self._writer.submit(Unit(case_id, TICK)) for case_id in due], return_exceptions=True
+        ):
+            if isinstance(done, Done) and done.raw:
+                self._after(done.case.id, done)
+        free = MOST_RUNNING - len(self._running) - len(self._backlog)
+        tasks: list[Task] = []
+        if free > 0 and not self._draining:
+            tasks = await self._writer.call(lambda store: store.claim(min(free, _CLAIM)))
+            for task in tasks:
+                self._start(task)
+        return bool(due or tasks)
+
+    async def _nap(self) -> None:
+        next_ms = await self._read(self._store.next_due_ms)
+        now = self._store.now_ms()
+        self._observer.oldest_due(max(0.0, (now - next_ms) / 1000) if next_ms is not None else 0.0)
+        nap = _LONGEST_NAP_S
+        if next_ms is not None:
+            nap = max(0.005, min(nap, (next_ms - now) / 1000))
+        elif self._store.is_exclusive:
+            nap = 60.0  # nobody else writes: the next change wakes us
+        if self._store.is_exclusive and next_ms is not None:
+            nap = max(0.005, min(60.0, (next_ms - now) / 1000))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(nap):
+                await self._wake.wait()
+
+    async def _extend(self) -> None:
+        """Extend this replica's leases four times in each; a replica that can not loses its tasks to the others."""
+        while True:
+            await asyncio.sleep(self._store.lease_ms / 4000)
+            with contextlib.suppress(Refusal):
+                await self._writer.call(lambda store: store.extend())
+
+    def _start(self, task: Task) -> None:
+        if self._draining or len(self._running) >= MOST_RUNNING:
+            if not self._draining:
+                self._backlog.append(task)
+            return
+        running = asyncio.create_task(self._do(task), name=f"case task {task.kind}")
+        self._running.add(running)
+        running.add_done_callback(self._finished)
+
+    def _finished(self, running: asyncio.Task[None]) -> None:
+        self._running.discard(running)
+        if not running.cancelled() and running.exception() is not None:
+            self._observer.task_failed("crashed")
+        while self._backlog and len(self._running) < MOST_RUNNING:
+            self._start(self._backlog.pop())
+        self._wake.set()
+
+    async def drain(self, within_s: float = 5.0) -> None:
+        """Take no more, let running work finish for a moment, give the leases back."""
+        self._draining = True
+        if self._running:
+            await asyncio.wait(self._running, timeout=within_s)
+        for running in list(self._running):
+            running.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        await self._writer.call(lambda store: store.release_all())
+
+    # doing -----------------------------------------------------------------------------------------------------
+
+    async def _do(self, task: Task) -> None:
+        """One task; whatever goes wrong makes it visible again later, never lost."""
+        try:
+            match task.kind:
+                case machine.SEARCH:
+                    unit = await self._search(task)
+                case machine.MAIL:
+                    unit = await self._mail(task)
+                case _:
+                    unit = await self._hook(task)
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            self._observer.task_failed(task.kind)
+            unit = self._again(task, _pause(task.attempts))
+        try:
+            done = await self._writer.submit(unit)
+        except Refusal as refusal:
+            if refusal.reason is Reason.ILLEGAL_TRANSITION:
+                return  # the case has moved on: a late result changes nothing
+            self._observer.task_failed(task.kind)
+            return  # the lease runs out and the task is done again
+        except Exception:
+            self._observer.task_failed(task.kind)
+            return
+        if done.status == "fenced":
+            self._observer.lease_lost(task.kind)
+            return
+        self._after(task.case_id, done)
+
+    def _again(self, task: Task, after_s: float) -> Unit:
+        due = self._store.now_ms() + int(after_s * 1000)
+        return Unit(task.case_id, lease=(task.id, task.fence), postpone_ms=due)
+
+    async def _case(self, case_id: str) -> Case | None:
+        found: Case | None = await self._read(lambda: self._store.case(case_id))
+        return found
+
+    async def _search(self, task: Task) -> Unit:
+        lease = (task.id, task.fence)
+        case = await self._case(task.case_id)
+        if case is None:
+            return Unit(task.case_id, lease=lease)
+        try:
+            located = await self._locator.locate(case, [str(code) for code in task.payload["archives"]])
+        except Refusal as refusal:
+            if refusal.reason in {Reason.OVERLOADED, Reason.DRAINING}:
+                return self._again(task, refusal.retry_after_s or 1.0)
+            raise
+        data = {"outcomes": located.outcomes, "gaps": located.gaps, "candidates": located.candidates}
+        return Unit(task.case_id, Event(Kind.LOCATED, "gateway", data), lease=lease)
+
+    async def _mail(self, task: Task) -> Unit:
+        case = await self._case(task.case_id)
+        if case is None:
+            return Unit(task.case_id, lease=(task.id, task.fence))
+        if self._desks.send(task.target, mail_id(task.id), case, {**task.payload, "task": task.id}):
+            return self._again(task, _RECEIPT_WITHIN_S)  # until the receipt completes it
+        return self._again(task, _pause(task.attempts))
+
+    async def _hook(self, task: Task) -> Unit:
+        payload = task.payload
+        body = {
+            "type": f"case.{payload['kind']}",
+            "case": task.case_id,
+            "seq": payload["seq"],
+            "state": payload["state"],
+        }
+        answer = await self._hooks.call(task.target, mail_id(task.id).hex(), msgspec.json.encode(body))
+        lease = (task.id, task.fence)
+        if 200 <= answer.status < 300:
+            return Unit(task.case_id, lease=lease)
+        self._observer.task_failed("hook")
+        if answer.status == 410 or task.attempts > len(HOOK_SCHEDULE_S):
+            return Unit(task.case_id, lease=lease, postpone_ms=1, bury=True)
+        pause = HOOK_SCHEDULE_S[task.attempts - 1] * random.uniform(0.9, 1.1)  # noqa: S311 - jitter, not a secret
+        return self._again(task, max(pause, answer.retry_after_s or 0.0))
+
+
+def _pause(attempts: int) -> float:
+    """Seconds until the next try: doubling from one second to a minute, a fifth of jitter."""
+    low, high = _BACKOFF_S
+    return min(high, low * 2.0 ** min(attempts - 1, 10)) * random.uniform(0.8, 1.2)  # noqa: S311
+
+
+async def _in_thread(work: Callable[[], Any]) -> Any:
+    return await asyncio.to_thread(work)
+
+
+__all__ = ["HOOK", "MAIL", "SEARCH", "Engine"]

@@ -1,0 +1,59 @@
+"""What the case feature needs of the rest: someone who searches, someone who carries messages to desks and platforms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from gateway.cases.case import Case
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """One round of asking. `candidates` are Found values as plain dictionaries, `gaps` are {archive, outcome, reason}."""
+
+    outcomes: dict[str, str]
+    candidates: list[dict[str, Any]] = field(default_factory=list)
+    gaps: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Locator(Protocol):
+    """Asks archives for the record of a case; `archives` empty = everyone in its scope. Refusal when it may not."""
+
+    async def locate(self, case: Case, archives: list[str]) -> Located: ...
+
+
+class Desks(Protocol):
+    """Carries messages to the desks of archives."""
+
+    def send(self, archive: str, message_id: bytes, case: Case, payload: dict[str, Any]) -> bool:
+        """Hand a message to the archive's session; False when there is none. The desk's receipt comes later."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class HookAnswer:
+    """What a platform said to a call: an HTTP status, 0 = none; `retry_after_s` when it asked for a pause."""
+
+    status: int
+    retry_after_s: float | None = None
+    reason: str = ""
+
+
+class Hooks(Protocol):
+    """Calls platforms back."""
+
+    def wants(self, client: str) -> bool: ...
+
+    async def call(self, client: str, message_id: str, body: bytes) -> HookAnswer: ...
+
+
+class CaseObserver(Protocol):
+    """Counts what happens to cases; constant words and archive codes only."""
+
+    def happened(self, kind: str, stage: str) -> None: ...
+    def stage_ended(self, stage: str, seconds: float) -> None: ...
+    def ended(self, outcome: str, *, met: bool, scope: str, seconds: float) -> None: ...
+    def lease_lost(self, kind: str) -> None: ...
+    def task_failed(self, kind: str) -> None: ...
+    def oldest_due(self, seconds: float) -> None: ...

@@ -1,0 +1,641 @@
+"""The store: units of work, many in one transaction, the same code on SQLite and PostgreSQL.
+
+`Store.transact` takes a batch of units, applies each to its case with the machine, and writes everything at once. A unit
+that may not be done gets its own error; the others stand. Whoever waits is told only after COMMIT.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import msgspec
+from sqlalchemy import (
+    Connection,
+    Engine,
+    bindparam,
+    create_engine,
+    event,
+    insert,
+    select,
+    text,
+    tuple_,
+    update,
+)
+from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.pool import QueuePool
+
+from federation.reasons import Reason, Refusal
+from gateway.cases import machine
+from gateway.cases.case import Case, Entry, Event, Task, decode_case, decode_data, encode_case, encode_data
+from gateway.cases.policy import Policy
+from gateway.cases.schema import CASES, JOURNAL, MESSAGES, METADATA, REQUESTS, TASKS
+from gateway.cases.states import Kind, Stage, State
+
+LEASE_MS = 3_000
+"""A dead replica's tasks are taken over after at most this; the living extend theirs four times in it."""
+
+_MOST_CACHED = 20_000
+
+_T = TypeVar("_T")
+
+
+class _SinglyError(Exception):
+    """A unit failed on a case that the same batch had changed: the batch must be applied unit by unit."""
+
+
+class StoreError(Exception):
+    """The store can not be used; the message says what to do."""
+
+
+class Unit(msgspec.Struct):
+    """One unit of work on one case.
+
+    With `new`, the case is created under (client, `key`): the same key and `digest` again gives the stored case, another
+    digest a Refusal. `lease` (task id, fence) must still be held, or the unit is fenced and nothing happens. `message` is
+    the id of a desk's message: the second time it is a duplicate. `completes` are tasks done whoever holds them.
+    `postpone_ms` makes the leased task visible again then instead of completing it; `bury` gives it up for the operator.
+    """
+
+    case_id: str
+    event: Event | None = None
+    new: Case | None = None
+    key: str = ""
+    digest: str = ""
+    lease: tuple[str, int] | None = None
+    message: str = ""
+    completes: tuple[str, ...] = ()
+    postpone_ms: int = 0
+    bury: bool = False
+
+
+class Done(msgspec.Struct):
+    """How a unit ended: applied, replayed (same idempotency key), duplicate (same message), fenced, or unknown case.
+    `tasks` are due now and already leased to this process.
+    """
+
+    status: str
+    raw: bytes = b""
+    entries: list[Entry] = []
+    tasks: list[Task] = []
+
+    @property
+    def case(self) -> Case:
+        return decode_case(self.raw)
+
+
+Result = Done | Exception
+
+
+class Store:
+    """One database. `transact`, `claim` and the other writing calls belong to one thread; `read` may be any other."""
+
+    def __init__(
+        self, url: str, policy: Policy, *, clock_ms: Callable[[], int], owner: str, lease_ms: int = LEASE_MS
+    ) -> None:
+        self.policy, self.owner, self.lease_ms = policy, owner, lease_ms
+        self._clock_ms = clock_ms
+        self.is_exclusive = url.startswith("sqlite")
+        self._lock: IO[bytes] | None = None
+        self.engine = self._engine(url)
+        self._writing: Connection | None = None
+        self._cache: dict[str, Case] = {}
+        self._offset_ms = 0
+
+    def _engine(self, url: str) -> Engine:
+        if not self.is_exclusive:
+            return create_engine(
+                url,
+                poolclass=QueuePool,
+                pool_size=4,
+                connect_args={
+                    "application_name": "lantai-gateway",
+                    "options": "-c statement_timeout=10000 -c idle_in_transaction_session_timeout=15000",
+                },
+            )
+        path = url.removeprefix("sqlite:///")
+        self._take_lock(Path(path))
+        engine = create_engine(
+            url, poolclass=QueuePool, pool_size=4, connect_args={"check_same_thread": False, "timeout": 10}
+        )
+
+        @event.listens_for(engine, "connect")
+        def _configure(connection: Any, _record: Any) -> None:
+            connection.isolation_level = None
+            # FULL: NORMAL may lose the last commits when the power goes
+            for pragma in (
+                "journal_mode=WAL",
+                "synchronous=FULL",
+                "busy_timeout=10000",
+                "wal_autocheckpoint=4000",
+            ):
+                connection.execute(f"PRAGMA {pragma}")
+
+        @event.listens_for(engine, "begin")
+        def _begin(connection: Connection) -> None:
+            # a deferred transaction that reads first and writes then fails at once and ignores busy_timeout
+            connection.exec_driver_sql(
+                "BEGIN" if connection.get_execution_options().get("reads") else "BEGIN IMMEDIATE"
+            )
+
+        return engine
+
+    def _take_lock(self, path: Path) -> None:
+        """One gateway process for a file: a stopped second writer would hold the database's own lock."""
+        lock = path.with_suffix(path.suffix + ".lock").open("wb")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            lock.close()
+            raise StoreError(
+                f"案件库 {path} 正被另一网关进程使用 · the case database is in use by another gateway process;"
+                " use PostgreSQL for more than one replica"
+            ) from error
+        self._lock = lock
+
+    def create(self) -> None:
+        """Make the tables where they are missing; for tests and the first start on SQLite."""
+        METADATA.create_all(self.engine)
+
+    def close(self) -> None:
+        if self._writing is not None:
+            self._writing.close()
+        self.engine.dispose()
+        if self._lock is not None:
+            self._lock.close()
+
+    # writing ---------------------------------------------------------------------------------------------------
+
+    def _connection(self) -> Connection:
+        if self._writing is None or self._writing.invalidated:
+            self._writing = self.engine.connect()
+        return self._writing
+
+    def now_ms(self) -> int:
+        """The clock of this process, corrected to the database's where replicas share one."""
+        return self._clock_ms() + self._offset_ms
+
+    def synchronise(self) -> int:
+        """Measure how far this clock is from the database's; StoreError when more than a quarter of the lease."""
+        if self.is_exclusive:
+            return 0
+        before = time.monotonic()
+        with self.engine.connect() as connection:
+            theirs = connection.execute(
+                text("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
+            ).scalar_one()
+        skew = int(theirs) - self._clock_ms() + int((time.monotonic() - before) * 500)
+        self._offset_ms = skew
+        if abs(skew) > self.lease_ms // 4 and abs(skew) > 5_000:
+            raise StoreError(
+                f"本机时钟与数据库相差 {skew / 1000:.1f} 秒，请校时 · this clock and the database's differ by"
+                f" {skew / 1000:.1f} s: set up time synchronisation"
+            )
+        return skew
+
+    def transact(self, units: Sequence[Unit]) -> list[Result]:
+        """Apply the units in order, in one transaction; when that fails, each by itself, so that one bad unit never
+        fails its neighbours.
+        """
+        try:
+            return self._try(units)
+        except (IntegrityError, OperationalError, _SinglyError) as error:
+            self._cache.clear()
+            if len(units) == 1:
+                return [self._named(error)]
+        except Exception:
+            self._cache.clear()
+            raise
+        results: list[Result] = []
+        for unit in units:
+            try:
+                results += self._try([unit])
+            except (IntegrityError, OperationalError):
+                self._cache.clear()
+                try:  # another replica won the race: now its row is there to be found
+                    results += self._try([unit])
+                except (IntegrityError, OperationalError) as again:
+                    self._cache.clear()
+                    results.append(self._named(again))
+        return results
+
+    @staticmethod
+    def _named(error: Exception) -> Refusal:
+        refusal = Refusal(Reason.STORE_UNAVAILABLE, retry_after_s=5.0)
+        refusal.__cause__ = error
+        return refusal
+
+    def _try(self, units: Sequence[Unit]) -> list[Result]:
+        connection = self._connection()
+        with connection.begin():
+            batch = _Batch(self, connection, units)
+            results = batch.apply()
+            batch.write()
+        for case in batch.cases.values():
+            self._cache[case.id] = case
+        if len(self._cache) > _MOST_CACHED or not self.is_exclusive:
+            self._cache.clear()  # another replica may write the same cases: nothing may be remembered
+        return results
+
+    def cached(self, case_id: str) -> Case | None:
+        return self._cache.get(case_id)
+
+    def forget(self, case_id: str) -> None:
+        self._cache.pop(case_id, None)
+
+    def claim(
+        self, limit: int, kinds: Sequence[str] = (machine.SEARCH, machine.MAIL, machine.HOOK)
+    ) -> list[Task]:
+        """Lease up to `limit` due tasks; each lease raises the task's fence."""
+        now = self.now_ms()
+        due = (
+            select(TASKS.c.id)
+            .where(TASKS.c.visible_at <= now, TASKS.c.kind.in_(kinds))
+            .order_by(TASKS.c.visible_at)
+            .limit(limit)
+        )
+        if not self.is_exclusive:
+            due = due.with_for_update(skip_locked=True)
+        statement = (
+            update(TASKS)
+            .where(TASKS.c.id.in_(due.scalar_subquery()))
+            .values(
+                owner=self.owner,
+                fence=TASKS.c.fence + 1,
+                attempts=TASKS.c.attempts + 1,
+                visible_at=now + self.lease_ms,
+            )
+            .returning(*_TASK_COLUMNS)
+        )
+        connection = self._connection()
+        with connection.begin():
+            rows = connection.execute(statement).all()
+        return [_task(row) for row in rows]
+
+    def extend(self) -> int:
+        """Extend all leases of this process; how many it holds."""
+        now = self.now_ms()
+        connection = self._connection()
+        with connection.begin():
+            done = connection.execute(
+                _EXTEND,
+                {
+                    "owner_": self.owner,
+                    "now_": now,
+                    "far": now + 2 * self.lease_ms,
+                    "until": now + self.lease_ms,
+                },
+            )
+        return int(done.rowcount)
+
+    def release_all(self) -> None:
+        """Give up this process's leases at once (drain); on SQLite at start everybody's, because nobody else lives."""
+        statement = update(TASKS).where(TASKS.c.visible_at.is_not(None), TASKS.c.owner != "")
+        if not self.is_exclusive:
+            statement = statement.where(TASKS.c.owner == self.owner)
+        connection = self._connection()
+        with connection.begin():
+            connection.execute(statement.values(owner="", visible_at=self.now_ms()))
+
+    def wake(self, kind: str, target: str) -> None:
+        """An archive is back: what waits for it is due now. Leased tasks stay with their owner."""
+        connection = self._connection()
+        with connection.begin():
+            connection.execute(_WAKE, {"kind_": kind, "target_": target, "now_": self.now_ms()})
+
+    # reading ---------------------------------------------------------------------------------------------------
+
+    def read(self, work: Callable[[Connection], _T]) -> _T:
+        """Run a reading function on a connection of its own."""
+        with self.engine.connect().execution_options(reads=True) as connection:
+            return work(connection)
+
+    def case(self, case_id: str) -> Case | None:
+        row = self.read(lambda c: c.execute(select(CASES.c.data).where(CASES.c.id == case_id)).first())
+        return decode_case(row[0]) if row else None
+
+    def journal(self, case_id: str, after: int = 0) -> list[Entry]:
+        """The case's journal lines after `after`, in order."""
+        statement = (
+            select(JOURNAL).where(JOURNAL.c.case_id == case_id, JOURNAL.c.seq > after).order_by(JOURNAL.c.seq)
+        )
+        rows = self.read(lambda c: c.execute(statement).all())
+        return [_entry(row) for row in rows]
+
+    def versions(self, case_ids: Iterable[str]) -> dict[str, int]:
+        statement = select(CASES.c.id, CASES.c.version).where(CASES.c.id.in_(list(case_ids)))
+        return {row[0]: row[1] for row in self.read(lambda c: c.execute(statement).all())}
+
+    def due_cases(self, limit: int) -> list[str]:
+        """Cases the clock must look at now."""
+        statement = (
+            select(CASES.c.id).where(CASES.c.wake_at <= self.now_ms()).order_by(CASES.c.wake_at).limit(limit)
+        )
+        return [row[0] for row in self.read(lambda c: c.execute(statement).all())]
+
+    def next_due_ms(self) -> int | None:
+        """When the next task or case is due; None when nothing waits."""
+
+        def work(connection: Connection) -> int | None:
+            first_task = connection.execute(_NEXT_TASK).scalar()
+            first_case = connection.execute(_NEXT_CASE).scalar()
+            times = [int(one) for one in (first_task, first_case) if one is not None]
+            return min(times) if times else None
+
+        return self.read(work)
+
+
+class _Batch:
+    """One transaction's worth of units."""
+
+    def __init__(self, store: Store, connection: Connection, units: Sequence[Unit]) -> None:
+        self._store, self._connection, self._units = store, connection, units
+        self._now = store.now_ms()
+        self.cases: dict[str, Case] = {}
+        self._known_requests: dict[tuple[str, str], tuple[str, str]] = {}
+        self._known_messages: set[str] = set()
+        self._held: set[str] = set()
+        self._inserts: dict[str, list[dict[str, Any]]] = {
+            name: [] for name in ("cases", "journal", "tasks", "requests", "messages")
+        }
+        self._changed: dict[str, Case] = {}
+        self._created: set[str] = set()
+        self._complete: list[dict[str, Any]] = []
+        self._searches_ended: list[dict[str, Any]] = []
+
+    def apply(self) -> list[Result]:
+        self._load()
+        results: list[Result] = []
+        for unit in self._units:
+            try:
+                results.append(self._one(unit))
+            except Refusal as refusal:
+                results.append(refusal)
+            except (KeyError, TypeError, ValueError, AssertionError, msgspec.ValidationError) as error:
+                # the case may be half changed: it must be read again
+                results.append(error)
+                self._reload(unit.case_id)
+        return results
+
+    def _load(self) -> None:
+        """Read all this batch needs: cases, known keys and messages, and which leases are still held."""
+        keys = [(unit.new.client, unit.key) for unit in self._units if unit.new is not None and unit.key]
+        if keys:
+            rows = self._connection.execute(_KNOWN_REQUESTS, {"keys": keys}).all()
+            self._known_requests = {(row[0], row[1]): (row[2], row[3]) for row in rows}
+        messages = [unit.message for unit in self._units if unit.message]
+        if messages:
+            self._known_messages = set(self._connection.execute(_KNOWN_MESSAGES, {"ids": messages}).scalars())
+        leases = [unit.lease for unit in self._units if unit.lease is not None]
+        if leases:
+            self._held = set(self._connection.execute(_COMPLETE_HELD, {"leases": leases}).scalars())
+        wanted = {
+            unit.case_id
+            for unit in self._units
+            if unit.new is None and unit.case_id and unit.event is not None
+        }
+        wanted |= {case_id for _digest, case_id in self._known_requests.values()}
+        for case_id in list(wanted):
+            cached = self._store.cached(case_id)
+            if cached is not None:
+                self.cases[case_id] = cached
+                wanted.discard(case_id)
+        if wanted:
+            statement = _CASES if self._store.is_exclusive else _CASES_LOCKED
+            for row in self._connection.execute(statement, {"ids": sorted(wanted)}):
+                self.cases[row[0]] = decode_case(row[1])
+
+    def _reload(self, case_id: str) -> None:
+        self._store.forget(case_id)
+        self.cases.pop(case_id, None)
+        if case_id in self._changed or case_id in self._created:
+            raise StoreError(
+                "a unit failed on a case that the same batch had changed"
+            )  # retried unit by unit
+        for row in self._connection.execute(_CASES, {"ids": [case_id]}):
+            self.cases[row[0]] = decode_case(row[1])
+
+    def _one(self, unit: Unit) -> Done:
+        if unit.lease is not None and unit.lease[0] not in self._held:
+            return Done("fenced")
+        if unit.message:
+            if unit.message in self._known_messages:
+                return Done("duplicate")
+            self._known_messages.add(unit.message)
+            self._inserts["messages"].append({"id": unit.message, "at_ms": self._now})
+        if unit.new is not None:
+            return self._create(unit, unit.new)
+        if unit.lease is not None and (unit.postpone_ms or unit.bury):
+            self._put_back(unit, unit.lease)
+        self._complete += [{"id_": task_id} for task_id in unit.completes]
+        if unit.event is None:
+            return Done("applied")
+        case = self.cases.get(unit.case_id)
+        if case is None:
+            raise Refusal(Reason.UNKNOWN_CASE)
+        return self._happen(case, unit.event)
+
+    def _put_back(self, unit: Unit, lease: tuple[str, int]) -> None:
+        values = {"id_": lease[0], "at": None if unit.bury else unit.postpone_ms, "dead_": int(unit.bury)}
+        self._connection.execute(_PUT_BACK, values)
+
+    def _create(self, unit: Unit, case: Case) -> Done:
+        known = self._known_requests.get((case.client, unit.key)) if unit.key else None
+        if known is not None:
+            digest, case_id = known
+            if digest != unit.digest:
+                raise Refusal(Reason.IDEMPOTENCY_MISMATCH)
+            return Done("replayed", encode_case(self.cases[case_id]))
+        assert unit.event is not None
+        self.cases[case.id] = case
+        self._created.add(case.id)
+        done = self._happen(case, unit.event)
+        if unit.key:
+            self._known_requests[case.client, unit.key] = (unit.digest, case.id)
+            self._inserts["requests"].append(
+                {
+                    "client": case.client,
+                    "key": unit.key,
+                    "digest": unit.digest,
+                    "case_id": case.id,
+                    "at_ms": self._now,
+                }
+            )
+        return done
+
+    def _happen(self, case: Case, happened: Event) -> Done:
+        effects = machine.apply(case, happened, self._now, self._store.policy)
+        if not effects.entries:
+            return Done("applied", encode_case(case))
+        self._changed[case.id] = case
+        for entry in effects.entries:
+            self._inserts["journal"].append(
+                {
+                    "case_id": case.id,
+                    "seq": entry.seq,
+                    "at_ms": entry.at_ms,
+                    "kind": entry.kind.value,
+                    "actor": entry.actor,
+                    "state": entry.state.value,
+                    "stage": entry.stage,
+                    "data": encode_data(entry.data).decode(),
+                }
+            )
+        if effects.ends_search:
+            self._searches_ended.append({"case": case.id})
+        due = []
+        for task in effects.tasks:
+            is_due = task.visible_at_ms <= self._now
+            leased = msgspec.structs.replace(task, fence=1, attempts=1) if is_due else task
+            if is_due:
+                due.append(leased)
+            self._inserts["tasks"].append(
+                {
+                    "id": task.id,
+                    "case_id": task.case_id,
+                    "kind": task.kind,
+                    "target": task.target,
+                    "visible_at": self._now + self._store.lease_ms if is_due else task.visible_at_ms,
+                    "owner": self._store.owner if is_due else "",
+                    "fence": leased.fence,
+                    "attempts": leased.attempts,
+                    "dead": 0,
+                    "payload": encode_data(task.payload).decode(),
+                }
+            )
+        return Done("applied", encode_case(case), effects.entries, due)
+
+    def write(self) -> None:
+        """Everything the units did, each table once. Search tasks are dropped before new ones are put in."""
+        execute = self._connection.execute
+        changed = [case for case_id, case in self._changed.items() if case_id not in self._created]
+        if self._created:
+            execute(insert(CASES), [_case_row(self.cases[case_id], "") for case_id in self._created])
+        if changed:
+            execute(_UPDATE_CASE, [_case_row(case, "_") for case in changed])
+        if self._searches_ended:
+            execute(_END_SEARCH, self._searches_ended)
+        if self._complete:
+            execute(_COMPLETE, self._complete)
+        for table in (JOURNAL, TASKS, REQUESTS, MESSAGES):
+            if rows := self._inserts[table.name]:
+                execute(_INSERTS[table.name], rows)
+
+
+def _case_row(case: Case, suffix: str) -> dict[str, Any]:
+    row = {
+        "id": case.id,
+        "client": case.client,
+        "created_ms": case.created_ms,
+        "version": case.version,
+        "state": case.state.value,
+        "stage": case.stage.value,
+        "holder": case.holder,
+        "ended_ms": case.ended_ms or None,
+        "wake_at": case.wake_at_ms or None,
+        "data": encode_case(case).decode(),
+    }
+    return {name + suffix: value for name, value in row.items()} if suffix else row
+
+
+def _task(row: Any) -> Task:
+    return Task(
+        row.id,
+        row.case_id,
+        row.kind,
+        row.target,
+        row.visible_at,
+        decode_data(row.payload),
+        row.attempts,
+        row.fence,
+    )
+
+
+def _entry(row: Any) -> Entry:
+    return Entry(
+        row.seq, row.at_ms, Kind(row.kind), row.actor, State(row.state), row.stage, decode_data(row.data)
+    )
+
+
+def new_owner() -> str:
+    """A name no other process and no earlier life of this one has."""
+    return f"{os.getpid()}-{os.urandom(6).hex()}"
+
+
+_TASK_COLUMNS = (
+    TASKS.c.id, TASKS.c.case_id, TASKS.c.kind, TASKS.c.target, TASKS.c.visible_at, TASKS.c.payload, TASKS.c.attempts,
+    TASKS.c.fence,
+)  # fmt: skip
+_INSERTS = {table.name: insert(table) for table in (JOURNAL, TASKS, REQUESTS, MESSAGES)}
+_CASES = select(CASES.c.id, CASES.c.data).where(CASES.c.id.in_(bindparam("ids", expanding=True)))
+_CASES_LOCKED = _CASES.order_by(CASES.c.id).with_for_update()
+_KNOWN_REQUESTS = select(REQUESTS.c.client, REQUESTS.c.key, REQUESTS.c.digest, REQUESTS.c.case_id).where(
+    tuple_(REQUESTS.c.client, REQUESTS.c.key).in_(bindparam("keys", expanding=True))
+)
+_KNOWN_MESSAGES = select(MESSAGES.c.id).where(MESSAGES.c.id.in_(bindparam("ids", expanding=True)))
+# Completes what is held and gives back its ids: whatever is not given back was taken over by somebody else.
+_COMPLETE_HELD = (
+    update(TASKS)
+    .where(
+        tuple_(TASKS.c.id, TASKS.c.fence).in_(bindparam("leases", expanding=True)),
+        TASKS.c.visible_at.is_not(None),
+    )
+    .values(visible_at=None, owner="")
+    .returning(TASKS.c.id)
+)
+_COMPLETE = (
+    update(TASKS).where(TASKS.c.id == bindparam("id_")).values(visible_at=None, owner="", payload="{}")
+)
+_PUT_BACK = (
+    update(TASKS)
+    .where(TASKS.c.id == bindparam("id_"))
+    .values(visible_at=bindparam("at"), dead=bindparam("dead_"), owner="")
+)
+_END_SEARCH = (
+    update(TASKS)
+    .where(
+        TASKS.c.case_id == bindparam("case"), TASKS.c.kind == machine.SEARCH, TASKS.c.visible_at.is_not(None)
+    )
+    .values(visible_at=None, owner="")
+)
+_UPDATE_CASE = (
+    update(CASES)
+    .where(CASES.c.id == bindparam("id_"))
+    .values(
+        version=bindparam("version_"),
+        state=bindparam("state_"),
+        stage=bindparam("stage_"),
+        holder=bindparam("holder_"),
+        ended_ms=bindparam("ended_ms_"),
+        wake_at=bindparam("wake_at_"),
+        data=bindparam("data_"),
+    )
+)
+_EXTEND = (
+    update(TASKS)
+    .where(
+        TASKS.c.visible_at > bindparam("now_"),
+        TASKS.c.visible_at < bindparam("far"),
+        TASKS.c.owner == bindparam("owner_"),
+    )
+    .values(visible_at=bindparam("until"))
+)
+_WAKE = (
+    update(TASKS)
+    .where(
+        TASKS.c.kind == bindparam("kind_"),
+        TASKS.c.target == bindparam("target_"),
+        TASKS.c.visible_at > bindparam("now_"),
+        TASKS.c.owner == "",
+    )
+    .values(visible_at=bindparam("now_"))
+)
+_NEXT_TASK = (
+    select(TASKS.c.visible_at).where(TASKS.c.visible_at.is_not(None)).order_by(TASKS.c.visible_at).limit(1)
+)
+_NEXT_CASE = select(CASES.c.wake_at).where(CASES.c.wake_at.is_not(None)).order_by(CASES.c.wake_at).limit(1)
+__all__ = ["LEASE_MS", "Done", "Result", "Stage", "Store", "StoreError", "Unit", "new_owner"]
