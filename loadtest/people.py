@@ -1,7 +1,7 @@
-"""Fictitious people of the delta and their records, and the ways a question about them goes wrong.
+"""Fictitious people of the delta and their catalogue rows: everybody here is drawn, nobody exists.
 
-Everything here is drawn, nobody exists. The errors come from tables of this file and from the libraries OpenCC and
-pypinyin, never from the folding tables that the index uses: what one author puts into both would find itself.
+The same count and seed give the same rows, block by block, so that a single person can be drawn again without drawing
+the others. How questions about them go wrong is `loadtest/slips.py`.
 """
 
 from __future__ import annotations
@@ -11,26 +11,47 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from random import Random
 
 import numpy as np
+from numpy.typing import NDArray
 
 HEADINGS = (
     "archival_code", "title", "category", "name", "id_number", "birth_date", "other_name", "other_id_number",
     "event_date", "place", "certificate_no", "open_status", "digitised",
 )  # fmt: skip
+Row = tuple[str, ...]
+"""One cell for each of HEADINGS."""
 
-# shares of 100,000 people, from the frequencies of surnames that are public knowledge, rounded
+# people of each surname in 100,000, from the shares that are public knowledge, rounded; delta surnames raised a little
 _SURNAMES = """王7250 李7190 张6830 刘5390 陈4530 杨3080 黄2230 赵2140 吴2050 周1980 徐1670 孙1540 马1290 朱1260 胡1310
 郭1130 何1170 林1160 罗860 高1020 郑930 梁840 谢720 宋700 唐650 许660 韩680 邓620 冯640 曹600 彭490 曾580 肖560 田520
 董510 潘450 袁540 蔡460 蒋470 余410 于480 杜470 叶460 程460 魏450 苏480 吕450 丁420 任410 卢480 姚400 沈500 钟400 姜390
-崔380 谭380 陆400 范360 汪370 廖340 石340 金390 韦330 贾320 夏310 付310 方310 邹300 熊290 白280 孟280 秦270 邱290 侯270
-江270 尹260 薛260 闫250 段250 雷250 龙230 黎240 史230 陶220 贺220 毛220 郝210 顾260 龚210 邵210 万200 覃200 武200 钱250
-戴210 严200 莫190 孔180 向180 常180 俞170 章170 施190 盛120 屠90 褚80 宓40 計30 闻60 费70 柏50 单60 仇50 查60 翟80 郁70
-欧阳60 诸葛20 司徒15 上官10"""
-_MALE = "伟强军勇杰涛明超波辉刚健平鹏飞斌浩峰亮华建国志林海云龙祥荣生根宝兴发福贵财良才忠义德仁孝先清泉水木金火土洪江河山松柏森树春夏秋冬东南西北中正立文武学礼永长寿康宁安乐成功利达富有余来顺进步新民主革命卫红旗援朝跃超英庆胜利坤乾震雷风雨雪霖霆钧铭锋钢铁铜锡银鑫炳炎焕煜烽灿灵杏培均坚城墙垒基圣尧舜禹汤周秦汉唐宋元彪虎豹骏骥麒麟鹤鸿鹄雁翔翼羽习"
-_FEMALE = "芳娟敏静秀英丽艳娜红玲霞燕萍洁云梅兰菊莲桂花香珍珠宝玉琴瑟琪瑶璐琳珊瑚翠翡碧青蓝紫丹彤彩虹霓裳绣锦纹绢纱绮绫罗秋月夜星辰露霜雪冰凌清波涟漪沁芬芝苹茵茹荷莉莎菲菁萱葵蓉蕾薇蔓妹姐娘姑娥娣婷婉婵媛嫣嫦惠慧淑贤贞善美好佳佩佑俊倩倪偲仙巧妙爱凤凰莺鹃雁鹂燕蝶"
-_NEUTRAL = "文明华平安祥瑞和晓小大少世维家传绍承继光耀宗祖嗣炜之以如若若其思念恩怀忆望希冀玮珏瑜瑾璋琮珉珂珩珺珞一二三四五六七八九十百千万子孝廷朝宇宙天地日月星晨旭昊昕晖映晴朗"
+崔380 谭380 陆400 范360 汪370 廖340 石340 金390 韦330 贾320 夏310 付210 傅180 方310 邹300 熊290 白280 孟280 秦270 邱290
+侯270 江270 尹260 薛260 闫150 阎130 段250 雷250 龙230 黎240 史230 陶220 贺220 毛220 郝210 顾260 龚210 邵210 万200 覃200
+武200 钱250 戴210 严200 莫190 孔180 向180 常180 俞170 章170 施190 盛120 屠90 褚80 宓40 计30 闻60 费70 柏50 单60 仇50
+查60 翟80 郁70 萧60 凌90 殷80 虞70 倪110 华90 裘30 诸40 戚60 茅40 祝80 柴60 应50 欧阳60 诸葛20 司徒15 上官10"""
+
+# characters of given names, the commonest first; the tails are drawn ever more seldom
+_ALONE = (
+    "伟强勇军杰涛明超波辉刚健平鹏飞斌浩峰亮建磊鑫宇凯俊帆毅龙林洋东海晨文华坤雷宁松成志云旭昊江根良泉",
+    "芳娟敏静丽艳娜霞燕玲红萍洁梅英琴婷颖莉雪慧倩佳琳蕾兰莹琼璐珍菊凤岚瑛薇蓉欢颜琪瑶月云蓓英娥翠",
+)
+_FIRST = (
+    "建志国文海永春晓小德金明家俊振世宝兴玉长学光福荣树庆红新正云成少林立仁伯阿根水大松祥忠维卫继天元士耀景炳",
+    "秀丽玉晓小美红春凤桂金爱海雪文月素雅彩惠慧淑亚燕梅兰英翠建云彩阿巧宝根水冬秋佩如思冰嘉婉瑞香静明月",
+)
+_SECOND = (
+    "明华平国军强林生伟峰荣良民清祥根龙文东海成春兴福波辉忠康法法泉庆江松德元昌飞杰宏斌勇才利宝发富余土坤浩",
+    "英芳华珍兰萍琴梅娟玲凤红珠仙宝妹花霞丽敏燕娣芬香云琪静秀莲菊佳雯怡洁娥琳慧莉倩婷蓉妍瑶雪月金媛巧",
+)
+_TAIL = (
+    "彪骏骥麒麟鸿鹄翔翼羽钧铭锋钢铁铜锡银炎焕煜烽灿培均坚圣尧舜禹汤汉岳岩峻岭泽涵润沛滨洲潮津源浚淳渊楠桐柏枫桦栋梁森植蔚蓬苏葆莘蔼儒贤智勤俭恭让信义礼廉孝悌敬诚笃厚朴纯质彬雅逸凡超卓越群众和顺泰安康宁静远近深浅高低",
+    "瑟琨珊瑚碧青蓝紫丹彤虹霓裳绣锦纹绢纱绮绫罗夜星辰露霜凌涟漪沁苹茵茹荷莎菲菁萱葵蔓姐姑婵嫣嫦善好佑俏仪偲妙鹃雁蝶舒悦欣愉晴岚韵馨芷若芸荔芹芝茜荟蕙薇蘅槿榕樱桃杏梨棠柳杨絮飘盈盼眉黛姣姗娅婕婧媚嬿",
+)
+_SHARED = (
+    "一三五七九百千万子朝宙地日晖映朗祖嗣炜之以思念恩怀望希冀玮珏瑜瑾璋琮珉珂珩尚可达仲叔季孟维绍承传耀宗守"
+)
+
 _UNITS = ("人民政府", "民政局", "公社", "街道办事处", "镇人民政府", "乡人民政府")
 PLACES = {
     "330402": "南湖区", "330411": "秀洲区", "330421": "嘉善县", "330424": "海盐县", "330481": "海宁市",
@@ -48,13 +69,20 @@ _TITLES = {
     "zhiqing": "知识青年上山下乡登记表", "demobilized": "退伍军人登记表", "hukou_move": "户口迁移证存根",
 }  # fmt: skip
 _TWO_PEOPLE = frozenset({"marriage", "divorce"})
-_BLOCK = 10_000
-_ID_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)  # GB 11643
+_STUDENT = 2  # whose place in _CATEGORIES: a child, not a grown-up
+_BLOCK = 5_000  # rows drawn from one random stream
+_SINGLE = 0.15  # given names of one character
+_NO_NUMBER, _SHORT_NUMBER = (
+    0.287,
+    0.234,
+)  # shares of rows without an identity number, and with one of 15 digits
+_ID_WEIGHTS = np.array((7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2))  # GB 11643
+_CHECKS = "10X98765432"
 
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """One person of one record, as they really are."""
+    """One person of one record, as they really are. `id_number` is as in the row: 18 digits, 15 digits or none."""
 
     code: str
     category: str
@@ -66,123 +94,141 @@ class Truth:
     id_number: str
 
 
-def _surnames() -> tuple[list[str], np.ndarray]:
-    names, weights = [], []
+def check_digit(body: str) -> str:
+    """The last place of an 18-digit identity number, from the 17 before it (GB 11643)."""
+    return _CHECKS[
+        sum(int(digit) * int(weight) for digit, weight in zip(body, _ID_WEIGHTS, strict=True)) % 11
+    ]
+
+
+def _shares(size: int, flatness: float) -> NDArray[np.float64]:
+    """Shares that fall like those of name characters do; the larger `flatness`, the less common the commonest."""
+    shares: NDArray[np.float64] = 1.0 / (np.arange(size) + flatness)
+    return shares / float(shares.sum())
+
+
+@lru_cache(1)
+def _surnames() -> tuple[list[str], NDArray[np.float64]]:
+    names, people = [], []
     for word in _SURNAMES.split():
         cut = next(place for place, char in enumerate(word) if char.isascii())
         names.append(word[:cut])
-        weights.append(int(word[cut:]))
-    shares = np.array(weights, dtype=float)
-    return names, shares / shares.sum()
+        people.append(int(word[cut:]))
+    shares = np.array(people, dtype=float)
+    return names, np.cumsum(shares / shares.sum())
 
 
-def _skewed(size: int) -> np.ndarray:
-    """Shares that fall like given-name characters do: the first few are very common."""
-    shares = 1.0 / (np.arange(size) + 4.0) ** 0.8
-    return shares / shares.sum()
+@lru_cache(6)
+def _characters(sex: int, position: str) -> tuple[list[str], NDArray[np.float64]]:
+    """The characters of a position ("alone", "first", "second") and their cumulated shares."""
+    own = {"alone": _ALONE, "first": _FIRST, "second": _SECOND}[position][sex]
+    chars = list(dict.fromkeys(own if position == "alone" else own + _TAIL[sex] + _SHARED))
+    if position == "alone":
+        chars += [char for char in dict.fromkeys(_TAIL[sex]) if char not in chars]
+    return chars, np.cumsum(_shares(len(chars), 6.0 if position == "alone" else 9.0))
 
 
-class _Names:
-    def __init__(self, rng: np.random.Generator) -> None:
-        self._rng = rng
-        self._surnames, self._surname_shares = _surnames()
-        shuffle = Random(11)
-        self._pools = []
-        for own in (_MALE, _FEMALE):
-            chars = sorted(set(own + _NEUTRAL))
-            shuffle.shuffle(chars)
-            self._pools.append((chars, _skewed(len(chars))))
-
-    def draw(self, count: int, sex: int) -> list[str]:
-        rng = self._rng
-        chars, shares = self._pools[sex]
-        surnames = rng.choice(len(self._surnames), count, p=self._surname_shares)
-        first = rng.choice(len(chars), count, p=shares)
-        second = rng.choice(len(chars), count, p=shares)
-        single = rng.random(count) < 0.18
-        return [
-            self._surnames[s] + chars[a] + ("" if one else chars[b])
-            for s, a, b, one in zip(
-                surnames.tolist(), first.tolist(), second.tolist(), single.tolist(), strict=True
-            )
-        ]
+def _draw(rng: np.random.Generator, cumulated: NDArray[np.float64], count: int) -> list[int]:
+    found: list[int] = np.minimum(np.searchsorted(cumulated, rng.random(count)), len(cumulated) - 1).tolist()
+    return found
 
 
-def check_digit(body: str) -> str:
-    """The last place of an 18-digit identity number (GB 11643)."""
-    return "10X98765432"[
-        sum(int(digit) * weight for digit, weight in zip(body, _ID_WEIGHTS, strict=True)) % 11
+def _names(rng: np.random.Generator, count: int, sex: int) -> list[str]:
+    surnames, cumulated = _surnames()
+    family = _draw(rng, cumulated, count)
+    alone, first, second = (_characters(sex, one) for one in ("alone", "first", "second"))
+    ones, twos, threes = (_draw(rng, pool[1], count) for pool in (alone, first, second))
+    single = (rng.random(count) < _SINGLE).tolist()
+    return [
+        surnames[f] + (alone[0][a] if one else first[0][b] + second[0][c])
+        for f, a, b, c, one in zip(family, ones, twos, threes, single, strict=True)
     ]
 
 
 def _numbers(
-    rng: np.random.Generator, places: list[str], births: list[tuple[int, int, int]], sex: int
+    rng: np.random.Generator, places: NDArray[np.int64], births: NDArray[np.int64], sex: int
 ) -> list[str]:
-    """18-digit numbers, in 15 digits for a quarter, none for as many more."""
+    """Identity numbers in the shares of old lists; `births` are yyyymmdd."""
     kinds = rng.random(len(places))
-    orders = (rng.integers(0, 500, len(places)) * 2 + (1 - sex)).tolist()
+    bodies = places * 10**11 + births * 1000 + rng.integers(0, 498, len(places)) * 2 + (1 - sex)
+    digits = bodies[:, None] // 10 ** np.arange(16, -1, -1, dtype=np.int64) % 10
+    checks = (digits @ _ID_WEIGHTS % 11).tolist()
+    short = (kinds < _NO_NUMBER + _SHORT_NUMBER) & (births < 2000_00_00)
     numbers = []
-    for place, (year, month, day), order, kind in zip(places, births, orders, kinds.tolist(), strict=True):
-        if kind < 0.287:
+    for body, check, none, old in zip(
+        bodies.tolist(), checks, (kinds < _NO_NUMBER).tolist(), short.tolist(), strict=True
+    ):
+        if none:
             numbers.append("")
-        elif kind < 0.521 and year < 2000:
-            numbers.append(f"{place}{year % 100:02d}{month:02d}{day:02d}{order:03d}")
+        elif old:
+            text = str(body)
+            numbers.append(text[:6] + text[8:])
         else:
-            body = f"{place}{year}{month:02d}{day:02d}{order:03d}"
-            numbers.append(body + check_digit(body))
+            numbers.append(f"{body}{_CHECKS[check]}")
     return numbers
 
 
-def records(count: int, seed: int = 0) -> Iterator[tuple[str, ...]]:
-    """Rows under HEADINGS, the same for the same seed."""
-    rng = np.random.default_rng(seed)
-    names = _Names(rng)
-    codes = list(PLACES)
-    shares = np.array([share for _key, share, _first, _last in _CATEGORIES], dtype=float)
-    shares /= shares.sum()
-    for start in range(0, count, _BLOCK):
-        size = min(_BLOCK, count - start)
-        men, women = names.draw(size, 0), names.draw(size, 1)
-        kinds = rng.choice(len(_CATEGORIES), size, p=shares).tolist()
-        years = rng.random(size).tolist()
-        ages = rng.integers(19, 45, size).tolist()
-        months, days = rng.integers(1, 13, size).tolist(), rng.integers(1, 29, size).tolist()
-        ms, ds = rng.integers(1, 13, size).tolist(), rng.integers(1, 29, size).tolist()
-        homes = [codes[one] for one in rng.integers(0, len(codes), size).tolist()]
-        sexes = rng.integers(0, 2, size).tolist()
-        units = rng.integers(0, len(_UNITS), size).tolist()
-        scanned = (rng.random(size) < 0.7).tolist()
-        events = []
-        for kind, share in zip(kinds, years, strict=True):
-            _key, _share, first, last = _CATEGORIES[kind]
-            events.append(first + int(share * (last - first + 1)))
-        births = [
-            (event - (age if kind != 2 else age % 8 + 7), m, d)
-            for event, age, kind, m, d in zip(events, ages, kinds, ms, ds, strict=True)
-        ]
-        his, hers = _numbers(rng, homes, births, 0), _numbers(rng, homes, births, 1)
-        for n in range(size):
-            category = _CATEGORIES[kinds[n]][0]
-            number = start + n + 1
-            two = category in _TWO_PEOPLE
-            sex = sexes[n]
-            year, month, day = births[n]
-            name, other = (women[n], men[n]) if sex else (men[n], women[n])
-            yield (
-                f"J{homes[n][2:]}-{kinds[n] + 10:03d}-{number // 200 % 10000:04d}-{number:07d}",
-                f"{name}{_TITLES[category]}",
-                category,
-                name,
-                hers[n] if sex else his[n],
-                f"{year}-{month:02d}-{day:02d}",
-                other if two else "",
-                (his[n] if sex else hers[n]) if two else "",
-                f"{events[n]}-{months[n]:02d}-{days[n]:02d}",
-                f"{PLACES[homes[n]]}{_UNITS[units[n]]}",
-                f"{homes[n]}{events[n]}{number % 100000:05d}" if two else "",
-                "控制" if two else "开放",
-                "是" if scanned[n] else "否",
-            )
+def _block(number: int, size: int, seed: int) -> Iterator[Row]:
+    rng = np.random.default_rng([seed, number])
+    codes = np.array([int(code) for code in PLACES])
+    shares = np.cumsum(np.array([share for _key, share, _first, _last in _CATEGORIES]) / 100)
+    men, women = _names(rng, size, 0), _names(rng, size, 1)
+    kinds = np.array(_draw(rng, shares, size))
+    first = np.array([one[2] for one in _CATEGORIES])[kinds]
+    last = np.array([one[3] for one in _CATEGORIES])[kinds]
+    years = first + (rng.random(size) * (last - first + 1)).astype(np.int64)
+    homes = codes[rng.integers(0, len(codes), size)]
+
+    def born() -> NDArray[np.int64]:
+        ages = np.where(kinds == _STUDENT, rng.integers(7, 15, size), rng.integers(19, 45, size))
+        day: NDArray[np.int64] = (
+            (years - ages) * 10000 + rng.integers(1, 13, size) * 100 + rng.integers(1, 29, size)
+        )
+        return day
+
+    his_birth, her_birth = born(), born()
+    his, hers = _numbers(rng, homes, his_birth, 0), _numbers(rng, homes, her_birth, 1)
+    days = (years * 10000 + rng.integers(1, 13, size) * 100 + rng.integers(1, 29, size)).tolist()
+    sexes = rng.integers(0, 2, size).tolist()
+    units = rng.integers(0, len(_UNITS), size).tolist()
+    scanned = np.where(rng.random(size) < 0.7, "是", "否").tolist()
+    homes, kinds, his_birth, her_birth = (
+        homes.tolist(),
+        kinds.tolist(),
+        his_birth.tolist(),
+        her_birth.tolist(),
+    )
+    for n in range(size):
+        home, day, place = str(homes[n]), str(days[n]), number * _BLOCK + n + 1
+        category = _CATEGORIES[kinds[n]][0]
+        if sexes[n]:
+            name, number_of, birth, other, other_number = women[n], hers[n], str(her_birth[n]), men[n], his[n]
+        else:
+            name, number_of, birth, other, other_number = men[n], his[n], str(his_birth[n]), women[n], hers[n]
+        two = category in _TWO_PEOPLE
+        yield (
+            f"J{home[2:]}-{kinds[n] + 10:03d}-{place // 200 % 10000:04d}-{place:07d}",
+            name + _TITLES[category],
+            category,
+            name,
+            number_of,
+            f"{birth[:4]}-{birth[4:6]}-{birth[6:]}",
+            other if two else "",
+            other_number if two else "",
+            f"{day[:4]}-{day[4:6]}-{day[6:]}",
+            PLACES[home] + _UNITS[units[n]],
+            f"{home}{day[:4]}{place % 100000:05d}" if two else "",
+            "控制" if two else "开放",
+            scanned[n],
+        )
+
+
+def records(count: int, seed: int = 0) -> Iterator[Row]:
+    """Rows under HEADINGS, the same for the same seed; the first of a longer run are those of a shorter."""
+    for number in range(-(-count // _BLOCK)):
+        rows = _block(number, _BLOCK, seed)
+        for _n in range(min(_BLOCK, count - number * _BLOCK)):
+            yield next(rows)
 
 
 def write_csv(path: Path, count: int, seed: int = 0) -> None:
@@ -193,148 +239,32 @@ def write_csv(path: Path, count: int, seed: int = 0) -> None:
         writer.writerows(records(count, seed))
 
 
+_FROM_A_BLOCK = 50
+
+
 def truths(count: int, seed: int, wanted: int) -> list[Truth]:
-    """`wanted` people spread over the rows of `records(count, seed)`."""
-    step = max(1, count // wanted)
-    found = []
-    for number, row in enumerate(records(count, seed)):
-        if number % step == 0 and len(found) < wanted:
-            found.append(
-                Truth(
-                    row[0],
-                    row[2],
-                    row[3],
-                    row[6],
-                    int(row[5][:4]),
-                    int(row[8][:4]),
-                    next(code for code, name in PLACES.items() if row[9].startswith(name)),
-                    row[4],
-                )
-            )
-    return found
+    """At most `wanted` people spread over the rows of `records(count, seed)`, without drawing all of these."""
+    blocks = -(-count // _BLOCK)
+    chosen = min(blocks, -(-wanted // _FROM_A_BLOCK))
+    each = -(-wanted // chosen)
+    found: list[Truth] = []
+    for one in range(chosen):
+        number = one * blocks // chosen
+        size = min(_BLOCK, count - number * _BLOCK)
+        step = max(1, size // each)
+        rows = [row for n, row in enumerate(_block(number, _BLOCK, seed)) if n < size and n % step == 0]
+        found += [_truth(row) for row in rows[:each]]
+    return found[:wanted]
 
 
-# Errors --------------------------------------------------------------------------------------------------------
-
-SINGLE_ERRORS = (
-    "clean", "traditional", "homophone", "accent", "look_alike", "random_char", "missing", "added", "swapped",
-    "surname", "year_3_4", "year_7_9", "wrong_place", "id_15", "id_typo", "id_swap",
-)  # fmt: skip
-
-_LOOK_ALIKE = [
-    "己已巳", "未末", "土士", "晴睛", "辰晨", "候侯", "冶治", "刁刀", "丐丏", "汆氽", "祟崇", "戊戌戍", "毫亳", "茶荼",
-    "鸟乌", "今令", "天夭", "干千于", "历厉", "住佳", "幕慕墓", "拔拨", "折拆", "侍待", "徒徙", "淡谈", "锋烽峰", "铭络",
-    "琳淋", "梅海悔", "娟涓捐", "明朋", "芳苦", "英央", "玲铃", "兰三", "建健", "平乎", "林材", "华毕", "志态", "波坡",
-    "伟纬", "杰灿", "强弹", "军车", "刚钢", "秀季", "红江", "燕蒸", "静净", "敏每", "萍苹", "洁浩", "云去", "根恨", "荣茶",
-    "福副", "贵贡", "财材", "忠患", "德得", "清请", "泉帛", "洪供", "松忪", "森淼", "春舂", "冬各", "立位", "学字", "永水",
-    "长张", "成戍", "功攻", "利刊", "进迸", "步涉", "新析", "民氏", "庆床", "坤绅", "雷霜", "雨两", "银很", "铁跌",
-]  # fmt: skip
-_SOUND_SHIFTS = (
-    ("zh", "z"), ("ch", "c"), ("sh", "s"), ("ang", "an"), ("eng", "en"), ("ing", "in"), ("l", "n"), ("huang", "wang"),
-    ("hu", "wu"),
-)  # fmt: skip
-_SURNAME_SLIPS = (
-    "陈程", "王汪", "王黄", "徐许", "于余", "吴胡", "张章", "李黎", "周邹", "朱诸", "沈盛", "金靳", "林凌", "付傅", "肖萧",
-    "闫阎", "蒋姜", "丁邓", "钱全", "孙宋", "邱仇", "陆卢", "方房", "何贺", "杨阳", "石施", "严颜", "费裴", "曹赵", "俞余",
-)  # fmt: skip
-
-
-@lru_cache(1)
-def _by_sound() -> dict[str, list[str]]:
-    """Pinyin without tone -> the common characters read so (GB 2312 level 1, by pypinyin)."""
-    from pypinyin import Style, pinyin
-
-    found: dict[str, list[str]] = {}
-    for high in range(0xB0, 0xD8):
-        for low in range(0xA1, 0xFF):
-            try:
-                char = bytes((high, low)).decode("gb2312")
-            except UnicodeDecodeError:
-                continue
-            found.setdefault(pinyin(char, style=Style.NORMAL)[0][0], []).append(char)
-    return found
-
-
-@lru_cache(8192)
-def _sound(char: str) -> str:
-    from pypinyin import Style, pinyin
-
-    return str(pinyin(char, style=Style.NORMAL)[0][0])
-
-
-@lru_cache(1)
-def _to_traditional() -> object:
-    from opencc import OpenCC
-
-    return OpenCC("s2t")
-
-
-def _given(name: str) -> int:
-    """Where the given name begins."""
-    return 2 if name[:2] in {"欧阳", "诸葛", "司徒", "上官"} else 1
-
-
-def _replace(name: str, place: int, char: str) -> str:
-    return name[:place] + char + name[place + 1 :]
-
-
-def misspell(name: str, kind: str, random: Random) -> str | None:
-    """The name with one error of a kind, None when this name can not have it."""
-    first = _given(name)
-    place = random.randrange(first, len(name))
-    char = name[place]
-    match kind:
-        case "traditional":
-            other: str = _to_traditional().convert(name)  # type: ignore[attr-defined]
-            return other if other != name else None
-        case "homophone":
-            return _other(name, place, _by_sound().get(_sound(char), []), random)
-        case "accent":
-            sound = _sound(char)
-            shifted = [
-                sound.replace(one, two, 1) for a, b in _SOUND_SHIFTS for one, two in ((a, b), (b, a))
-                if (sound.startswith(one) if len(one) < 3 or one == "huang" else sound.endswith(one))
-            ]  # fmt: skip
-            pool = [char for one in shifted if one != sound for char in _by_sound().get(one, [])]
-            return _other(name, place, pool, random)
-        case "look_alike":
-            return _other(
-                name, place, [one for group in _LOOK_ALIKE if char in group for one in group], random
-            )
-        case "random_char":
-            return _other(name, place, random.choice(list(_by_sound().values())), random)
-        case "missing":
-            return name[:place] + name[place + 1 :] if len(name) - first > 1 else None
-        case "added":
-            return name + random.choice(_NEUTRAL) if len(name) - first == 1 else None
-        case "swapped":
-            swapped = name[:first] + name[first:][::-1]
-            return swapped if swapped != name else None
-        case "surname":
-            pool = [one for pair in _SURNAME_SLIPS if name[0] in pair for one in pair]
-            return _other(name, 0, pool, random)
-        case _:
-            return name
-
-
-def _other(name: str, place: int, pool: list[str], random: Random) -> str | None:
-    others = [char for char in pool if char != name[place]]
-    return _replace(name, place, random.choice(others)) if others else None
-
-
-def slip_number(number: str, kind: str, random: Random) -> str | None:
-    """An 18-digit number in 15 digits, with one wrong digit, or with two neighbours exchanged; None when it can not be."""
-    if len(number) != 18:
-        return None
-    match kind:
-        case "id_15":
-            return number[:6] + number[8:17] if number[6:8] == "19" else None
-        case "id_typo":
-            place = random.randrange(6, 17)
-            digit = random.choice([one for one in "0123456789" if one != number[place]])
-            return _replace(number, place, digit)
-        case _:
-            place = random.randrange(6, 16)
-            if number[place] == number[place + 1]:
-                return None
-            return number[:place] + number[place + 1] + number[place] + number[place + 2 :]
+def _truth(row: Row) -> Truth:
+    return Truth(
+        code=row[0],
+        category=row[2],
+        name=row[3],
+        other_name=row[6],
+        birth_year=int(row[5][:4]),
+        event_year=int(row[8][:4]),
+        place=next(code for code, name in PLACES.items() if row[9].startswith(name)),
+        id_number=row[4],
+    )
