@@ -6,11 +6,15 @@ The check digit is judged, never corrected; a 15-digit number is the same person
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import lru_cache
+from operator import mul
 
 from federation.dates import DateSpan
 
 _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 _CHECKS = "10X98765432"
+_ZEROS = sum(_WEIGHTS) * ord("0")  # what the weights make of the code points of seventeen zeros
+_LENGTHS = frozenset({15, 18})
 _WIDTH = {ord("０") + digit: ord("0") + digit for digit in range(10)}
 _CLEAN: dict[int, int | None] = {
     **_WIDTH,
@@ -41,7 +45,7 @@ def tidy(text: str) -> str:
 
 def check_digit(first17: str) -> str:
     """The 18th character that belongs to 17 digits."""
-    return _CHECKS[sum(weight * int(digit) for weight, digit in zip(_WEIGHTS, first17, strict=True)) % 11]
+    return _CHECKS[(sum(map(mul, _WEIGHTS, first17.encode("ascii"))) - _ZEROS) % 11]
 
 
 def widened(id15: str) -> str:
@@ -53,42 +57,45 @@ def widened(id15: str) -> str:
 
 def judge(text: str) -> IdJudgement:
     """What is right or wrong with a number as written."""
-    number = tidy(text)
+    return _examine(text)[0]
+
+
+def _examine(text: str) -> tuple[IdJudgement, str]:
+    """The judgement, and the 18 digits of a valid number."""
+    number = text if len(text) in _LENGTHS and text.isdigit() and text.isascii() else tidy(text)
     if not number:
-        return IdJudgement.EMPTY
-    if len(number) not in {15, 18}:
-        return IdJudgement.WRONG_LENGTH
+        return IdJudgement.EMPTY, ""
+    if len(number) not in _LENGTHS:
+        return IdJudgement.WRONG_LENGTH, ""
     digits = number[:17] if len(number) == 18 else number
     if not (
         digits.isascii()
         and digits.isdigit()
         and (number[-1].isdigit() or (len(number) == 18 and number[-1] == "X"))
     ):
-        return IdJudgement.BAD_CHARACTERS
+        return IdJudgement.BAD_CHARACTERS, ""
     whole = widened(number) if len(number) == 15 else number
-    if _birth(whole) is None:
-        return IdJudgement.IMPOSSIBLE_BIRTH
-    if whole[17] != check_digit(whole[:17]):
-        return IdJudgement.WRONG_CHECK_DIGIT
-    return IdJudgement.VALID
+    if _birth(whole[6:14]) is None:
+        return IdJudgement.IMPOSSIBLE_BIRTH, ""
+    if len(number) == 18 and whole[17] != check_digit(whole[:17]):
+        return IdJudgement.WRONG_CHECK_DIGIT, ""
+    return IdJudgement.VALID, whole
 
 
 def canonical(text: str) -> str | None:
     """18 digits of a valid number (15 digits widened), else None."""
-    if judge(text) is not IdJudgement.VALID:
-        return None
-    number = tidy(text)
-    return widened(number) if len(number) == 15 else number
+    return _examine(text)[1] or None
 
 
 def birth_of(id18: str) -> DateSpan | None:
     """The birthday an 18-digit number carries, or None when the calendar has no such day."""
-    return _birth(id18)
+    return _birth(id18[6:14])
 
 
-def _birth(id18: str) -> DateSpan | None:
+@lru_cache(65_536)
+def _birth(eight: str) -> DateSpan | None:
     try:
-        return DateSpan.of_day(int(id18[6:10]), int(id18[10:12]), int(id18[12:14]))
+        return DateSpan.of_day(int(eight[:4]), int(eight[4:6]), int(eight[6:8]))
     except ValueError:
         return None
 
@@ -114,10 +121,10 @@ def repairs(text: str) -> list[str]:
                 change = digit - int(number[place])
                 if change and (remainder + weight * change) % 11 == wanted:
                     mended = number[:place] + str(digit) + number[place + 1 :]
-                    if _birth(mended) is not None:
+                    if _birth(mended[6:14]) is not None:
                         found.setdefault(mended)
     last = number[:17] + check_digit(number[:17])
-    if _birth(last) is not None:
+    if _birth(last[6:14]) is not None:
         found.setdefault(last)
     return list(found)[:35]
 

@@ -62,6 +62,9 @@ class Keyer:
     def __init__(self, key: bytes) -> None:
         self._seed = blake2b(digest_size=KEY_BITS // 8, key=key)
         self.name_keys = lru_cache(_MEMO)(self._name_keys)
+        # names are many, their sounds few: a million rows hold 300,000 names but a tenth as many wildcard patterns
+        self._sound = lru_cache(_MEMO)(self._digest_sound)
+        self._wildcard = lru_cache(_MEMO)(self._digest_wildcard)
 
     def _digest(self, kind: str, text: str) -> int:
         state = self._seed.copy()
@@ -75,11 +78,14 @@ class Keyer:
             return ()
         sounds = fuzzy_syllables(folded)
         keys = [self._digest("N", folded), self._sound(sounds)]
-        keys += [self._digest("D", pattern) for pattern in _wildcards(sounds)]
+        keys += [self._wildcard(pattern) for pattern in _wildcards(sounds)]
         return tuple(dict.fromkeys(keys))
 
-    def _sound(self, sounds: tuple[str, ...]) -> int:
+    def _digest_sound(self, sounds: tuple[str, ...]) -> int:
         return self._digest("Z", _SEPARATOR.join(sounds))
+
+    def _digest_wildcard(self, sounds: tuple[str, ...]) -> int:
+        return self._digest("D", str(len(sounds)) + _SEPARATOR + _SEPARATOR.join(sounds))
 
     def exact_name_key(self, name: str) -> int:
         """The N key alone: counting it gives how common a name is."""
@@ -127,9 +133,9 @@ class Keyer:
                 if len(shorter) > 1:
                     add(self._sound(shorter), KeyKind.SOUND)
         for pattern in _wildcards(sounds):
-            add(self._digest("D", pattern), KeyKind.WILDCARD)
+            add(self._wildcard(pattern), KeyKind.WILDCARD)
         for pattern in _lengthened(sounds):
-            add(self._digest("D", pattern), KeyKind.WILDCARD)
+            add(self._wildcard(pattern), KeyKind.WILDCARD)
 
 
 def fold_certificate(text: str) -> str:
@@ -137,18 +143,21 @@ def fold_certificate(text: str) -> str:
     return "".join(char for char in fold(strip(text)) if char.isalnum())
 
 
-def _pattern(sounds: tuple[str, ...], place: int) -> str:
-    return str(len(sounds)) + _SEPARATOR + _SEPARATOR.join((*sounds[:place], "*", *sounds[place + 1 :]))
+def _pattern(sounds: tuple[str, ...], place: int) -> tuple[str, ...]:
+    return (*sounds[:place], "*", *sounds[place + 1 :])
 
 
-def _wildcards(sounds: tuple[str, ...]) -> list[str]:
-    """One pattern per place: `3 a b *`, `3 a * c`, `3 * b c`."""
+def _wildcards(sounds: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """One pattern per place: `a b *`, `a * c`, `* b c`."""
+    if len(sounds) == 3:  # nearly all
+        first, second, third = sounds
+        return [("*", second, third), (first, "*", third), (first, second, "*")]
     if not 2 <= len(sounds) <= _LONGEST_WILDCARD_NAME:
         return []
     return [_pattern(sounds, place) for place in range(len(sounds))]
 
 
-def _lengthened(sounds: tuple[str, ...]) -> list[str]:
+def _lengthened(sounds: tuple[str, ...]) -> list[tuple[str, ...]]:
     """Patterns of names one character longer: the question lacks a character."""
     if not 1 < len(sounds) < _LONGEST_WILDCARD_NAME:
         return []

@@ -4,7 +4,14 @@ Nothing here is ever shown or printed on a certificate: display uses the origina
 must fold alike, hence versioned tables; an index built with another version asks for a re-import.
 """
 
-from federation.names.folding import FOLD_VERSION, fold, strip, surname_alternatives, surname_length
+from federation.names.folding import (
+    FOLD_VERSION,
+    fold,
+    fold_text,
+    strip,
+    surname_alternatives,
+    surname_length,
+)
 from federation.names.pinyin import PINYIN_VERSION, fuzzy_syllables, syllables
 from federation.names.shapes import alike
 
@@ -13,6 +20,7 @@ __all__ = [
     "PINYIN_VERSION",
     "alike",
     "fold",
+    "fold_text",
     "fuzzy_syllables",
     "strip",
     "surname_alternatives",

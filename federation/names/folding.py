@@ -57,6 +57,11 @@ def fold(text: str) -> str:
     return text.translate(_FOLD)
 
 
+def fold_text(text: str) -> str:
+    """The same for texts that hardly repeat, titles: nothing is remembered."""
+    return text.translate(_FOLD)
+
+
 def surname_length(folded: str) -> int:
     """How many characters of a folded name are its surname: 2 for a compound surname with a given name, else 1."""
     return 2 if len(folded) > 2 and folded[:2] in _COMPOUND else min(1, len(folded))

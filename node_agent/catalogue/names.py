@@ -16,6 +16,10 @@ _INVISIBLE = re.compile(r"[\ufeff\u200b-\u200f\u202a-\u202e\u2060\xad]")
 _SPACES = re.compile(r"[\s\u3000\xa0]+")
 _BRACKETS = re.compile(r"[（(\[【〔]([^）)\]】〕]*)[）)\]】〕]?")
 _LOST = re.compile(r"[?？〓□\ufffd]")
+_PLAIN_NAME = re.compile(
+    r"[\u4e00-\u9fff]{1,2}[\u4e00-\u540c\u540e-\u5972\u5974-\u5a73\u5a75-\u5b4f\u5b51-\u7536\u7538-\u9fff]"
+)
+"""Two or three Han characters that do not end like 某某之子, 某某之女, 女婴, 无名 …: needs no further look."""
 _SUFFIX = re.compile(r"(?:同志|先生|女士|等)$")
 _UNNAMED = re.compile(r".+之[子女男]$|^未取名|^未命名|^无名|^(?:男|女)婴$")
 _ALIAS = re.compile(
@@ -49,6 +53,8 @@ def read_name(raw: str) -> CleanName:
     """(name, aliases in brackets, what is wrong): characters as written; spaces, brackets, marks and titles aside.
     An empty name with CHILD_UNNAMED for 某某之子.
     """
+    if _PLAIN_NAME.fullmatch(raw) and raw not in PLACEHOLDERS:
+        return raw, NO_ALIASES, None
     text, finding = clean_text(raw)
     aliases: tuple[str, ...] = NO_ALIASES
     if "(" in text or "（" in text or "〔" in text or "[" in text or "【" in text:
@@ -140,3 +146,25 @@ def looks_garbled(text: str) -> bool:
     except UnicodeError:
         return False
     return bool(_HAN.search(back))  # bytes of real names are next to never valid in the other encoding
+
+
+_UTF8_HAN = re.compile(rb"[\xe3-\xe9][\x80-\xbf][\x80-\xbf]")
+
+
+def may_be_garbled(whole: str) -> bool:
+    """Whether any part of a row could be damaged: False is sure and cheap, True asks for `looks_garbled` of each cell."""
+    if whole.isascii():
+        return False
+    try:
+        data = whole.encode("gb18030")
+    except UnicodeError:
+        return True
+    return _UTF8_HAN.search(data) is not None or _MOJIBAKE.search(whole) is not None
+
+
+_UNCLEAN = re.compile(r"[&\x00-\x08\x0b-\x1e\x7f-\x9f\ufeff\u200b-\u200f\u202a-\u202e\u2060\xad]")
+
+
+def is_clean(whole: str) -> bool:
+    """Whether `clean_text` would only strip the cells of a row, joined by the unit separator."""
+    return _UNCLEAN.search(whole) is None

@@ -22,7 +22,9 @@ from node_agent.catalogue.headings import category_in, field_of, is_header, is_s
 from node_agent.catalogue.names import (
     NO_ALIASES,
     clean_text,
+    is_clean,
     looks_garbled,
+    may_be_garbled,
     owner_of,
     read_aliases,
     read_id,
@@ -32,6 +34,7 @@ from node_agent.catalogue.names import (
 )
 from node_agent.catalogue.notation import read_birth, read_date
 from node_agent.catalogue.readers import Row, Table
+from node_agent.index.seen import Seen
 from node_agent.record import Person, Record, Role
 
 _HEADER_WITHIN = 20  # rows looked at for a header
@@ -78,10 +81,19 @@ def _canonical(name: str) -> str:
 
 @dataclass(slots=True)
 class Memory:
-    """What must be known across the tables of one file: rows and codes seen, as 64-bit hashes → row."""
+    """What must be known across the tables of one file: rows and codes seen, as 64-bit hashes → place."""
 
-    rows: dict[int, tuple[str, int]] = field(default_factory=dict)
-    codes: dict[int, tuple[str, int]] = field(default_factory=dict)
+    rows: Seen = field(default_factory=Seen)
+    codes: Seen = field(default_factory=Seen)
+    tables: list[str] = field(default_factory=list)
+
+    def place(self, table: int, row: int) -> int:
+        """A row of a table as one number above 0."""
+        return table << 40 | row
+
+    def where(self, place: int) -> tuple[str, int]:
+        """(table, row) of such a number."""
+        return self.tables[place >> 40], place & ((1 << 40) - 1)
 
 
 class TableReader:
@@ -102,6 +114,9 @@ class TableReader:
         self._table, self.category, self._words = table, category, file_words
         self._extra, self._is_copy, self._division = extra_headings, is_copy, division
         self._memory, self._tell = memory, report
+        self._number = len(memory.tables)
+        memory.tables.append(table.name)
+        self._counters: tuple[int, ...] = ()
         self.report = TableReport(table.name)
         self.columns = Columns(())
         self.title = ""
@@ -169,6 +184,7 @@ class TableReader:
         """All records of the table, while counting and reporting. Call once, after `prepare`."""
         columns = self.columns
         width = len(columns.headings)
+        self._counters = columns.places.get("seq", ())
         household = "member" in columns.places
         for number, cells, problem in self._rows:
             if problem is Finding.DELETED:
@@ -215,11 +231,15 @@ class TableReader:
             return Finding.HEADER
         if first and cells[-1] and width > 3 and not isinstance(first, str):
             return None
-        filled = [cell for cell in cells if _filled(cell)]
+        enough = max(3, width // 3)
+        filled: list[Any] = []
+        for cell in cells:
+            if _filled(cell):
+                filled.append(cell)
+                if len(filled) > enough:
+                    return None
         if not filled:
             return Finding.BLANK
-        if len(filled) > max(3, width // 3):
-            return None
         words = str(filled[0])
         if _TOTAL.match(words):
             return Finding.TOTAL
@@ -239,10 +259,14 @@ class TableReader:
 
     def _value(self, cells: list[Any], name: str) -> Any:
         """The first filled cell of a field, "" when there is none."""
-        for place in self.columns.places.get(name, ()):
-            cell = cells[place]
-            if _filled(cell):
-                return cell
+        places = self.columns.places.get(name)
+        if places is not None:
+            for place in places:
+                cell = cells[place]
+                if cell and (not isinstance(cell, str) or not cell.isspace()):
+                    return cell
+                if cell is not None and not isinstance(cell, str):
+                    return cell  # a zero
         return ""
 
     def _text(self, cells: list[Any], name: str) -> str:
@@ -252,22 +276,29 @@ class TableReader:
     def _read(self, number: int, cells: list[Any], problem: Finding | None) -> Record | None:
         """One row as a record, or None when it was rejected or set aside."""
         self.report.read += 1
-        originals = tuple([cell if isinstance(cell, str) else text_of(cell) for cell in cells])
-        whole = "\x1f".join(originals)
-        if looks_garbled(whole) or (not whole.isascii() and any(looks_garbled(one) for one in originals)):
+        try:
+            whole = "\x1f".join(cells)
+            originals = tuple(cells)
+        except TypeError:  # a spreadsheet's numbers and dates
+            originals = tuple([cell if isinstance(cell, str) else text_of(cell) for cell in cells])
+            whole = "\x1f".join(originals)
+        if may_be_garbled(whole) and (looks_garbled(whole) or any(map(looks_garbled, originals))):
             self.report.read -= 1
             self._set_aside(number, "", Finding.GARBLED)
             return None
         row = _RowBeingRead(self, number)
         if problem is not None:
             row.warn("", problem)
-        if _has_control(whole):
-            row.warn("", Finding.CONTROL_CHARACTERS)
+        plain: Callable[[str], str] = str.strip
+        if not is_clean(whole):
+            plain = _plain
+            if _has_control(whole):
+                row.warn("", Finding.CONTROL_CHARACTERS)
         category = self._row_category(cells)
         if not category:
             row.reject("category", Finding.UNKNOWN_CATEGORY)
             return None
-        raw_code, code = self._code(cells)
+        raw_code, code = self._code(cells, plain)
         event = self._event(cells, _year_in(code), row)
         persons = self._persons(cells, category, event, row)
         if Finding.SHIFTED.value in row.flags:
@@ -286,23 +317,23 @@ class TableReader:
         self._add_aliases(cells, remark, persons)
         if remark and says_namesake(remark):
             row.warn("remark", Finding.NAMESAKE)
-        place_text = _plain(self._text(cells, "place"))
+        place_text = plain(self._text(cells, "place"))
         record = Record(
             category=category,
             archival_code=code,
             raw_code=raw_code,
-            title=_plain(self._text(cells, "title")),
-            persons=tuple(person for person in persons if person.name or person.id_number),
+            title=plain(self._text(cells, "title")),
+            persons=tuple([person for person in persons if person.name or person.id_number]),
             event=event,
             place=self._place(cells, place_text),
             place_text=place_text,
-            certificate_no=_plain(self._text(cells, "certificate_no")),
-            open_status=_plain(self._text(cells, "open_status")),
+            certificate_no=plain(self._text(cells, "certificate_no")),
+            open_status=plain(self._text(cells, "open_status")),
             digitised=self._text(cells, "digitised").strip().lower() in _YES,
             is_copy=self._is_copy,
             cells=originals,
             row=number,
-            flags=tuple(dict.fromkeys(row.flags)),
+            flags=tuple(dict.fromkeys(row.flags)) if row.flags else (),
         )
         self.report.taken += 1
         if row.flags:
@@ -428,12 +459,11 @@ class TableReader:
             if alias not in person.aliases and alias != person.name:
                 person.aliases = (*person.aliases, alias)
 
-    def _code(self, cells: list[Any]) -> tuple[str, str]:
+    def _code(self, cells: list[Any], plain: Callable[[str], str]) -> tuple[str, str]:
         """(as written, comparison form) of the archival code, from one cell or joined from columns."""
-        raw = self._text(cells, "archival_code").strip()
+        raw = plain(self._text(cells, "archival_code"))
         if raw:
-            raw = clean_text(raw)[0]
-            return raw, _code_form(raw)
+            return raw, comparison_form(raw)
         if not self.columns.has("volume"):
             return "", ""
         volume, item = self._text(cells, "volume"), self._text(cells, "item")
@@ -442,7 +472,7 @@ class TableReader:
         if not volume.strip() or not fonds.strip() or (self.columns.has("item") and not item.strip()):
             return "", ""
         raw = from_columns(fonds, series, volume, item)
-        return raw, _code_form(raw)
+        return raw, comparison_form(raw)
 
     def _place(self, cells: list[Any], place_text: str) -> str:
         """Division code: what the place says, else what the county that handed the row over says, else the archive's own."""
@@ -452,23 +482,26 @@ class TableReader:
         return found or (self._division if place_text else "")
 
     def _repeats(self, number: int, originals: tuple[str, ...], row: _RowBeingRead) -> bool:
-        counters = set(self.columns.places.get("seq", ()))
         key = hash(
-            tuple(cell for place, cell in enumerate(originals) if place not in counters)
-            if counters
+            tuple(cell for place, cell in enumerate(originals) if place not in self._counters)
+            if self._counters
             else originals
         )
-        first = self._memory.rows.setdefault(key, (self._table.name, number))
-        if first != (self._table.name, number):
-            where = f"{first[0]}#{first[1]}" if first[0] and first[0] != self._table.name else str(first[1])
+        first = self._memory.rows.first(key, self._memory.place(self._number, number))
+        if first:
+            where = self._where(*self._memory.where(first))
             row.reject("", Finding.REPEATED_ROW, f"第 {where} 行 · row {where}")
             return True
         return False
 
+    def _where(self, table: str, row: int) -> str:
+        return f"{table}#{row}" if table and table != self._table.name else str(row)
+
     def _note_code(self, number: int, code: str, row: _RowBeingRead) -> None:
-        first = self._memory.codes.setdefault(hash(code), (self._table.name, number))
-        if first != (self._table.name, number):
-            where = f"{first[0]}#{first[1]}" if first[0] and first[0] != self._table.name else str(first[1])
+        found = self._memory.codes.first(hash(code), self._memory.place(self._number, number))
+        if found:
+            first = self._memory.where(found)
+            where = self._where(*first)
             row.warn("archival_code", Finding.SHARED_CODE, f"第 {where} 行 · row {where}")
             self._tell(
                 RowFinding(
@@ -480,7 +513,7 @@ class TableReader:
 
     def _household_rows(self, number: int, cells: list[Any], problem: Finding | None) -> Iterator[Record]:
         """One record a household: the row with a code opens it, the rows below add members."""
-        code = self._code(cells)[1]
+        code = self._code(cells, _plain)[1]
         if code or self._value(cells, "name"):
             if self._household is not None:
                 yield self._household
@@ -596,11 +629,6 @@ def _year_in(code: str) -> int:
     """The year an archival code carries (J024-ZY·XJ·1950·Y-0001), 0 when it carries none."""
     match = _YEAR_IN_CODE.search(code)
     return int(match[1]) if match else 0
-
-
-@lru_cache(50_000)
-def _code_form(raw: str) -> str:
-    return comparison_form(raw)
 
 
 @lru_cache(1_000)

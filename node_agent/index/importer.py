@@ -28,6 +28,7 @@ from node_agent.index.schema import (
     open_for_change,
     open_for_reading,
 )
+from node_agent.index.seen import Seen
 from node_agent.index.titles import bigrams
 from node_agent.record import Record
 
@@ -143,7 +144,7 @@ class _Change:
     def run(self, parts: Iterable[Part]) -> SourceCounts:
         counts = SourceCounts()
         unseen = self._known
-        seen_here: set[int] = set()
+        seen_here = Seen()
         changed_codes: list[str] = []
         for number, part in enumerate(parts):
             self._parts.append((part.name, json.dumps(part.headings, ensure_ascii=False)))
@@ -151,9 +152,8 @@ class _Change:
             for record in part.records:
                 encoded = encode(record)
                 digest = digest_of(record, encoded)
-                while digest in seen_here:  # the same row twice in one file: two records
+                while seen_here.first(digest, 1):  # the same row twice in one file: two records
                     digest = (digest + 1) % (1 << 62)
-                seen_here.add(digest)
                 tally.add(CATEGORY_NUMBER[record.category], year_of(record.event), flags_of(record))
                 rid = unseen.pop(digest, None) if unseen else None
                 if rid is not None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+from operator import add
 
-from federation.names import fold
+from federation.names import fold, fold_text
 
 _WORD = re.compile(r"[^\W_]+")
 
 
 def bigrams(title: str) -> str:
     """The terms of a title, joined by spaces; a run of one character is its own term."""
+    folded = fold_text(title)
+    if len(folded) > 1 and folded.isalnum():  # one run: most titles
+        return " ".join(map(add, folded, folded[1:]))
     terms = []
-    for run in _WORD.findall(fold(title)):
+    for run in _WORD.findall(folded):
         if len(run) == 1:
             terms.append(run)
         terms.extend([run[place : place + 2] for place in range(len(run) - 1)])
