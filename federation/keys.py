@@ -15,11 +15,12 @@ from functools import lru_cache
 from hashlib import blake2b
 
 from federation.identity_number import canonical, repairs
-from federation.names import fold, fuzzy_syllables, strip, surname_alternatives
+from federation.names import fold, fold_text, fuzzy_syllables, strip, surname_alternatives
 from federation.query import Query
 
 KEY_BITS = 48
 _MEMO = 131_072
+_SOUNDS = 262_144
 _LONGEST_WILDCARD_NAME = 4  # longer names (transliterations) meet by N and Z only
 _SEPARATOR = "\x1f"
 
@@ -63,8 +64,8 @@ class Keyer:
         self._seed = blake2b(digest_size=KEY_BITS // 8, key=key)
         self.name_keys = lru_cache(_MEMO)(self._name_keys)
         # names are many, their sounds few: a million rows hold 300,000 names but a tenth as many wildcard patterns
-        self._sound = lru_cache(_MEMO)(self._digest_sound)
-        self._wildcard = lru_cache(_MEMO)(self._digest_wildcard)
+        self._sound = lru_cache(_SOUNDS)(self._digest_sound)
+        self._wildcard = lru_cache(_SOUNDS)(self._digest_wildcard)
 
     def _digest(self, kind: str, text: str) -> int:
         state = self._seed.copy()
@@ -73,7 +74,7 @@ class Keyer:
 
     def _name_keys(self, name: str) -> tuple[int, ...]:
         """N, Z and D keys of a record's name; empty for an empty name."""
-        folded = fold(name)
+        folded = fold_text(name)
         if not folded:
             return ()
         sounds = fuzzy_syllables(folded)
@@ -140,7 +141,9 @@ class Keyer:
 
 def fold_certificate(text: str) -> str:
     """A certificate number in comparison form: letters, digits and Han characters only."""
-    return "".join(char for char in fold(strip(text)) if char.isalnum())
+    if text.isascii() and text.isalnum():
+        return text.upper()
+    return "".join(char for char in fold_text(strip(text)) if char.isalnum())
 
 
 def _pattern(sounds: tuple[str, ...], place: int) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import gc
 import json
 import sys
 from collections.abc import Callable
@@ -49,6 +50,7 @@ def configure_import(parser: argparse.ArgumentParser) -> None:
 
 def run_import(args: argparse.Namespace) -> int:
     """Import each file, all or nothing of it. Exit 1 when a file could not be imported; the others still are."""
+    gc.disable()  # rows make no cycles, and looking for some takes an eighth of the time
     folder = Path(args.data)
     try:
         mapping = load(Path(args.mapping)) if args.mapping else Mapping()

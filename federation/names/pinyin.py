@@ -60,8 +60,15 @@ def syllables(folded: str) -> tuple[str, ...]:
     return tuple([reading.get(char, char) for char in folded])
 
 
-@lru_cache(_MEMO)
+_FUZZY_READING = {char: _FUZZY[syllable] for char, syllable in _READING.items()}
+_FUZZY_SURNAMES = {surname: tuple([_FUZZY[one] for one in reading]) for surname, reading in _SURNAMES.items()}
+
+
 def fuzzy_syllables(folded: str) -> tuple[str, ...]:
-    """`syllables` with confusable sounds merged."""
-    fuzzy = _FUZZY
-    return tuple([fuzzy.get(syllable, syllable) for syllable in syllables(folded)])
+    """`syllables` with confusable sounds merged. Not remembered: it is cheaper than looking it up among many names."""
+    fuzzy = _FUZZY_READING
+    if len(folded) > 2 and (compound := _FUZZY_SURNAMES.get(folded[:2])) is not None:
+        return (*compound, *[fuzzy.get(char, char) for char in folded[2:]])
+    if len(folded) > 1 and (surname := _FUZZY_SURNAMES.get(folded[0])) is not None:
+        return (*surname, *[fuzzy.get(char, char) for char in folded[1:]])
+    return tuple([fuzzy.get(char, char) for char in folded])

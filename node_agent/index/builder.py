@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from federation.keys import Keyer
-from node_agent.index.packing import CATEGORY_NUMBER, LAST_PLACE, pack, stored_key, year_of
+from node_agent.index import postings
+from node_agent.index.packing import CATEGORY_NUMBER, LAST_PLACE, pack, year_of
 from node_agent.index.payload import TRAINING_ROWS, Codec, digest_of, encode, train
 from node_agent.index.schema import FLAG_COPY, FLAG_DIGITISED, create, finish, versions
 from node_agent.index.titles import bigrams
@@ -171,7 +171,7 @@ class Builder:
         self._keys, self._values = array("q"), array("q")
         return keys, values
 
-    def _sorted_runs(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    def _runs(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         if self._spills:
             self._spill()
             for path in self._spills:
@@ -185,11 +185,8 @@ class Builder:
         """Write what waited, sort and write the keys, and close the file ready for readers."""
         self._flush()
         connection = self._connection
-        for keys, values in self._sorted_runs():
-            order = np.lexsort((values, keys))
-            pairs = zip((keys[order] + stored_key(0)).tolist(), values[order].tolist(), strict=True)
-            while batch := list(islice(pairs, 200_000)):
-                connection.executemany("insert into k values(?,?)", batch)
+        for keys, values in self._runs():
+            postings.write(connection, keys, values)
         connection.executemany("insert into source values(?,?,?,?,?)", self._sources)
         connection.executemany(
             "insert into place values(?,?)", [(idx, code) for code, idx in self.places.numbers.items()]
@@ -212,8 +209,3 @@ class Builder:
         self._connection.close()
         for path in [self.path, *self._spills]:
             path.unlink(missing_ok=True)
-
-
-def stored_keys(keys: set[int], value: int) -> list[tuple[int, int]]:
-    """Key rows as the table holds them."""
-    return [(stored_key(key), value) for key in keys]

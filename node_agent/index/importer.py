@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from federation.keys import Keyer
-from node_agent.index.builder import Builder, Places, Tally, flags_of, record_keys, stored_keys
+from node_agent.index import postings
+from node_agent.index.builder import Builder, Places, Tally, flags_of, record_keys
 from node_agent.index.folder import BusyError, DataFolder
 from node_agent.index.packing import CATEGORY_KEY, CATEGORY_NUMBER, pack, year_of
 from node_agent.index.payload import Codec, digest_of, encode, restore
@@ -355,7 +356,8 @@ def _insert(
     if record.title:
         connection.execute("insert into title(rowid, x) values(?,?)", (rid, bigrams(record.title)))
     value = pack(year, category, place, rid)
-    connection.executemany("insert into k values(?,?)", stored_keys(record_keys(record, keyer), value))
+    for key in record_keys(record, keyer):
+        postings.add(connection, key, value)
 
 
 def _delete(connection: sqlite3.Connection, codec: Codec, keyer: Keyer, rid: int) -> None:
@@ -371,7 +373,8 @@ def _delete(connection: sqlite3.Connection, codec: Codec, keyer: Keyer, rid: int
         is_copy=False,
     )
     value = pack(year, category, place, rid)
-    connection.executemany("delete from k where h=? and v=?", stored_keys(record_keys(record, keyer), value))
+    for key in record_keys(record, keyer):
+        postings.remove(connection, key, value)
     if record.title:
         # a contentless full-text table forgets a row only when told what it held
         connection.execute(

@@ -21,6 +21,7 @@ from federation.keys import Keyer, KeyKind
 from federation.levels import IdLevel, Levels, NameLevel, TextLevel
 from federation.query import Query
 from federation.scoring import score
+from node_agent.index import postings
 from node_agent.index.folder import DataFolder
 from node_agent.index.importer import imported_at
 from node_agent.index.packing import (
@@ -30,7 +31,6 @@ from node_agent.index.packing import (
     WHOLE_RANGE,
     place_in,
     rid_of,
-    stored_key,
     year_in,
     year_range,
 )
@@ -48,11 +48,6 @@ MOST_PER_SCAN = 2_000
 _FETCH = 100
 _CHECK_EVERY = 4_000  # SQLite steps between looks at the deadline
 _UNKNOWN_BITS = 12.0
-_MOST_COUNTED = 4_096
-
-
-_SCAN = "select v from k where h=? and v between ? and ? limit ?"
-_SCAN_CATEGORY = "select v from k where h=? and v between ? and ? and (v >> 46) & 255 = ? limit ?"
 
 
 class NoIndexError(Exception):
@@ -170,10 +165,7 @@ class _Index:
 
     def _count_bits(self, name: str) -> float:
         """-log2 of the share of records that carry the name."""
-        key = stored_key(self.keyer.exact_name_key(name))
-        held = self.connection.execute(
-            "select count(*) from (select 1 from k where h=? limit ?)", (key, _MOST_COUNTED)
-        ).fetchone()[0]
+        held = postings.count(self.connection, self.keyer.exact_name_key(name))
         return log2(max(1, self.records) / max(1, held))
 
     def close(self) -> None:
@@ -296,16 +288,8 @@ class Lookup:
 def _scan(
     connection: sqlite3.Connection, key: int, first_year: int, last_year: int, category: int, limit: int
 ) -> list[int]:
-    h = stored_key(key)
     ranges = [year_range(first_year, last_year), UNDATED_RANGE] if first_year else [WHOLE_RANGE]
-    found: list[int] = []
-    for low, high in ranges:
-        if category:
-            rows = connection.execute(_SCAN_CATEGORY, (h, low, high, category, limit))
-        else:
-            rows = connection.execute(_SCAN, (h, low, high, limit))
-        found.extend([row[0] for row in rows])
-    return found
+    return postings.scan(connection, key, ranges, category, limit)
 
 
 def _rows(

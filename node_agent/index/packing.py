@@ -11,7 +11,7 @@ from federation.dates import FIRST_YEAR, DateSpan
 
 RID_BITS, PLACE_BITS, CATEGORY_BITS = 32, 14, 8
 _PLACE_SHIFT = RID_BITS
-_CATEGORY_SHIFT = RID_BITS + PLACE_BITS
+CATEGORY_SHIFT = RID_BITS + PLACE_BITS
 _YEAR_SHIFT = RID_BITS + PLACE_BITS + CATEGORY_BITS
 _RID_MASK = (1 << RID_BITS) - 1
 LAST_PLACE = (1 << PLACE_BITS) - 1
@@ -33,7 +33,7 @@ def year_of(span: DateSpan | None) -> int:
 def pack(year: int, category: int, place: int, rid: int) -> int:
     """One packed value; `year` is a civil year or UNDATED."""
     bucket = year - FIRST_YEAR if year else UNDATED
-    return bucket << _YEAR_SHIFT | category << _CATEGORY_SHIFT | place << _PLACE_SHIFT | rid
+    return bucket << _YEAR_SHIFT | category << CATEGORY_SHIFT | place << _PLACE_SHIFT | rid
 
 
 def year_range(first: int, last: int) -> tuple[int, int]:
@@ -58,7 +58,7 @@ def year_in(value: int) -> int:
 
 
 def category_in(value: int) -> int:
-    return value >> _CATEGORY_SHIFT & 0xFF
+    return value >> CATEGORY_SHIFT & 0xFF
 
 
 def place_in(value: int) -> int:

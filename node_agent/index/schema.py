@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from federation.names import FOLD_VERSION, PINYIN_VERSION
+from node_agent.index import postings
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 PAGE = 8192
 _TABLES = """
 create table rec(rid integer primary key, source int, cat int, year int, place int, flags int, digest int, code text, payload blob);
-create table k(h int, v int, primary key(h, v)) without rowid;
+{postings}
 create virtual table title using fts5(x, tokenize='unicode61', content='', detail=none, columnsize=0);
 create table source(id integer primary key, file text, name text, digest blob, headings text);
 create table place(idx integer primary key, code text unique);
@@ -38,7 +39,7 @@ def create(path: Path) -> sqlite3.Connection:
     connection.execute("pragma synchronous=off")
     connection.execute("pragma cache_size=-262144")
     connection.execute("pragma locking_mode=exclusive")
-    connection.executescript(_TABLES)
+    connection.executescript(_TABLES.format(postings=postings.TABLE))
     return connection
 
 

@@ -1,0 +1,143 @@
+"""Postings: under each key, the packed values of the records that carry it, sorted, in chunks of at most 256.
+
+A chunk is one row: its last value, and all its values as eight-byte numbers when there is more than one. A popular name
+is then a few rows instead of hundreds: a third of the rows to write, and one step instead of hundreds to read.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from array import array
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from node_agent.index.packing import CATEGORY_SHIFT, stored_key
+
+CHUNK = 256
+TABLE = "create table k(h int, last int, v blob, primary key(h, last)) without rowid;"
+
+_INSERT = "insert into k values(?,?,?)"
+_FROM = "select last, v from k where h=? and last>=? order by last"
+_BATCH = 100_000
+
+
+def _values(last: int, packed: bytes | None) -> array[int]:
+    if packed is None:
+        return array("q", (last,))
+    values = array("q")
+    values.frombytes(packed)
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values
+
+
+def _packed(values: array[int]) -> bytes | None:
+    if len(values) == 1:
+        return None
+    if sys.byteorder == "big":
+        values = values[:]
+        values.byteswap()
+    return values.tobytes()
+
+
+def scan(
+    connection: sqlite3.Connection, key: int, ranges: Iterable[tuple[int, int]], category: int, limit: int
+) -> list[int]:
+    """Values under a key inside the ranges, in order of each, of one category (0 = all), at most `limit`."""
+    h = stored_key(key)
+    found: list[int] = []
+    for low, high in ranges:
+        for last, packed in connection.execute(_FROM, (h, low)):
+            if packed is None:
+                if last > high:
+                    break
+                if not category or last >> CATEGORY_SHIFT & 0xFF == category:
+                    found.append(last)
+            else:
+                values = _values(last, packed)
+                part = values[bisect_left(values, low) : bisect_right(values, high)]
+                if category:
+                    found += [value for value in part if value >> CATEGORY_SHIFT & 0xFF == category]
+                else:
+                    found += part
+                if last > high:
+                    break
+            if len(found) >= limit:
+                return found[:limit]
+    return found
+
+
+def count(connection: sqlite3.Connection, key: int) -> int:
+    """How many records carry a key."""
+    found = connection.execute(
+        "select coalesce(sum(coalesce(length(v) / 8, 1)), 0) from k where h=?", (stored_key(key),)
+    ).fetchone()
+    return int(found[0])
+
+
+def add(connection: sqlite3.Connection, key: int, value: int) -> None:
+    """Put one value under a key."""
+    h = stored_key(key)
+    row = connection.execute(f"{_FROM} limit 1", (h, value)).fetchone()
+    if row is None:
+        row = connection.execute(
+            "select last, v from k where h=? and last<? order by last desc limit 1", (h, value)
+        ).fetchone()
+    if row is None:
+        connection.execute(_INSERT, (h, value, None))
+        return
+    values = _values(*row)
+    insort(values, value)
+    connection.execute("delete from k where h=? and last=?", (h, row[0]))
+    half = len(values) // 2
+    parts = [values] if len(values) <= CHUNK else [values[:half], values[half:]]
+    connection.executemany(_INSERT, [(h, part[-1], _packed(part)) for part in parts])
+
+
+def remove(connection: sqlite3.Connection, key: int, value: int) -> None:
+    """Take one value from under a key; nothing happens when it is not there."""
+    h = stored_key(key)
+    row = connection.execute(f"{_FROM} limit 1", (h, value)).fetchone()
+    if row is None:
+        return
+    values = _values(*row)
+    place = bisect_left(values, value)
+    if place >= len(values) or values[place] != value:
+        return
+    del values[place]
+    connection.execute("delete from k where h=? and last=?", (h, row[0]))
+    if values:
+        connection.execute(_INSERT, (h, values[-1], _packed(values)))
+
+
+def write(connection: sqlite3.Connection, keys: NDArray[np.int64], values: NDArray[np.int64]) -> None:
+    """Write postings of many records at once; keys greater than all written before, in any order among themselves."""
+    batches = iter(_rows(keys, values))
+    while batch := list(islice(batches, _BATCH)):
+        connection.executemany(_INSERT, batch)
+
+
+def _rows(keys: NDArray[np.int64], values: NDArray[np.int64]) -> Iterator[tuple[int, int, bytes | None]]:
+    if not len(keys):
+        return iter(())
+    order = np.lexsort((values, keys))
+    keys, values = keys[order], values[order]
+    begins = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))  # where another key begins
+    run = np.repeat(begins, np.diff(np.append(begins, len(keys))))
+    places = np.arange(len(keys))
+    starts = np.flatnonzero(
+        (places - run) % CHUNK == 0
+    )  # where a chunk begins: at another key, and every 256
+    ends = np.append(starts[1:], len(keys))
+    data = values.astype("<i8", copy=False).tobytes()
+    hs = (keys[starts] + stored_key(0)).tolist()
+    lasts = values[ends - 1].tolist()
+    return (
+        (h, last, None if end - start == 8 else data[start:end])
+        for h, last, start, end in zip(hs, lasts, (starts * 8).tolist(), (ends * 8).tolist(), strict=True)
+    )
