@@ -1,7 +1,7 @@
 """Matching keys: under what a record is stored, and what a question looks up.
 
 A record carries, for every name: N the folded name, Z its fuzzy syllables, D one wildcard per place of the fuzzy
-syllables (about eight keys a name). Identity and certificate numbers have one key each. Everything else (swapped,
+syllables (about five keys a name), and for names of more than four characters E both ends. Identity and certificate numbers have one key each. Everything else (swapped,
 missing or added characters, other spellings of the surname, a mistyped number) is expanded on the asking side, where it
 costs no space. Keys are 48-bit keyed digests: a hit is a candidate, not proof, and is verified against the row.
 """
@@ -15,13 +15,13 @@ from functools import lru_cache
 from hashlib import blake2b
 
 from federation.identity_number import canonical, repairs
-from federation.names import fold, fold_text, fuzzy_syllables, strip, surname_alternatives
+from federation.names import fold, fold_text, fuzzy_syllables, strip, surname_alternatives, surname_length
 from federation.query import Query
 
 KEY_BITS = 48
 _MEMO = 131_072
 _SOUNDS = 262_144
-_LONGEST_WILDCARD_NAME = 4  # longer names (transliterations) meet by N and Z only
+_LONGEST_WILDCARD_NAME = 4  # longer names (transliterations) meet by N, Z and their two ends
 _SEPARATOR = "\x1f"
 
 
@@ -80,6 +80,8 @@ class Keyer:
         sounds = fuzzy_syllables(folded)
         keys = [self._digest("N", folded), self._sound(sounds)]
         keys += [self._wildcard(pattern) for pattern in _wildcards(sounds)]
+        if len(sounds) > _LONGEST_WILDCARD_NAME:
+            keys += [self._end(part) for part in _ends(sounds)]
         return tuple(dict.fromkeys(keys))
 
     def _digest_sound(self, sounds: tuple[str, ...]) -> int:
@@ -87,6 +89,9 @@ class Keyer:
 
     def _digest_wildcard(self, sounds: tuple[str, ...]) -> int:
         return self._digest("D", str(len(sounds)) + _SEPARATOR + _SEPARATOR.join(sounds))
+
+    def _end(self, part: tuple[str, ...]) -> int:
+        return self._digest("E", _SEPARATOR.join(part))
 
     def exact_name_key(self, name: str) -> int:
         """The N key alone: counting it gives how common a name is."""
@@ -127,16 +132,17 @@ class Keyer:
             add(self._sound(fuzzy_syllables(other)), KeyKind.SOUND)
         sounds = fuzzy_syllables(folded)
         add(self._sound(sounds), KeyKind.SOUND)
-        for other_order in _swaps(sounds):
-            add(self._sound(other_order), KeyKind.SOUND)
-        if len(sounds) > 2 or (len(sounds) == 2 and len(set(sounds)) == 2):
+        for other_order in _other_orders(folded):
+            # read anew: what stands first is read as a surname (曾 zeng, elsewhere ceng)
+            add(self._sound(fuzzy_syllables(other_order)), KeyKind.SOUND)
+        if len(sounds) > 2:
             for shorter in _shortened(sounds):
-                if len(shorter) > 1:
-                    add(self._sound(shorter), KeyKind.SOUND)
-        for pattern in _wildcards(sounds):
+                add(self._sound(shorter), KeyKind.SOUND)
+        for pattern in _wildcards(sounds) + _lengthened(sounds):
             add(self._wildcard(pattern), KeyKind.WILDCARD)
-        for pattern in _lengthened(sounds):
-            add(self._wildcard(pattern), KeyKind.WILDCARD)
+        if len(sounds) >= _LONGEST_WILDCARD_NAME:
+            for part in _ends(sounds):
+                add(self._end(part), KeyKind.WILDCARD)
 
 
 def fold_certificate(text: str) -> str:
@@ -164,7 +170,12 @@ def _lengthened(sounds: tuple[str, ...]) -> list[tuple[str, ...]]:
     """Patterns of names one character longer: the question lacks a character."""
     if not 1 < len(sounds) < _LONGEST_WILDCARD_NAME:
         return []
-    return [_pattern((*sounds[:place], "*", *sounds[place:]), place) for place in range(1, len(sounds) + 1)]
+    return [(*sounds[:place], "*", *sounds[place:]) for place in range(len(sounds) + 1)]
+
+
+def _ends(sounds: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Both ends of a long name, marked: one wrong, missing or added character leaves one of them whole."""
+    return [(*sounds[:2], "…"), ("…", *sounds[-2:])]
 
 
 def _shortened(sounds: tuple[str, ...]) -> list[tuple[str, ...]]:
@@ -172,12 +183,15 @@ def _shortened(sounds: tuple[str, ...]) -> list[tuple[str, ...]]:
     return [sounds[:place] + sounds[place + 1 :] for place in range(len(sounds))]
 
 
-def _swaps(sounds: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Two neighbours exchanged, and the given name put before the surname."""
+def _other_orders(folded: str) -> list[str]:
+    """Two neighbours exchanged, and the given name before the surname, on the record's side or the question's."""
     orders = [
-        (*sounds[:place], sounds[place + 1], sounds[place], *sounds[place + 2 :])
-        for place in range(len(sounds) - 1)
+        folded[:place] + folded[place + 1] + folded[place] + folded[place + 2 :]
+        for place in range(len(folded) - 1)
     ]
-    if len(sounds) > 2:
-        orders.append(sounds[1:] + sounds[:1])
+    if len(folded) > 2:
+        surname = surname_length(folded)
+        orders += [folded[surname:] + folded[:surname], folded[-1] + folded[:-1]]
+        if len(folded) > 3 and surname_length(folded[-2:] + folded[:-2]) == 2:
+            orders.append(folded[-2:] + folded[:-2])
     return orders

@@ -45,7 +45,7 @@ _SECOND = (
     "英芳华珍兰萍琴梅娟玲凤红珠仙宝妹花霞丽敏燕娣芬香云琪静秀莲菊佳雯怡洁娥琳慧莉倩婷蓉妍瑶雪月金媛巧",
 )
 _TAIL = (
-    "彪骏骥麒麟鸿鹄翔翼羽钧铭锋钢铁铜锡银炎焕煜烽灿培均坚圣尧舜禹汤汉岳岩峻岭泽涵润沛滨洲潮津源浚淳渊楠桐柏枫桦栋梁森植蔚蓬苏葆莘蔼儒贤智勤俭恭让信义礼廉孝悌敬诚笃厚朴纯质彬雅逸凡超卓越群众和顺泰安康宁静远近深浅高低",
+    "彪骏骥麒麟鸿鹄翔翼羽钧铭锋钢铁铜锡银炎焕煜烽灿培均坚圣尧舜禹汤汉岳岩峻岭泽涵润沛滨洲潮津源浚淳渊楠桐柏枫桦栋梁森植蔚蓬苏葆莘蔼儒贤智勤俭恭让信义礼廉孝悌敬诚笃厚朴纯质彬雅逸凡超卓越群众和顺泰安康宁静远深高低",
     "瑟琨珊瑚碧青蓝紫丹彤虹霓裳绣锦纹绢纱绮绫罗夜星辰露霜凌涟漪沁苹茵茹荷莎菲菁萱葵蔓姐姑婵嫣嫦善好佑俏仪偲妙鹃雁蝶舒悦欣愉晴岚韵馨芷若芸荔芹芝茜荟蕙薇蘅槿榕樱桃杏梨棠柳杨絮飘盈盼眉黛姣姗娅婕婧媚嬿",
 )
 _SHARED = (
@@ -103,7 +103,7 @@ def check_digit(body: str) -> str:
 
 def _shares(size: int, flatness: float) -> NDArray[np.float64]:
     """Shares that fall like those of name characters do; the larger `flatness`, the less common the commonest."""
-    shares: NDArray[np.float64] = 1.0 / (np.arange(size) + flatness)
+    shares: NDArray[np.float64] = 1.0 / (np.arange(size, dtype=np.float64) + flatness)
     return shares / float(shares.sum())
 
 
