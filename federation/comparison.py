@@ -7,6 +7,7 @@ the hundred candidates of one question carry few distinct names.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Protocol
 
 from federation.dates import DateSpan
@@ -27,6 +28,8 @@ from federation.query import Query
 
 SURNAME_UNEQUAL = 16
 """Added to `Levels.name_unequal` when a character of the surname is among the unequal ones."""
+
+_fuzzy = lru_cache(65_536)(fuzzy_syllables)  # names of candidates repeat, names of an import do not
 
 _NO_NAME = (NameLevel.NOT_COMPARED, 0)
 _BETTER_NAME = {level: 100 - level for level in NameLevel} | {NameLevel.NOT_COMPARED: 0}
@@ -52,7 +55,7 @@ class NameComparer:
         self._stripped = strip(asked)
         self._folded = fold(asked)
         self._sounds = syllables(self._folded)
-        self._fuzzy = fuzzy_syllables(self._folded)
+        self._fuzzy = _fuzzy(self._folded)
         self._alternatives = surname_alternatives(self._folded)
         self._surname = surname_length(self._folded)
         self._memo: dict[str, tuple[NameLevel, int]] = {}
@@ -87,7 +90,7 @@ class NameComparer:
         return NameLevel.DIFFERENT, min(15, len(self._folded))
 
     def _same_length(self, folded: str) -> tuple[NameLevel, int]:
-        sounds, fuzzy = syllables(folded), fuzzy_syllables(folded)
+        sounds, fuzzy = syllables(folded), _fuzzy(folded)
         level = NameLevel.HOMOPHONE
         unequal = foreign = shaped = 0
         for place, char in enumerate(self._folded):
@@ -116,7 +119,7 @@ class NameComparer:
         return NameLevel.DIFFERENT, unequal
 
     def _one_longer(self, folded: str) -> tuple[NameLevel, int]:
-        fuzzy = fuzzy_syllables(folded)
+        fuzzy = _fuzzy(folded)
         for place in range(len(folded)):
             if fuzzy[:place] + fuzzy[place + 1 :] == self._fuzzy:
                 rest = folded[:place] + folded[place + 1 :]
@@ -125,7 +128,7 @@ class NameComparer:
         return NameLevel.DIFFERENT, min(15, len(folded))
 
     def _one_shorter(self, folded: str) -> tuple[NameLevel, int]:
-        fuzzy = fuzzy_syllables(folded)
+        fuzzy = _fuzzy(folded)
         for place in range(len(self._folded)):
             if self._fuzzy[:place] + self._fuzzy[place + 1 :] == fuzzy:
                 rest = self._folded[:place] + self._folded[place + 1 :]

@@ -46,6 +46,7 @@ MOST_PER_SCAN = 2_000
 """Key rows read at most for one key; a scan without years under a two-character name would not end otherwise."""
 
 _FETCH = 100
+_LOOK_AGAIN_S = 0.02  # an import is seen within this; looking costs 9 us, half of an exact look-up
 _CHECK_EVERY = 4_000  # SQLite steps between looks at the deadline
 _UNKNOWN_BITS = 12.0
 
@@ -128,6 +129,18 @@ class _OutOfTime(Exception):
     pass
 
 
+class _Places(dict[int, str]):
+    """The archive's numbering of places; looks again when an import has just added one."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        super().__init__(connection.execute("select idx, code from place"))
+        self._connection = connection
+
+    def __missing__(self, number: int) -> str:
+        self.update(self._connection.execute("select idx, code from place"))
+        return self.setdefault(number, "")
+
+
 class _Index:
     """One open index file, for one thread."""
 
@@ -137,6 +150,7 @@ class _Index:
         self.connection.set_progress_handler(self._late, _CHECK_EVERY)
         self.deadline: float | None = None
         self.version = -1
+        self.looked_at = 0.0
         self.refresh()
 
     def _late(self) -> int:
@@ -151,10 +165,20 @@ class _Index:
         found = meta(self.connection)
         self.epoch = int(found["epoch"])
         self.codec = Codec(bytes(found["dictionary"]))
-        self.places: dict[int, str] = dict(self.connection.execute("select idx, code from place"))
+        self.places = _Places(self.connection)
         self.holdings = self._count_holdings()
         self.records = sum(count.records for count in self.holdings.values())
+        self.undated = {CATEGORY_NUMBER[key]: bool(count.undated) for key, count in self.holdings.items()} | {
+            0: any(count.undated for count in self.holdings.values())
+        }
         self.bits = lru_cache(65_536)(self._count_bits)
+
+    def ranges(self, first_year: int, last_year: int, category: int) -> list[tuple[int, int]]:
+        """Ranges of packed values of the years asked (0 = all), with the undated ones where there are any."""
+        if not first_year:
+            return [WHOLE_RANGE]
+        years = year_range(first_year, last_year)
+        return [years, UNDATED_RANGE] if self.undated.get(category) else [years]
 
     def _count_holdings(self) -> dict[str, CategoryCount]:
         rows = self.connection.execute(
@@ -183,10 +207,14 @@ class Lookup:
         self._keyer: Keyer | None = None
 
     def _index(self) -> _Index:
-        stamp = self._folder.pointer_stamp()
         held: _Index | None = getattr(self._local, "index", None)
+        now = time.monotonic()
+        if held is not None and now - held.looked_at < _LOOK_AGAIN_S:
+            return held
+        stamp = self._folder.pointer_stamp()
         if held is not None and held.stamp == stamp:
             held.refresh()
+            held.looked_at = now
             return held
         path = self._folder.current()
         if path is None:
@@ -196,6 +224,7 @@ class Lookup:
         if self._keyer is None:
             self._keyer = Keyer(self._folder.index_key())
         fresh = _Index(path, self._keyer, stamp)
+        fresh.looked_at = now
         self._local.index = fresh
         with self._lock:
             self._open.append(fresh)
@@ -253,10 +282,10 @@ class Lookup:
         """Packed values under any of `keys`, of the years given (0 = all) and undated, of one category or all."""
         index = self._index()
         values: list[int] = []
+        number = CATEGORY_NUMBER.get(category, 0)
+        ranges = index.ranges(first_year, last_year, number)
         for key in keys:
-            values.extend(
-                _scan(index.connection, key, first_year, last_year, CATEGORY_NUMBER.get(category, 0), limit)
-            )
+            values.extend(postings.scan(index.connection, key, ranges, number, limit))
         return values
 
     def fetch(self, rids: Sequence[int]) -> dict[int, Record]:
@@ -283,13 +312,6 @@ class Lookup:
         """Record ids whose archival code starts with `code`, in code order from `after` on."""
         index = self._index()
         return [rid for rid, _code in _by_prefix(index.connection, code, limit, after)]
-
-
-def _scan(
-    connection: sqlite3.Connection, key: int, first_year: int, last_year: int, category: int, limit: int
-) -> list[int]:
-    ranges = [year_range(first_year, last_year), UNDATED_RANGE] if first_year else [WHOLE_RANGE]
-    return postings.scan(connection, key, ranges, category, limit)
 
 
 def _rows(
@@ -367,7 +389,8 @@ class _Search:
             last = 0 if unbounded else self._last_year + (slack or 0)
             if probe.kind is KeyKind.OTHER_NAME and unbounded:
                 continue  # a spouse's name without years would bring everybody of that name
-            values = _scan(index.connection, probe.key, first, last, self._category, MOST_PER_SCAN)
+            ranges = index.ranges(first, last, self._category)
+            values = postings.scan(index.connection, probe.key, ranges, self._category, MOST_PER_SCAN)
             self._capped = self._capped or len(values) >= MOST_PER_SCAN
             for value in values:
                 self._values.setdefault(rid_of(value), value)
