@@ -44,9 +44,12 @@ def _obvious(fleet: Fleet) -> Iterator[int]:
         json.dumps({name: gateway[name] for name in ("ca", "certificate", "key")} | {"archives": archives})
     )
     port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "loadtest.peers.obvious_gateway", str(settings), "--port", str(port)]
-    )
+    with (fleet.folder / "obvious.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "loadtest.peers.obvious_gateway", str(settings), "--port", str(port)],
+            stdout=log,
+            stderr=log,
+        )
     try:
         ends_at = time.monotonic() + 20
         while True:
@@ -94,6 +97,8 @@ def run(scale: Scale) -> Iterator[Figure]:
                     if round_no:  # the first round warms both
                         mine.append(one)
                         plain.append(other)
+            if any(status != 200 for one in plain for _at, _ms, status, _mark in one.answers):
+                raise RuntimeError("the obvious gateway failed; nothing was compared")
             rate, floor = median(one.rate for one in mine), median(one.rate for one in plain)
             yield Figure("REST search, ratio to the obvious gateway", rate / floor, "×", least=5.0)
             yield Figure(

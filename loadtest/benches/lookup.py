@@ -1,0 +1,172 @@
+"""Look-ups in the index of one archive, against PostgreSQL over the same rows on the same machine.
+
+The peer gets what its manual recommends: b-tree indexes on the folded name with the year and on the number, a trigram
+index for the fuzzy name, prepared statements, and a full analyse. It answers with raw rows; Lantai answers with
+compared, scored and ranked candidates.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from random import Random
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from federation.dates import DateSpan
+from federation.identity_number import canonical
+from federation.keys import Keyer
+from federation.names import fold
+from federation.query import Query
+from loadtest.bench import Figure, Scale
+from loadtest.people import Truth, records, truths, write_csv
+from loadtest.postgres import NoPostgresError, Postgres, postgres
+from node_agent.__main__ import main as node
+from node_agent.index import Lookup
+from node_agent.index.folder import DataFolder
+from node_agent.index.packing import rid_of
+
+_QUERIES = 400
+_ROUNDS = 5
+
+
+def run(scale: Scale) -> Iterator[Figure]:
+    """Exact number, exact name with year, and a name with one wrong character."""
+    with TemporaryDirectory(prefix="lantai-bench-") as name:
+        folder = Path(name)
+        write_csv(folder / "people.csv", scale.records, seed=3)
+        with redirect_stdout(StringIO()):
+            node(["import", str(folder / "people.csv"), "--data", str(folder / "archive"), "--json"])
+        lookup = Lookup(folder / "archive")
+        people = truths(scale.records, 3, _QUERIES * 3)
+        random = Random(5)
+        keyer = Keyer(DataFolder(folder / "archive").index_key())
+        jobs = {
+            "exact ID": [one for one in people if canonical(one.id_number)][:_QUERIES],
+            "exact name + year": people[:_QUERIES],
+            "fuzzy name": [one for one in people if len(one.name) == 3][:_QUERIES],
+        }
+        wrong = {one.code: _one_wrong(one.name, random) for one in jobs["fuzzy name"]}
+        try:
+            with postgres("shared_buffers=2GB", "maintenance_work_mem=512MB", "fsync=off") as server:
+                peer = _Peer(server, scale)
+                for kind, chosen in jobs.items():
+                    ours = _timed(lambda one, kind=kind: _ask(lookup, keyer, kind, one, wrong), chosen)
+                    theirs = _timed(lambda one, kind=kind: peer.ask(kind, one, wrong), chosen)
+                    found = sum(one.code in _ask(lookup, keyer, kind, one, wrong) for one in chosen)
+                    note = f"{ours * 1e6:,.0f} µs against {theirs * 1e6:,.0f} µs; found {found}/{len(chosen)}"
+                    yield Figure(f"{kind}, times PostgreSQL", theirs / ours, "×", least=5.0, note=note)
+                whole = _timed(
+                    lambda one: lookup.search(_query("exact name + year", one, wrong), limit=20),
+                    people[:_QUERIES],
+                )
+                yield Figure("a whole search: all expansions, scored, ranked", whole * 1e6, "µs")
+                peer.close()
+        except NoPostgresError as error:
+            yield Figure("no peer on this machine", 0, "", least=1, note=str(error))
+        lookup.close()
+
+
+def _ask(lookup: Lookup, keyer: Keyer, kind: str, one: Truth, wrong: dict[str, str]) -> list[str]:
+    """Archival codes found: exact questions by the index's own calls, fuzzy ones by a whole search."""
+    match kind:
+        case "exact ID":
+            values = lookup.scan([keyer.id_key(canonical(one.id_number) or "")])
+        case "exact name + year":
+            values = lookup.scan(
+                [keyer.exact_name_key(one.name)], one.event_year - 2, one.event_year + 2, one.category, 20
+            )
+        case _:
+            return [found.code for found in lookup.search(_query(kind, one, wrong), limit=20).found]
+    return [record.archival_code for record in lookup.fetch([rid_of(value) for value in values]).values()]
+
+
+def _one_wrong(name: str, random: Random) -> str:
+    place = random.randrange(1, len(name))
+    return name[:place] + random.choice("昊霖峥楠赫弘毅") + name[place + 1 :]
+
+
+def _query(kind: str, one: Truth, wrong: dict[str, str]) -> Query:
+    years = DateSpan.of_years(one.event_year - 2, one.event_year + 2)
+    match kind:
+        case "exact ID":
+            return Query(id_number=one.id_number)
+        case "exact name + year":
+            return Query(category=one.category, name=one.name, event=years)
+        case _:
+            wider = DateSpan.of_years(one.event_year - 3, one.event_year + 3)
+            return Query(category=one.category, name=wrong[one.code], event=wider, place=one.place)
+
+
+def _timed(work: Callable[[Truth], Any], people: Sequence[Truth]) -> float:
+    """Median seconds of one query over rounds of all, the first round warming."""
+    rounds = []
+    for number in range(_ROUNDS + 1):
+        began = time.perf_counter()
+        for one in people:
+            work(one)
+        if number:
+            rounds.append((time.perf_counter() - began) / len(people))
+    return median(rounds)
+
+
+class _Peer:
+    """The same rows in PostgreSQL."""
+
+    def __init__(self, server: Postgres, scale: Scale) -> None:
+        import psycopg
+
+        self._connection = psycopg.connect(server.dsn(), autocommit=True, prepare_threshold=0)
+        run = self._connection.execute
+        try:
+            run("create extension pg_trgm")
+            self._has_trigrams = True
+        except psycopg.errors.Error:
+            self._has_trigrams = False
+        run(
+            "create table person(code text, title text, category text, year int, place text, birth int,"
+            " name text, name_folded text, id18 text)"
+        )
+        copying = self._connection.cursor().copy("copy person from stdin")
+        with copying as copy:
+            for row in records(scale.records, 3):
+                for name, number in ((row[3], row[4]), (row[6], row[7])):
+                    if name:
+                        copy.write_row(
+                            (row[0], row[1], row[2], int(row[8][:4]), row[9][:3], int(row[5][:4]), name, fold(name),
+                             canonical(number) or None)
+                        )  # fmt: skip
+        run("create index on person(name_folded, year)")
+        run("create index on person(id18)")
+        if self._has_trigrams:
+            run("create index on person using gin(name_folded gin_trgm_ops)")
+            run(
+                "set pg_trgm.similarity_threshold = 0.14"
+            )  # .3 loses every name whose middle character is wrong
+        run("vacuum analyze person")
+
+    def ask(self, kind: str, one: Truth, wrong: dict[str, str]) -> list[Any]:
+        run = self._connection.execute
+        match kind:
+            case "exact ID":
+                return run("select * from person where id18=%s", (canonical(one.id_number),)).fetchall()
+            case "exact name + year":
+                return run(
+                    "select * from person where name_folded=%s and year between %s and %s and category=%s limit 20",
+                    (fold(one.name), one.event_year - 2, one.event_year + 2, one.category),
+                ).fetchall()
+            case _:
+                name = fold(wrong[one.code])
+                where = "name_folded %% %s" if self._has_trigrams else "levenshtein(name_folded, %s) <= 1"
+                return run(
+                    f"select * from person where {where} and year between %s and %s and category=%s"
+                    " order by similarity(name_folded, %s) desc limit 20",
+                    (name, one.event_year - 3, one.event_year + 3, one.category, name),
+                ).fetchall()
+
+    def close(self) -> None:
+        self._connection.close()
