@@ -70,7 +70,7 @@ async def _make(settings: dict[str, object]) -> web.Application:
             else:
                 found[code] = {
                     "candidates": [
-                        MessageToDict(pb.Candidate.FromString(one)) for one in answer.results.candidates
+                        MessageToDict(pb.Candidate.FromString(one)) for one in answer.candidates
                     ]
                 }
         return web.json_response({"archives": found})
