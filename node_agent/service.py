@@ -117,7 +117,8 @@ class ArchiveService:
         if deadline - monotonic() < MEANINGFUL_WORK_S:
             return pb.ResultItem(cid=cid, status=pb.STATUS_EXPIRED)
         try:
-            answer = self._lookup.search(query, limit=limit, deadline=deadline)
+            # what can not be the record asked for does not leave the archive, not even masked
+            answer = self._lookup.search(query, limit=limit, deadline=deadline, weak=False)
         except NoIndexError:
             return pb.ResultItem(cid=cid, status=pb.STATUS_UNSUPPORTED, reason=Reason.NO_INDEX.value)
         except (sqlite3.Error, WrongVersionError, OSError) as error:

@@ -20,7 +20,14 @@ from federation.comparison import Comparer
 from federation.keys import Keyer, KeyKind
 from federation.levels import IdLevel, Levels, NameLevel, TextLevel
 from federation.query import Query
-from federation.scoring import score
+from federation.scoring import (
+    NAME_BITS_CEILING,
+    POSSIBLE_BELOW_LIKELY,
+    Decision,
+    decide,
+    likely_from,
+    score,
+)
 from node_agent.index import postings
 from node_agent.index.folder import DataFolder
 from node_agent.index.importer import imported_at
@@ -45,10 +52,17 @@ MOST_CANDIDATES = 400
 MOST_PER_SCAN = 2_000
 """Key rows read at most for one key; a scan without years under a two-character name would not end otherwise."""
 
+_CERTAIN = frozenset({KeyKind.ID, KeyKind.CERTIFICATE})
+_SAME_NAME = frozenset({KeyKind.NAME, KeyKind.SOUND})
+_SAME_NAME_YEARS = 8.0  # years a record of the same name or sound may stand farther off than another
+
 _FETCH = 100
 _LOOK_AGAIN_S = 0.02  # an import is seen within this; looking costs 9 us, half of an exact look-up
 _CHECK_EVERY = 4_000  # SQLite steps between looks at the deadline
 _UNKNOWN_BITS = 12.0
+_MOST_MISJUDGED = (
+    NAME_BITS_CEILING - _UNKNOWN_BITS
+)  # how much a name's real frequency can raise a first score
 
 
 class NoIndexError(Exception):
@@ -254,10 +268,14 @@ class Lookup:
         age = max(0, int(time.time() - imported_at(index.path)))
         return Holdings(index.epoch, index.records, index.holdings, age)
 
-    def search(self, query: Query, *, limit: int = 50, deadline: float | None = None) -> Answer:
-        """The best `limit` candidates. `deadline` is a time.monotonic() point: at it, the best found so far."""
+    def search(
+        self, query: Query, *, limit: int = 50, deadline: float | None = None, weak: bool = True
+    ) -> Answer:
+        """The best `limit` candidates. `deadline` is a time.monotonic() point: at it, the best found so far.
+        Without `weak`, only those that may be the record asked for: likely or possible ones.
+        """
         index = self._index()
-        search = _Search(index, query, limit)
+        search = _Search(index, query, limit, weak=weak)
         index.deadline = deadline
         try:
             search.run()
@@ -356,12 +374,16 @@ def _by_prefix(connection: sqlite3.Connection, code: str, limit: int, after: str
 class _Search:
     """One search in progress."""
 
-    def __init__(self, index: _Index, query: Query, limit: int) -> None:
+    def __init__(self, index: _Index, query: Query, limit: int, *, weak: bool) -> None:
         self._index, self._query, self._limit = index, query, limit
+        self._floor = -1e9 if weak else likely_from(index.records) - POSSIBLE_BELOW_LIKELY
         self._category = CATEGORY_NUMBER.get(query.category, 0)
         self._values: dict[int, int] = {}
         self._scored: list[Found] = []
         self._capped = False
+        self._certain = self._same_name = (
+            0  # of _values, in the order found: by number or code, by the name itself
+        )
         event = query.event
         self._first_year = event.first_year if event else 0
         self._last_year = event.last_year if event else 0
@@ -382,6 +404,13 @@ class _Search:
 
     def _collect(self) -> None:
         index, query = self._index, self._query
+        if query.archival_code:
+            for rid, _code in _by_prefix(index.connection, query.archival_code, self._limit, ""):
+                self._values.setdefault(rid, 0)
+        if query.title:
+            for rid, _title in _by_title(index, query.title, self._limit, 0):
+                self._values.setdefault(rid, 0)
+        self._certain = self._same_name = len(self._values)
         for probe in index.keyer.probes(query):
             slack = probe.year_slack
             unbounded = slack is None or not self._first_year
@@ -394,28 +423,34 @@ class _Search:
             self._capped = self._capped or len(values) >= MOST_PER_SCAN
             for value in values:
                 self._values.setdefault(rid_of(value), value)
+            if probe.kind in _CERTAIN:
+                self._certain = self._same_name = len(self._values)
+            elif probe.kind in _SAME_NAME:
+                self._same_name = len(self._values)
             self._check_time()
-        if query.archival_code:
-            for rid, _code in _by_prefix(index.connection, query.archival_code, self._limit, ""):
-                self._values.setdefault(rid, 0)
-        if query.title:
-            for rid, _title in _by_title(index, query.title, self._limit, 0):
-                self._values.setdefault(rid, 0)
 
     def _nearest(self) -> list[int]:
-        """Ids to compare: all, or above MOST_CANDIDATES those nearest by year and place."""
+        """Ids to compare: all, or above MOST_CANDIDATES those found by a number or code, then the nearest by year,
+        place and name: the name asked for may stand some years off, an inexact one only near.
+        """
         if len(self._values) <= MOST_CANDIDATES:
             return list(self._values)
         self._capped = True
         middle = (self._first_year + self._last_year) / 2
         places = {idx for idx, code in self._index.places.items() if code and code == self._query.place}
 
-        def distance(item: tuple[int, int]) -> float:
-            year = year_in(item[1])
+        def distance(item: tuple[int, tuple[int, int]]) -> float:
+            number, (_rid, value) = item
+            year = year_in(value)
             apart = abs(year - middle) if year and middle else 6.0
-            return apart + (0 if place_in(item[1]) in places else 4.0)
+            apart += 0 if place_in(value) in places else 4.0
+            return apart - (_SAME_NAME_YEARS if number < same_name else 0)
 
-        return [rid for rid, _value in heapq.nsmallest(MOST_CANDIDATES, self._values.items(), key=distance)]
+        found = list(self._values.items())
+        certain, rest = found[: self._certain][:MOST_CANDIDATES], found[self._certain :]
+        same_name = self._same_name - self._certain
+        nearest = heapq.nsmallest(MOST_CANDIDATES - len(certain), enumerate(rest), key=distance)
+        return [rid for rid, _value in certain] + [rid for _number, (rid, _value) in nearest]
 
     def _compare(self, comparer: Comparer, row: tuple[int, int, int, int, int, int, str, bytes]) -> None:
         rid, _source, category, place, flags, digest, code, payload = row
@@ -433,6 +468,8 @@ class _Search:
         if not self._is_evidence(levels, code, stored):
             return  # a digest collision, or a household member's namesake: nothing asked really agrees
         value = score(levels, _UNKNOWN_BITS)
+        if value + _MOST_MISJUDGED < self._floor:
+            return  # too weak to be told
         self._scored.append(
             Found(rid, digest, key, code, where, stored, flags, levels, person, _UNKNOWN_BITS, value)
         )
@@ -472,6 +509,12 @@ class _Search:
                     score(found.levels, bits),
                 )
             )
+        if self._floor > -1e9:
+            exact = [
+                found
+                for found in exact
+                if decide(found.score, index.records, found.levels) is not Decision.NONE
+            ]
         exact.sort(key=lambda found: (-found.score, found.code, found.rid))
         truncated = len(self._scored) > self._limit or self._capped
         return Answer(tuple(exact[: self._limit]), index.epoch, index.records, truncated, soft_timeout)

@@ -108,7 +108,7 @@ def test_after_five_failures_the_circuit_answers_at_once_and_still_names_the_arc
         assert answer["completeness"]["verdict"] == "partial"
     finally:
         fleet.send("330421", signal.SIGCONT)
-    wait_for(lambda: outcomes(search(fleet))["330421"] == "hit", 30)
+    wait_for(lambda: outcomes(search(fleet))["330421"] in {"hit", "empty"}, 30)
 
 
 @pytest.mark.parametrize("code", ["330402", "330400"])
