@@ -32,11 +32,13 @@ class KeyKind(IntEnum):
     ID = 4
     CERTIFICATE = 5
     OTHER_NAME = 6
+    REARRANGED = 7  # the sound of the name in another order or without one character
 
 
 YEAR_SLACK: dict[KeyKind, int | None] = {
     KeyKind.NAME: 12,
     KeyKind.SOUND: 12,
+    KeyKind.REARRANGED: 12,
     KeyKind.WILDCARD: 5,
     KeyKind.ID: None,
     KeyKind.CERTIFICATE: None,
@@ -127,17 +129,17 @@ class Keyer:
 
     def _add_name(self, folded: str, add: Callable[[int, KeyKind], None]) -> None:
         add(self._digest("N", folded), KeyKind.NAME)
+        sounds = fuzzy_syllables(folded)
+        add(self._sound(sounds), KeyKind.SOUND)
         for other in surname_alternatives(folded):
             add(self._digest("N", other), KeyKind.NAME)
             add(self._sound(fuzzy_syllables(other)), KeyKind.SOUND)
-        sounds = fuzzy_syllables(folded)
-        add(self._sound(sounds), KeyKind.SOUND)
         for other_order in _other_orders(folded):
             # read anew: what stands first is read as a surname (曾 zeng, elsewhere ceng)
-            add(self._sound(fuzzy_syllables(other_order)), KeyKind.SOUND)
+            add(self._sound(fuzzy_syllables(other_order)), KeyKind.REARRANGED)
         if len(sounds) > 2:
             for shorter in _shortened(sounds):
-                add(self._sound(shorter), KeyKind.SOUND)
+                add(self._sound(shorter), KeyKind.REARRANGED)
         for pattern in _wildcards(sounds) + _lengthened(sounds):
             add(self._wildcard(pattern), KeyKind.WILDCARD)
         if len(sounds) >= _LONGEST_WILDCARD_NAME:

@@ -25,7 +25,9 @@ from node_agent.searching import decision_of, query_from
 
 RECALL_GOAL, FALSE_ALARM_GOAL = 0.99, 0.03
 _TEN = 10
-_IMPORTED_AT_LEAST = 0.999  # a drawn name may look damaged to the import by chance; recall is measured over all
+_IMPORTED_AT_LEAST = (
+    0.999  # a drawn name may look damaged to the import by chance; recall is measured over all
+)
 _SEED, _STRANGERS_SEED = 1, 2
 
 
