@@ -9,7 +9,7 @@ from typing import Any
 from federation.names import FOLD_VERSION, PINYIN_VERSION
 from node_agent.index import postings
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 PAGE = 8192
 _TABLES = """
@@ -60,18 +60,18 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
         check_same_thread=False,
         cached_statements=512,
     )
+    check_version(connection)
     connection.execute("pragma cache_size=-65536")
     connection.execute("pragma query_only=on")
-    check_version(connection)
     return connection
 
 
 def open_for_change(path: Path) -> sqlite3.Connection:
     """A connection for one durable transaction beside readers."""
     connection = sqlite3.connect(path, isolation_level=None, timeout=30)
+    check_version(connection)
     connection.execute("pragma journal_mode=wal")
     connection.execute("pragma synchronous=full")
-    check_version(connection)
     return connection
 
 

@@ -1,4 +1,8 @@
-"""Title search terms: overlapping pairs of folded characters, so that two-character terms are found too."""
+"""Title search terms: overlapping pairs of folded characters, so that two-character terms are found too.
+
+The last character of each run of characters stands alone beside its pairs: so every character begins some term, and a
+question of one character is a question for terms that begin with it.
+"""
 
 from __future__ import annotations
 
@@ -11,21 +15,26 @@ _WORD = re.compile(r"[^\W_]+")
 
 
 def bigrams(title: str) -> str:
-    """The terms of a title, joined by spaces; a run of one character is its own term."""
+    """The terms of a title, joined by spaces."""
     folded = fold_text(title)
-    if len(folded) > 1 and folded.isalnum():  # one run: most titles
-        return " ".join(map(add, folded, folded[1:]))
-    terms = []
+    if folded.isalnum():  # one run: most titles
+        return " ".join([*map(add, folded, folded[1:]), folded[-1]])
+    terms: list[str] = []
     for run in _WORD.findall(folded):
-        if len(run) == 1:
-            terms.append(run)
-        terms.extend([run[place : place + 2] for place in range(len(run) - 1)])
+        terms += map(add, run, run[1:])
+        terms.append(run[-1])
     return " ".join(terms)
 
 
 def match_expression(words: str) -> str:
     """The full-text expression that demands every pair of the asked words; "" when there is nothing to ask."""
-    return " AND ".join(f'"{term}"' for term in dict.fromkeys(bigrams(words).split()))
+    terms: dict[str, None] = {}
+    for run in _WORD.findall(fold(words)):
+        if len(run) == 1:
+            terms[f'"{run}" *'] = None
+        else:
+            terms.update(dict.fromkeys([f'"{one}{two}"' for one, two in zip(run, run[1:], strict=False)]))
+    return " AND ".join(terms)
 
 
 def contains(title: str, words: str) -> bool:

@@ -1,0 +1,208 @@
+"""The index against a list in memory that does the same the slow way, over any records and any changes of a file."""
+
+from __future__ import annotations
+
+import string
+import time
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from federation.dates import DateSpan
+from federation.keys import Keyer
+from federation.query import Query
+from node_agent.index import Lookup, Part, open_for_import
+from node_agent.index.builder import record_keys
+from node_agent.index.folder import DataFolder
+from node_agent.index.packing import rid_of
+from node_agent.index.titles import contains
+from node_agent.record import Person, Record, Role
+
+QUICK = settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+names = st.text("钱錢伟偉明王芳李丽周羣群军", min_size=1, max_size=4)
+years = st.one_of(st.none(), st.integers(1931, 2010))
+codes = st.text("J012-", min_size=1, max_size=6)
+
+
+@st.composite
+def records(draw):
+    year = draw(years)
+    return Record(
+        category=draw(st.sampled_from(["marriage", "student"])),
+        archival_code=draw(codes),
+        raw_code="",
+        title=draw(st.text("钱伟明学籍登记 卡", max_size=8)),
+        persons=tuple(Person(name, Role.SUBJECT) for name in draw(st.lists(names, min_size=1, max_size=2))),
+        event=DateSpan.of_year(year) if year else None,
+        place=draw(st.sampled_from(["", "330483", "330402"])),
+        cells=(draw(st.text(string.printable, max_size=8)),),
+    )
+
+
+rows = st.lists(records(), max_size=30)
+
+
+def put(folder, records, file="a.csv"):
+    with open_for_import(folder) as importer:
+        return importer.replace_file(file, bytes(16), [Part("", ("x",), records)])
+
+
+def shown(record):
+    """What must come back of a record, whatever its number."""
+    return (
+        record.category, record.archival_code, record.title, tuple(one.name for one in record.persons), record.event,
+        record.place, record.cells,
+    )  # fmt: skip
+
+
+def fetched(lookup, rids):
+    return sorted(map(repr, map(shown, lookup.fetch(rids).values())))
+
+
+def expected(records):
+    return sorted(repr(shown(one)) for one in records)
+
+
+@pytest.fixture
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("archive")
+
+
+def check_against(folder, held, name, first, last, category, code, words):
+    lookup = Lookup(folder)
+    try:
+        keyer = Keyer(DataFolder(folder).index_key())
+        key = keyer.exact_name_key(name)
+        found = lookup.scan([key], first, last, category)
+        wanted = [
+            one
+            for one in held
+            if key in record_keys(one, keyer)
+            and (not category or one.category == category)
+            and (not first or one.event is None or first <= one.event.first_year <= last)
+        ]
+        assert fetched(lookup, [rid_of(value) for value in found]) == expected(wanted)
+        assert fetched(lookup, lookup.prefix(code, 100)) == expected(
+            [one for one in held if one.archival_code.startswith(code)]
+        )
+        if words.strip():
+            assert fetched(lookup, lookup.title(words, 100)) == expected(
+                [one for one in held if contains(one.title, words)]
+            )
+        assert lookup.holdings().records == len(held)
+    finally:
+        lookup.close()
+
+
+@QUICK
+@given(
+    first_version=rows.filter(bool), second_version=rows, name=names, span=st.integers(0, 40), start=st.integers(1931, 2000),
+    category=st.sampled_from(["", "marriage", "student"]), code=codes, words=st.sampled_from(["伟明", "学籍", "登记 卡", "卡"]),
+)  # fmt: skip
+def test_every_call_gives_what_a_list_in_memory_gives(
+    tmp_path_factory, first_version, second_version, name, span, start, category, code, words
+):
+    folder = tmp_path_factory.mktemp("archive")
+    put(folder, first_version)
+    check_against(folder, first_version, name, start, start + span, category, code, words)
+    check_against(folder, first_version, name, 0, 0, category, code, words)
+    put(folder, second_version)  # most of these are changes inside the file
+    check_against(folder, second_version, name, start, start + span, category, code, words)
+
+
+@QUICK
+@given(held=rows.filter(bool), other=rows.filter(bool))
+def test_counts_add_up_and_the_same_file_again_changes_nothing(tmp_path_factory, held, other):
+    folder = tmp_path_factory.mktemp("archive")
+    first = put(folder, held)
+    assert (first.imported, first.updated, first.unchanged, first.removed) == (len(held), 0, 0, 0)
+    stamp = DataFolder(folder).current().stat().st_mtime_ns
+    again = put(folder, held)
+    assert (again.imported, again.updated, again.unchanged, again.removed) == (0, 0, len(held), 0)
+    assert DataFolder(folder).current().stat().st_mtime_ns == stamp
+    changed = put(folder, other)
+    assert changed.imported + changed.updated + changed.unchanged == len(other)
+    assert changed.unchanged + changed.updated + changed.removed == len(held)
+
+
+def many(count, name="钱伟明", file=""):
+    return [
+        Record(
+            "marriage", f"J1-{file}{number:06d}", "", f"{name}结婚登记", (Person(name),), DateSpan.of_year(1980 + number % 20)
+        )
+        for number in range(count)
+    ]  # fmt: skip
+
+
+def test_another_file_is_left_alone_by_a_change_and_by_a_rebuild(folder):
+    put(folder, many(700, "王芳", "b"), "b.csv")
+    put(folder, many(20), "a.csv")  # small: inside the file
+    epoch_small = Lookup(folder).holdings().epoch
+    put(folder, many(5_000), "a.csv")  # large: a new file
+    lookup = Lookup(folder)
+    assert lookup.holdings().records == 5_700
+    assert lookup.holdings().epoch > epoch_small
+    assert len(lookup.prefix("J1-b", 1_000)) == 700
+    put(folder, [], "a.csv")
+    assert Lookup(folder).holdings().records == 700
+
+
+def test_a_popular_name_spans_many_chunks_and_keeps_its_order_under_changes(folder):
+    held = many(1_500)
+    put(folder, held)
+    put(folder, held[:700] + held[710:] + many(30, "钱伟明", "new"))
+    lookup = Lookup(folder)
+    keyer = Keyer(DataFolder(folder).index_key())
+    values = lookup.scan([keyer.exact_name_key("钱伟明")], limit=10_000)
+    assert len(values) == 1_520
+    assert values == sorted(values)
+    assert len(lookup.scan([keyer.exact_name_key("錢偉明")], 1985, 1985, limit=10_000)) == sum(
+        one.event.first_year == 1985 for one in [*held[:700], *held[710:], *many(30)]
+    )
+
+
+def test_the_deadline_is_honoured_inside_a_scan(folder):
+    put(folder, many(20_000))
+    lookup = Lookup(folder)
+    began = time.monotonic()
+    answer = lookup.search(Query(name="钱伟明"), deadline=time.monotonic() + 0.002)
+    assert time.monotonic() - began < 0.25
+    assert answer.soft_timeout
+    assert not lookup.search(Query(name="钱伟明"), deadline=time.monotonic() + 30).soft_timeout
+
+
+def test_readers_of_another_file_see_one_version_or_the_other_while_imports_go_on(folder):
+    import threading
+
+    put(folder, many(600))
+    lookup = Lookup(folder)
+    seen, stop, failures = set(), threading.Event(), []
+
+    def read():
+        while not stop.is_set():
+            try:
+                answer = lookup.search(
+                    Query(category="marriage", name="钱伟明", event=DateSpan.of_year(1985)), limit=1
+                )
+                seen.add((answer.epoch, answer.records))
+            except Exception as error:
+                failures.append(error)
+
+    threads = [threading.Thread(target=read) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for size in (5_000, 600, 5_000, 590):
+        put(folder, many(size))
+    time.sleep(0.1)
+    stop.set()
+    for thread in threads:
+        thread.join(10)
+    assert not failures
+    assert {records for _epoch, records in seen} <= {600, 5_000, 590}
+    assert len({epoch for epoch, _records in seen}) > 1
