@@ -50,7 +50,7 @@ class Pages:
     def cursor(self, search_id: str, offset: int) -> str:
         """The opaque cursor of the page that starts at `offset`."""
         body = f"{search_id}.{offset}".encode()
-        return urlsafe_b64encode(self._tag(body) + body).decode().rstrip("=")
+        return _text(self._tag(body) + body)
 
     def resume(self, cursor: str, caller: str) -> tuple[Kept, int]:
         """The ranking and offset a cursor stands for; Refusal(INVALID_CURSOR) for any that is not this caller's."""
@@ -60,7 +60,7 @@ class Pages:
             search_id, _, offset = body.decode("ascii").rpartition(".")
         except (ValueError, UnicodeError) as error:
             raise Refusal(Reason.INVALID_CURSOR, "/cursor") from error
-        if not hmac.compare_digest(tag, self._tag(body)):
+        if not hmac.compare_digest(tag, self._tag(body)) or _text(raw) != cursor:
             raise Refusal(Reason.INVALID_CURSOR, "/cursor")
         kept = self._kept.get(search_id)
         if kept is None or kept.until < self._clock() or kept.caller != caller:
@@ -69,3 +69,7 @@ class Pages:
 
     def _tag(self, body: bytes) -> bytes:
         return hmac.digest(self._key, body, sha256)[:_TAG]
+
+
+def _text(raw: bytes) -> str:
+    return urlsafe_b64encode(raw).decode().rstrip("=")

@@ -360,5 +360,8 @@ class _FanOut:
             if code in self._retried:
                 self._searches._budget.settled(code)
         for cancel in self._cancels.values():
-            cancel()
+            try:
+                cancel()
+            except Exception:  # a port may not raise; if it does, the answer still stands
+                self._searches._observer.event("port_raised")
         self._cancels.clear()

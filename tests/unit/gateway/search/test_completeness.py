@@ -1,0 +1,244 @@
+"""Whatever the archives do, the account has one outcome for each, adds up, says complete only when it is, and is in time."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+
+from federation.dates import DateSpan
+from federation.outcome import ANSWERED, NotAsked, Outcome
+from federation.query import Query, Relation
+from gateway.search.completeness import ArchiveOutcome, Verdict, account, may_hide
+from gateway.search.ports import CategoryHoldings, Reply
+from gateway.search.question import Question, Scope
+from gateway.search.roster import Member, Roster
+from gateway.search.search import Searches
+from tests.fakes.holdings import FAILING, Behaviour, FakeHoldings, Fault, candidate, manifest
+from tests.fakes.virtual import now, run
+
+CODES = ("330400", "330402", "330411", "330421", "330481")
+ROSTER = Roster(1, tuple(Member(code, f"{code}馆", f"127.0.0.1:{4000 + n}") for n, code in enumerate(CODES)))
+ASKED = Question(
+    query=Query(
+        category="marriage", purpose="marriage_proof", relation=Relation.SELF, name="钱伟明",
+        birth=DateSpan.of_year(1963), event=DateSpan.of_years(1985, 1988),
+    ),
+    deadline_s=2.0,
+    caller="platform",
+)  # fmt: skip
+MANY = settings(max_examples=120, deadline=None)
+
+
+class Counts:
+    """Counts what the search reports."""
+
+    def __init__(self):
+        self.events = []
+        self.outcomes = []
+
+    def searched(self, seconds, verdict, asked):
+        self.verdict = verdict
+
+    def outcome(self, archive, outcome):
+        self.outcomes.append((archive, outcome))
+
+    def event(self, name):
+        self.events.append(name)
+
+
+def searches(holdings, roster=ROSTER, observer=None):
+    return Searches(roster, holdings, observer or Counts(), clock=now)
+
+
+def ask(behaviours, manifests=None, question=ASKED, roster=ROSTER):
+    """(answer, seconds taken, holdings) of one search in virtual time."""
+
+    async def work():
+        holdings = FakeHoldings(behaviours, manifests)
+        began = now()
+        answer = await searches(holdings, roster).search(question)
+        return answer, now() - began, holdings
+
+    return run(work())
+
+
+behaviours = st.builds(
+    Behaviour,
+    candidates=st.sampled_from([(), (candidate("r1"),), (candidate("r1"), candidate("r2", year=1986))]),
+    fault=st.sampled_from(list(Fault)),
+    delay_s=st.sampled_from([0.0, 0.01, 0.3, 1.5, 1.95, 5.0]),
+    reply=st.none(),
+)
+worlds = st.fixed_dictionaries({}, optional=dict.fromkeys(CODES, behaviours))
+known = st.fixed_dictionaries(
+    {},
+    optional={
+        code: st.sampled_from(
+            [
+                manifest(code),
+                manifest(code, index_epoch=0),
+                manifest(code, categories={}),
+                manifest(code, categories={"marriage": CategoryHoldings(5, 1801, 1820)}),
+                manifest(code, categories={"marriage": CategoryHoldings(5, 1801, 1820, undated=1)}),
+            ]
+        )
+        for code in CODES
+    },
+)
+
+
+@MANY
+@given(behaviours=worlds, manifests=known)
+def test_one_outcome_each_that_adds_up_in_time(behaviours, manifests):
+    answer, took, holdings = ask(behaviours, manifests)
+    account = answer.completeness
+    assert [one.archive for one in account.outcomes] == list(CODES)
+    assert account.roster == len(CODES)
+    assert account.asked == sum(one.outcome is not Outcome.NOT_ASKED for one in account.outcomes)
+    assert account.answered == sum(one.outcome in ANSWERED for one in account.outcomes)
+    assert took <= ASKED.deadline_s + 0.1
+    assert {one.archive for one in account.gaps} == {one.archive for one in account.outcomes if may_hide(one)}
+    assert (account.verdict is Verdict.COMPLETE) == (not account.gaps)
+    for one in account.outcomes:
+        behaviour = behaviours.get(one.archive, Behaviour())
+        if one.outcome is Outcome.NOT_ASKED:
+            assert holdings.attempts(one.archive) == 0
+            assert NotAsked(one.reason) in {NotAsked.CATEGORY_NOT_HELD, NotAsked.YEARS_NOT_HELD}
+        elif behaviour.fault in FAILING or behaviour.delay_s > ASKED.deadline_s:
+            assert one.outcome not in ANSWERED, "a failure is never shown as an answer"
+        if one.outcome is Outcome.EMPTY:
+            assert not behaviour.candidates
+    archives = {one.archive for one in answer.candidates}
+    assert archives <= {
+        one.archive for one in account.outcomes if one.outcome in {Outcome.HIT, Outcome.TIMEOUT}
+    }
+
+
+@MANY
+@given(
+    order=st.permutations(CODES),
+    found=st.fixed_dictionaries({code: st.sampled_from(["none", "one", "copy", "two"]) for code in CODES}),
+)
+def test_the_order_of_arrival_changes_nothing(order, found):
+    kinds = {
+        "none": (),
+        "one": (candidate("a"),),
+        "copy": (candidate("b", fingerprints=(b"same event",), is_copy=True),),
+        "two": (candidate("c", fingerprints=(b"same event",)), candidate("d", year=1980)),
+    }
+    plain, _took, _h = ask({code: Behaviour(kinds[found[code]]) for code in CODES})
+    mixed, _took, _h = ask(
+        {code: Behaviour(kinds[found[code]], delay_s=0.01 * (1 + place)) for place, code in enumerate(order)}
+    )
+    assert mixed.candidates == plain.candidates
+    assert mixed.completeness == plain.completeness
+
+
+def test_the_account_refuses_to_leave_one_out_or_name_one_twice():
+    one = [ArchiveOutcome(code, Outcome.EMPTY) for code in CODES]
+    assert account(ROSTER, tuple(one)).verdict is Verdict.COMPLETE
+    for wrong in (one[:-1], [*one, one[0]], [*one[:-1], one[0]], one[::-1]):
+        with pytest.raises(ValueError, match="exactly one outcome"):
+            account(ROSTER, tuple(wrong))
+
+
+@pytest.mark.parametrize(
+    "outcome", [one for one in Outcome if one not in ANSWERED and one is not Outcome.NOT_ASKED]
+)
+def test_every_failure_makes_the_verdict_partial_and_names_the_archive(outcome):
+    outcomes = tuple(ArchiveOutcome(code, outcome if code == "330421" else Outcome.EMPTY) for code in CODES)
+    found = account(ROSTER, outcomes)
+    assert found.verdict is Verdict.PARTIAL
+    assert [gap.archive for gap in found.gaps] == ["330421"]
+    assert found.gaps[0].suggestion.zh
+    assert found.gaps[0].suggestion.en
+
+
+def test_an_old_index_is_stale_and_not_complete():
+    roster = Roster(1, tuple(replace(one, stale_after_s=3600) for one in ROSTER.members))
+
+    async def work():
+        late = {
+            code: manifest(code, index_age_s=7200 if code == "330402" else 10, heard_at=now())
+            for code in CODES
+        }
+        return await searches(FakeHoldings({}, late), roster).search(ASKED)
+
+    answer = run(work())
+    assert {one.archive: one.outcome for one in answer.completeness.outcomes}["330402"] is Outcome.STALE
+    assert answer.completeness.verdict is Verdict.PARTIAL
+
+
+def test_best_so_far_is_used_and_still_a_gap():
+    soft = Reply("330402", Outcome.TIMEOUT, (candidate("r9"),))
+    answer, _took, _h = ask({"330402": Behaviour(reply=soft)})
+    assert [one.candidate.ref for one in answer.candidates] == ["r9"]
+    assert answer.completeness.verdict is Verdict.PARTIAL
+
+
+def test_an_archive_answering_for_another_is_a_bad_answer_of_its_own():
+    answer, _took, _h = ask({"330402": Behaviour((candidate("x"),), Fault.WRONG)})
+    outcome = {one.archive: one for one in answer.completeness.outcomes}["330402"]
+    assert outcome.outcome is Outcome.BAD_ANSWER
+    assert outcome.reason == "wrong_archive"
+    assert answer.candidates == ()
+
+
+def test_scope_leaves_out_with_a_reason_and_stays_complete():
+    answer, _took, _h = ask({}, question=replace(ASKED, scope=Scope(("330402",), ())))
+    reasons = {one.archive: one.reason for one in answer.completeness.outcomes}
+    assert reasons == {code: "" if code == "330402" else "out_of_scope" for code in CODES}
+    assert answer.completeness.verdict is Verdict.COMPLETE
+
+
+def test_the_stream_says_each_outcome_once_and_ends_with_the_plain_answer():
+    world = {
+        "330402": Behaviour((candidate("a"),), delay_s=0.2), "330411": Behaviour(fault=Fault.SILENT),
+        "330421": Behaviour(fault=Fault.NO_SESSION),
+    }  # fmt: skip
+    plain, _took, _h = ask(world)
+
+    async def work():
+        return [event async for event in searches(FakeHoldings(world)).stream(ASKED)]
+
+    events = run(work())
+    assert [event[0] for event in events[:-1]] == ["outcome"] * (len(events) - 1)
+    told = [event[1].archive for event in events[:-1]]
+    assert len(told) == len(set(told))
+    last = events[-1][1]
+    assert last.completeness == plain.completeness
+    assert last.candidates == plain.candidates
+
+
+def test_a_streaming_caller_who_goes_away_leaves_nothing_behind():
+    async def work():
+        holdings = FakeHoldings(dict.fromkeys(CODES, Behaviour(fault=Fault.SILENT)) | {"330402": Behaviour()})
+        both = searches(holdings)
+        stream = both.stream(ASKED)
+        await anext(stream)
+        await stream.aclose()
+        assert {one.archive for one in holdings.cancelled} == set(CODES) - {"330402"}
+        assert len(asyncio.all_tasks()) == 1
+        return await both.search(replace(ASKED, scope=Scope((), ("330402",))))
+
+    assert run(work()).completeness.verdict is Verdict.COMPLETE
+
+
+def test_a_quick_search_stops_once_enough_answered_but_waits_for_the_named_place():
+    holders = {code: manifest(code) for code in CODES} | {
+        "330481": manifest("330481", categories={"marriage": CategoryHoldings(10, 1950, 2010)})
+    }
+    world = dict.fromkeys(CODES, Behaviour((candidate("a"),), delay_s=0.01)) | {
+        "330481": Behaviour(fault=Fault.SILENT)
+    }
+    quick = replace(ASKED, quick=True)
+    answer, took, _h = ask(world, holders, quick)
+    assert took < 1.0
+    assert answer.completeness.verdict is Verdict.PARTIAL
+    there = replace(quick, query=replace(ASKED.query, place="330481"))
+    _answer, took, _h = ask(world, holders, there)
+    assert took > 1.5
