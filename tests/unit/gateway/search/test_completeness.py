@@ -108,7 +108,9 @@ def test_one_outcome_each_that_adds_up_in_time(behaviours, manifests):
         if one.outcome is Outcome.NOT_ASKED:
             assert holdings.attempts(one.archive) == 0
             assert NotAsked(one.reason) in {NotAsked.CATEGORY_NOT_HELD, NotAsked.YEARS_NOT_HELD}
-        elif behaviour.fault in FAILING or behaviour.delay_s > ASKED.deadline_s:
+        elif behaviour.fault in FAILING or (
+            behaviour.delay_s > ASKED.deadline_s and behaviour.fault is not Fault.AT_ONCE
+        ):
             assert one.outcome not in ANSWERED, "a failure is never shown as an answer"
         if one.outcome is Outcome.EMPTY:
             assert not behaviour.candidates
