@@ -32,7 +32,24 @@ SURNAME_UNEQUAL = 16
 _fuzzy = lru_cache(65_536)(fuzzy_syllables)  # names of candidates repeat, names of an import do not
 
 _NO_NAME = (NameLevel.NOT_COMPARED, 0)
-_BETTER_NAME = {level: 100 - level for level in NameLevel} | {NameLevel.NOT_COMPARED: 0}
+STRONGEST_FIRST = (
+    NameLevel.EXACT,
+    NameLevel.VARIANT,
+    NameLevel.SURNAME_ALIAS,
+    NameLevel.ALIAS,
+    NameLevel.HOMOPHONE,
+    NameLevel.ACCENT,
+    NameLevel.SHAPE,
+    NameLevel.SWAPPED,
+    NameLevel.ADDED_CHARACTER,
+    NameLevel.MISSING_CHARACTER,
+    NameLevel.ONE_CHARACTER,
+    NameLevel.DIFFERENT,
+    NameLevel.NOT_COMPARED,
+)
+"""Name levels as scoring weighs them: which person of a record is the one asked for."""
+
+_BETTER_NAME = {level: len(STRONGEST_FIRST) - place for place, level in enumerate(STRONGEST_FIRST, start=1)}
 
 
 class PersonLike(Protocol):
@@ -67,7 +84,8 @@ class NameComparer:
             found = self._memo[held] = self._compare(held)
         for alias in aliases:
             by_alias = self.compare(alias)
-            if by_alias[0] <= NameLevel.SURNAME_ALIAS and by_alias[0] and found[0] > NameLevel.ALIAS:
+            same = _BETTER_NAME[by_alias[0]] >= _BETTER_NAME[NameLevel.SURNAME_ALIAS]
+            if same and _BETTER_NAME[found[0]] < _BETTER_NAME[NameLevel.ALIAS]:
                 found = (NameLevel.ALIAS, 0)
         return found
 

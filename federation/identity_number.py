@@ -68,11 +68,7 @@ def _examine(text: str) -> tuple[IdJudgement, str]:
     if len(number) not in _LENGTHS:
         return IdJudgement.WRONG_LENGTH, ""
     digits = number[:17] if len(number) == 18 else number
-    if not (
-        digits.isascii()
-        and digits.isdigit()
-        and (number[-1].isdigit() or (len(number) == 18 and number[-1] == "X"))
-    ):
+    if not (digits.isascii() and digits.isdigit() and (len(number) == 15 or number[17] in _CHECKS)):
         return IdJudgement.BAD_CHARACTERS, ""
     whole = widened(number) if len(number) == 15 else number
     if _birth(whole[6:14]) is None:
@@ -106,7 +102,11 @@ def repairs(text: str) -> list[str]:
     a 15-digit number has no check digit to tell.
     """
     number = tidy(text)
-    if len(number) != 18 or not number[:17].isdigit() or judge(number) is IdJudgement.VALID:
+    if (
+        len(number) != 18
+        or not (number[:17].isascii() and number[:17].isdigit())
+        or judge(number) is IdJudgement.VALID
+    ):
         return []
     found: dict[str, None] = {}
     for place in range(17):

@@ -10,7 +10,7 @@ from enum import IntEnum
 
 
 class NameLevel(IntEnum):
-    """How two names agree, strongest first."""
+    """How two names agree. The number only names a level; what it is worth, `federation/scoring.py` says."""
 
     NOT_COMPARED = 0
     EXACT = 1  # the same characters

@@ -1,38 +1,71 @@
 """Masking: what may be shown of a person before the holding archive approves.
 
-Works on whole user-perceived characters: a character outside the basic plane or with a variation selector is never cut.
+Works on whole user-perceived characters: a character outside the basic plane, with a variation selector, or spelt out
+by its parts (⿰王英) is never cut. Spaces and dots between the parts of a name stay and do not count as characters, nor do
+invisible ones: a name written with a space shows no more than the same name without.
 """
 
 from __future__ import annotations
 
 import unicodedata
 
+_DOTS = frozenset("·•・‧∙⋅．.･")
+_DESCRIPTIONS = range(
+    0x2FF0, 0x3000
+)  # ideographic description characters: the next two or three parts are one character
+_OF_THREE = frozenset("⿲⿳")
+_OF_ONE = frozenset("⿾⿿")
 
-def _characters(text: str) -> list[str]:
-    whole: list[str] = []
+
+def _joins(char: str) -> bool:
+    """Whether a code point belongs to the character before it: combining marks, selectors, invisible ones."""
+    return unicodedata.category(char) in {"Mn", "Mc", "Me", "Cf", "Cc"}
+
+
+def _separates(char: str) -> bool:
+    return char.isspace() or char in _DOTS
+
+
+def _characters(text: str) -> list[tuple[str, bool]]:
+    """Whole characters, and whether each only separates the parts of a name."""
+    whole: list[tuple[str, bool]] = []
+    pending = ""  # invisible, before the first character
+    wanted = 0  # parts still missing of a character that is spelt out
     for char in text:
-        joins = (
-            unicodedata.combining(char) or 0xFE00 <= ord(char) <= 0xFE0F or 0xE0100 <= ord(char) <= 0xE01EF
-        )
-        if whole and joins:
-            whole[-1] += char
+        separates = not wanted and _separates(char)
+        if not separates and _joins(char):
+            if whole:
+                whole[-1] = (whole[-1][0] + char, whole[-1][1])
+            else:
+                pending += char
+            continue
+        if wanted:
+            whole[-1] = (whole[-1][0] + char, False)
+            wanted -= 1
         else:
-            whole.append(char)
+            whole.append((pending + char, separates))
+            pending = ""
+        if ord(char) in _DESCRIPTIONS:
+            wanted += 3 if char in _OF_THREE else 1 if char in _OF_ONE else 2
     return whole
 
 
 def mask_name(name: str) -> str:
     """錢偉明 → 錢*明, 王芳 → 王*, four characters and more keep the first and the last; one character is hidden."""
     whole = _characters(name)
-    if len(whole) <= 1:
-        return "*" * len(whole)
-    if len(whole) == 2:
-        return whole[0] + "*"
-    return whole[0] + "*" * (len(whole) - 2) + whole[-1]
+    counted = [place for place, (_text, separates) in enumerate(whole) if not separates]
+    shown = set() if len(counted) < 2 else {counted[0]} if len(counted) == 2 else {counted[0], counted[-1]}
+    return "".join(
+        text if separates or place in shown else "*" for place, (text, separates) in enumerate(whole)
+    )
 
 
 def mask_id(number: str) -> str:
-    """330402198806260020 → 330402********0020; anything shorter than 15 is hidden whole."""
+    """330402198806260029 → 330402********0029, of 15 digits the last three: the birthday is always hidden.
+
+    Anything shorter than 15 is hidden whole.
+    """
     if len(number) < 15:
         return "*" * len(number)
-    return number[:6] + "*" * (len(number) - 10) + number[-4:]
+    shown = 4 if len(number) >= 18 else 3
+    return number[:6] + "*" * (len(number) - 6 - shown) + number[-shown:]

@@ -55,6 +55,9 @@ _HAN = re.compile(
     r"(农历|阴历|旧历)?(闰)?(?:([正冬腊一二三四五六七八九十〇\d]{1,3})月)?(?:初?([一二三四五六七八九十廿卅〇\d]{1,3})日?)?"
 )
 
+# 农历一九六三年腊月初八, for 一九六三年农历腊月初八
+_LUNAR_FIRST = re.compile(r"(农历|阴历|旧历)(.{1,8}?年)")
+
 _STEMS, _BRANCHES = "甲乙丙丁戊己庚辛壬癸", "子丑寅卯辰巳午未申酉戌亥"
 _SEXAGENARY = re.compile(
     rf"([{_STEMS}])([{_BRANCHES}])年?(闰)?(?:([正冬腊一二三四五六七八九十]{{1,3}})月)?(?:初?([一二三四五六七八九十廿卅]{{1,3}})日?)?"
@@ -107,7 +110,7 @@ def _read_text(text: str) -> Read:
         if _EARLIEST <= first <= last <= _LATEST:
             return DateSpan.of_years(first, last), None
         return None, Finding.IMPOSSIBLE_DATE
-    if match := _HAN.fullmatch(plain):
+    if match := _HAN.fullmatch(_LUNAR_FIRST.sub(r"\2\1", plain, count=1)):
         return _of_han(match)
     if plain.isdigit() and _FIRST_SERIAL <= int(plain) <= _LAST_SERIAL:
         day_of = _EPOCH + timedelta(days=int(plain))
