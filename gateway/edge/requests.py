@@ -98,6 +98,8 @@ def read_search(body: bytes, caller: str) -> Question | str:
         return _question(_SEARCH.decode(body), caller)
     except msgspec.ValidationError as error:
         raise _refused(str(error)) from None
+    except UnicodeDecodeError:
+        raise Refusal(Reason.MALFORMED_TEXT) from None
     except (msgspec.DecodeError, RecursionError) as error:
         try:
             body.decode("utf-8")

@@ -33,6 +33,7 @@ Handler = Callable[[web.Request, str], Awaitable[web.StreamResponse]]
 
 TOKEN_LIFETIME_S = 600
 _LAG_LIVE_S = 5.0
+_CLIENT = web.RequestKey("client", str)
 _JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
@@ -143,7 +144,7 @@ class Edge:
             count.inc()
             if status >= 500 or route not in {"/livez", "/readyz", "/metrics"}:
                 ms = round((time.perf_counter() - began) * 1000, 1)
-                client = request.get("client", "")
+                client = request.get(_CLIENT, "")
                 telemetry.log.info(
                     "request",
                     route=route,
@@ -177,7 +178,7 @@ class Edge:
         if kind.lower() != "bearer" or not token:
             raise Refusal(Reason.TOKEN_MISSING)
         caller = self._tokens.verify(token.strip())
-        request["client"] = caller.client
+        request[_CLIENT] = caller.client
         if scope not in caller.scopes:
             raise Refusal(Reason.NOT_PERMITTED)
         return caller

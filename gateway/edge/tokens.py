@@ -167,6 +167,18 @@ def _decoded(token: str, key: _Key, *, issuer: str, audience: str, now: float) -
     return claims
 
 
+def is_usable(jwk: dict[str, Any]) -> bool:
+    """Whether a JWK is a public P-256 key that is meant for verifying signatures with our algorithm."""
+    return (
+        jwk.get("kty") == "EC"
+        and jwk.get("crv") == "P-256"
+        and "d" not in jwk
+        and jwk.get("use", "sig") == "sig"
+        and jwk.get("alg", ALGORITHM) == ALGORITHM
+        and "verify" in jwk.get("key_ops", ["verify"])
+    )
+
+
 class Clients:
     """Platforms that may ask for tokens, by the public keys the operator registered in a TOML file."""
 
@@ -182,8 +194,8 @@ class Clients:
         keys: dict[str, tuple[_Key, str]] = {}
         for row in tomllib.loads(path.read_text("utf-8")).get("client", []):
             jwk = row["jwk"]
-            if jwk.get("kty") != "EC" or jwk.get("crv") != "P-256" or "d" in jwk:
-                raise ValueError(f"client {row['id']}: jwk must be a public P-256 key")
+            if not is_usable(jwk):
+                raise ValueError(f"client {row['id']}: jwk must be a public P-256 key for signatures")
             public = ECAlgorithm.from_jwk({name: jwk[name] for name in ("kty", "crv", "x", "y")})
             keys[row["id"]] = (_Key(ALGORITHM, public), str(row.get("scope", "search")))
         return cls(keys, clock=clock)

@@ -1,0 +1,145 @@
+"""The real HTTP edge over fake archives, on loopback; every answer it gives is held to the published contract."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any, Self
+
+from aiohttp.test_utils import TestClient, TestServer
+from cryptography.hazmat.primitives.asymmetric import ec
+from jsonschema import Draft202012Validator
+from jwt.algorithms import ECAlgorithm
+from referencing import Registry
+from referencing.jsonschema import DRAFT202012
+
+from gateway.edge.limits import RateLimit
+from gateway.edge.server import Edge, Health, openapi
+from gateway.edge.tokens import ALGORITHM, Clients, SigningKey, Tokens, _Key
+from gateway.search.roster import Member, Roster
+from gateway.search.search import Searches
+from tests.fakes.holdings import Behaviour, FakeHoldings, candidate, manifest
+
+ISSUER, AUDIENCE = "https://gateway.lantai", "lantai"
+CODES = ("330402", "330421", "330483")
+ROSTER = Roster(3, tuple(Member(code, f"{code}馆", f"127.0.0.1:{4000 + n}") for n, code in enumerate(CODES)))
+QUESTION: dict[str, Any] = {
+    "purpose": "marriage_proof",
+    "category": "marriage",
+    "applicant": {"relation": "SELF"},
+    "subject": {"name": "錢偉明", "id_number": None, "birth": "1963", "other_name": "王芳"},
+    "event": {"from": "1985", "to": "1990", "place": "330483"},
+    "scope": {"regions": ["3304"]},
+    "deadline_ms": 2000,
+}
+_CONTRACT = openapi()
+_REGISTRY = Registry().with_resource("urn:contract", DRAFT202012.create_resource(_CONTRACT))
+
+
+class _Nobody:
+    def searched(self, seconds: float, verdict: str, asked: int) -> None: ...
+    def outcome(self, archive: str, outcome: str) -> None: ...
+    def event(self, name: str) -> None: ...
+
+
+class Gateway:
+    """One edge with its keys and archives; `client` speaks to it."""
+
+    def __init__(self, *, per_minute: int = 60_000, behaviours: dict[str, Behaviour] | None = None) -> None:
+        self.key = SigningKey(ec.generate_private_key(ec.SECP256R1()))
+        self.tokens = Tokens(self.key, ISSUER, AUDIENCE)
+        self.platform = ec.generate_private_key(ec.SECP256R1())
+        self.health = Health(ticked_at=time.monotonic())
+        self.holdings = FakeHoldings(
+            behaviours or {"330483": Behaviour((candidate("r1"),))}, {code: manifest(code) for code in CODES}
+        )
+        clients = Clients({"platform": (_Key(ALGORITHM, self.platform.public_key()), "search")})
+        searches = Searches(ROSTER, self.holdings, _Nobody(), clock=time.monotonic)
+        self.edge = Edge(
+            searches, self.holdings, self.tokens, clients, RateLimit(per_minute, time.monotonic), self.health
+        )
+        self.client: TestClient[Any, Any]
+
+    async def __aenter__(self) -> Self:
+        self.client = TestClient(TestServer(self.edge.app()))
+        await self.client.start_server()
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        await self.client.close()
+
+    async def ask(
+        self,
+        body: Any = None,
+        *,
+        method: str = "POST",
+        path: str = "/v1/searches",
+        token: str | None = "",
+        headers: dict[str, str] | None = None,
+        raw: bytes | None = None,
+    ) -> tuple[int, Any, Any]:
+        """(status, headers, body as JSON or text) of one request, checked against the contract."""
+        if token == "":
+            token = self.tokens.mint("platform")
+        sent = {"Content-Type": "application/json"} if method == "POST" else {}
+        if token is not None:
+            sent["Authorization"] = f"Bearer {token}"
+        data = raw if raw is not None else (json.dumps(body).encode() if body is not None else None)
+        async with self.client.request(
+            method, path, data=data, headers={**sent, **(headers or {})}
+        ) as answer:
+            text = await answer.read()
+            if "json" in answer.content_type:
+                content = json.loads(text)
+                conforms(method, path, answer.status, answer.content_type, content)
+                return answer.status, answer.headers, content
+            return answer.status, answer.headers, text.decode()
+
+
+def conforms(method: str, path: str, status: int, content_type: str, content: Any) -> None:
+    """AssertionError when an answer is not what the contract says for its route and status."""
+    template = next(
+        (
+            one
+            for one in _CONTRACT["paths"]
+            if _matches(one, path) and method.lower() in _CONTRACT["paths"][one]
+        ),
+        None,
+    )
+    if template is None:  # no such route: any problem
+        assert content_type == "application/problem+json", path
+        schema = {"$ref": "urn:contract#/components/schemas/Problem"}
+    else:
+        responses = _CONTRACT["paths"][template][method.lower()]["responses"]
+        if "content" not in responses.get("200", {}) and status == 200:
+            return
+        assert str(status) in responses or status == 405, (
+            f"{method} {path} answers {status}, which the contract does not say"
+        )
+        found = responses.get(str(status), {"$ref": "#/components/responses/Problem"})
+        if "$ref" in found:
+            found = _CONTRACT["components"]["responses"][found["$ref"].rsplit("/", 1)[1]]
+        assert content_type in found["content"], f"{method} {path} {status}: {content_type}"
+        schema = _absolute(found["content"][content_type]["schema"])
+    errors = list(Draft202012Validator(schema, registry=_REGISTRY).iter_errors(content))
+    assert not errors, f"{method} {path} {status}: {errors[0].message}"
+
+
+def _absolute(schema: Any) -> Any:
+    if isinstance(schema, dict):
+        return {
+            key: f"urn:contract{value}" if key == "$ref" and value.startswith("#") else _absolute(value)
+            for key, value in schema.items()
+        }
+    return [_absolute(one) for one in schema] if isinstance(schema, list) else schema
+
+
+def _matches(template: str, path: str) -> bool:
+    parts, given = template.split("/"), path.split("?", maxsplit=1)[0].split("/")
+    return len(parts) == len(given) and all(
+        one == two or one.startswith("{") for one, two in zip(parts, given, strict=True)
+    )
+
+
+def public_jwk(key: Any) -> dict[str, Any]:
+    return dict(ECAlgorithm.to_jwk(key.public_key(), as_dict=True))

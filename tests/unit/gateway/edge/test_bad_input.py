@@ -1,0 +1,172 @@
+"""Whatever is sent, the answer is a problem with a named reason, in the caller's language, quoting nothing of the request."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+
+import hypothesis.strategies as st
+import msgspec
+import pytest
+from hypothesis import given, settings
+
+from federation.reasons import TEXTS, Reason, Refusal
+from gateway.edge.problems import STATUS
+from gateway.edge.requests import LARGEST_BODY, SearchBody, read_search
+from gateway.edge.server import openapi
+from gateway.search.question import LARGEST_PAGE, LONGEST_DEADLINE_S, SHORTEST_DEADLINE_S
+from tests.fakes.edge import QUESTION, Gateway
+
+SECRET = "钱偉明3304831963"
+
+
+def changed(pointer, value):
+    body = json.loads(json.dumps(QUESTION))
+    *path, last = pointer.strip("/").split("/")
+    place = body
+    for part in path:
+        place = place.setdefault(part, {}) if isinstance(place, dict) else place
+    place[last] = value
+    return body
+
+
+CASES = [
+    (changed("/category", "no_such"), 422, "unknown_category", "/category"),
+    (changed("/purpose", "no_such"), 422, "unknown_purpose", "/purpose"),
+    (changed("/applicant/relation", "FRIEND"), 422, "unknown_relation", "/applicant/relation"),
+    (changed("/scope/regions", ["9999"]), 422, "unknown_region", "/scope/regions/0"),
+    (changed("/event/from", "1985-02-30"), 422, "impossible_date", "/event/from"),
+    (changed("/event/from", "85"), 422, "impossible_date", "/event/from"),
+    (changed("/event/from", "1991"), 422, "impossible_date", "/event/to"),
+    (changed("/subject/birth", "1963-13"), 422, "impossible_date", "/subject/birth"),
+    (changed("/subject/birth", "0001"), 422, "impossible_date", "/subject/birth"),
+    (changed("/subject/id_number", "12345"), 422, "invalid_id_number", "/subject/id_number"),
+    (changed("/subject/id_number", "33048319630512001Z"), 422, "invalid_id_number", "/subject/id_number"),
+    (changed("/subject/name", ""), 422, "minimum_query", "/subject/name"),
+    (changed("/subject/name", "钱\u0000明"), 422, "invalid_name", "/subject/name"),
+    (changed("/subject/name", "钱*"), 422, "wildcard", "/subject/name"),
+    (changed("/subject/name", 5), 422, "wrong_type", "/subject/name"),
+    (changed("/subject/name", None), 422, "wrong_type", "/subject/name"),
+    (changed("/subject/name", "钱" * 65), 422, "too_long", "/subject/name"),
+    (changed("/subject/other_name", "王" * 65), 422, "too_long", "/subject/other_name"),
+    (changed("/subject/nickname", "x"), 422, "unknown_field", "/subject"),
+    (changed("/extra", 1), 422, "unknown_field", ""),
+    (changed("/deadline_ms", 99), 422, "out_of_range", "/deadline_ms"),
+    (changed("/deadline_ms", 10_001), 422, "out_of_range", "/deadline_ms"),
+    (changed("/deadline_ms", "soon"), 422, "wrong_type", "/deadline_ms"),
+    (changed("/deadline_ms", 1.5), 422, "wrong_type", "/deadline_ms"),
+    (changed("/page_size", 0), 422, "out_of_range", "/page_size"),
+    (changed("/mode", "fast"), 422, "out_of_range", "/mode"),
+    (changed("/scope/archives", ["330402"] * 401), 422, "too_long", "/scope/archives"),
+    ({key: value for key, value in QUESTION.items() if key != "subject"}, 422, "missing_field", "/subject"),
+    ({"subject": {"name": "钱伟明"}}, 422, "missing_field", "/purpose"),
+    ([QUESTION], 422, "wrong_type", ""),
+    ("just a text", 422, "wrong_type", ""),
+    (None, 422, "wrong_type", ""),
+    ({"cursor": "made up"}, 422, "invalid_cursor", "/cursor"),
+    ({"cursor": "x" * 201}, 422, "too_long", "/cursor"),
+]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "reason", "pointer"), CASES, ids=[f"{n}-{case[2]}" for n, case in enumerate(CASES)]
+)
+async def test_a_wrong_body_is_named(body, status, reason, pointer):
+    async with Gateway() as gateway:
+        got, headers, problem = await gateway.ask(raw=json.dumps(body).encode())
+        assert (got, problem["reason"]) == (status, reason)
+        assert problem["type"] == f"urn:lantai:problem:{reason}"
+        assert headers["Content-Language"] == "zh-CN"
+        assert headers["X-Trace-Id"] == problem["trace_id"]
+        if pointer:
+            assert [one["pointer"] for one in problem["errors"]] == [pointer]
+        assert "钱" not in json.dumps(problem, ensure_ascii=False)
+        assert gateway.holdings.asked == []
+        assert (await gateway.ask(QUESTION))[0] == 200  # the process goes on
+
+
+RAW = [
+    (b"{not json", 400, "malformed_json"),
+    (b"", 400, "malformed_json"),
+    (json.dumps(QUESTION).encode() + b" trailing", 400, "malformed_json"),
+    (b'{"purpose": "\xff\xfe"}', 400, "malformed_text"),
+    (b"[" * 5000, 400, "too_deep"),
+    (b'{"a":' * 3000 + b"1" + b"}" * 3000, 400, "too_deep"),
+    (json.dumps(changed("/subject/name", "钱" * 350_000)).encode(), 413, "too_large"),  # a name of a megabyte
+    (b" " * (LARGEST_BODY + 1), 413, "too_large"),
+    (json.dumps(QUESTION).encode("utf-16"), 400, "malformed_text"),
+]
+
+
+@pytest.mark.parametrize(
+    ("raw", "status", "reason"), RAW, ids=[f"{n}-{case[2]}" for n, case in enumerate(RAW)]
+)
+async def test_bytes_that_are_no_request_are_named(raw, status, reason):
+    async with Gateway() as gateway:
+        got, _headers, problem = await gateway.ask(raw=raw)
+        assert (got, problem["reason"]) == (status, reason)
+        assert (await gateway.ask(QUESTION))[0] == 200
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(max_size=20), lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from([*SearchBody.__struct_fields__, "name", "from", "x"]), inner, max_size=6), max_leaves=20))  # fmt: skip
+def test_any_json_is_a_question_or_a_named_refusal(value):
+    with contextlib.suppress(Refusal):
+        read_search(json.dumps(value).encode(), "platform")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_named_refusal(raw):
+    with pytest.raises(Refusal):
+        read_search(raw, "platform")
+
+
+def test_every_reason_has_a_status_and_both_languages():
+    for reason in Reason:
+        assert 400 <= STATUS[reason] < 600
+        assert TEXTS[reason].zh != TEXTS[reason].en
+        assert any("\u4e00" <= char <= "\u9fff" for char in TEXTS[reason].zh)
+
+
+@pytest.mark.parametrize(
+    ("accept", "language"),
+    [
+        ("", "zh-CN"),
+        ("en", "en"),
+        ("en-GB,zh;q=0.5", "en"),
+        ("zh-TW,en;q=0.9", "zh-CN"),
+        ("fr", "zh-CN"),
+        ("en;q=x", "zh-CN"),
+    ],
+)
+async def test_a_problem_is_told_in_the_callers_language(accept, language):
+    async with Gateway() as gateway:
+        headers = {"Accept-Language": accept} if accept else {}
+        _status, got, problem = await gateway.ask(changed("/category", "x"), headers=headers)
+        assert got["Content-Language"] == language
+        text = TEXTS[Reason.UNKNOWN_CATEGORY]
+        assert problem["detail"] == (text.en if language == "en" else text.zh)
+
+
+def test_the_contracts_limits_are_the_codes_limits():
+    schema = openapi()["components"]["schemas"]["SearchRequest"]["properties"]
+    assert schema["deadline_ms"]["minimum"] == SHORTEST_DEADLINE_S * 1000
+    assert schema["deadline_ms"]["maximum"] == LONGEST_DEADLINE_S * 1000
+    assert schema["page_size"]["maximum"] == LARGEST_PAGE
+    longest = {}
+    for part in ("subject", "event", "scope"):
+        for name, field in schema[part]["properties"].items():
+            if "maxLength" in field:
+                longest[f"{part}/{name}"] = field["maxLength"]
+    for pointer, size in longest.items():
+        body = changed(f"/{pointer}", "1" * (size + 1))
+        with pytest.raises(Refusal) as refused:
+            read_search(json.dumps(body).encode(), "platform")
+        assert (refused.value.reason, refused.value.pointer) == (Reason.TOO_LONG, f"/{pointer}")
+        with pytest.raises(Refusal) as fits:
+            read_search(
+                json.dumps(changed("/category", "x") | {part: body[part] for part in ()}).encode(), "platform"
+            )
+        assert fits.value.reason is Reason.UNKNOWN_CATEGORY
+    assert set(schema) == {field.encode_name for field in msgspec.structs.fields(SearchBody)}

@@ -1,0 +1,158 @@
+"""The HTTP edge as callers meet it: methods, media types, pages, streams, limits, draining."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from gateway.edge.server import openapi
+from tests.fakes.edge import CODES, QUESTION, Gateway
+from tests.fakes.holdings import Behaviour, Fault, candidate
+
+
+async def test_an_answer_is_as_the_contract_says_and_not_stored():
+    async with Gateway() as gateway:
+        status, headers, body = await gateway.ask(QUESTION)
+        assert status == 200
+        assert headers["Cache-Control"] == "no-store"
+        assert headers["RateLimit-Policy"].startswith('"default";q=')
+        assert body["completeness"]["verdict"] == "complete"
+        assert [one["archive"] for one in body["completeness"]["outcomes"]] == list(CODES)
+        assert body["candidates"][0]["name"] == "钱*明"
+        assert "偉" not in json.dumps(body, ensure_ascii=False)
+
+
+async def test_the_contracts_own_example_is_answered():
+    example = openapi()["paths"]["/v1/searches"]["post"]["requestBody"]["content"]["application/json"][
+        "example"
+    ]
+    async with Gateway() as gateway:
+        assert (await gateway.ask(example))[0] == 200
+
+
+async def test_pages_follow_cursors():
+    world = {"330483": Behaviour(tuple(candidate(f"r{n}", year=1950 + n) for n in range(5)))}
+    async with Gateway(behaviours=world) as gateway:
+        _status, _headers, page = await gateway.ask({**QUESTION, "page_size": 2})
+        refs = [one["ref"] for one in page["candidates"]]
+        while "cursor" in page:
+            _status, _headers, page = await gateway.ask({"cursor": page["cursor"]})
+            refs += [one["ref"] for one in page["candidates"]]
+        assert len(refs) == len(set(refs)) == page["total"] == 5
+        other = gateway.tokens.mint("another platform")
+        _status, _headers, first = await gateway.ask({**QUESTION, "page_size": 2})
+        status, _headers, problem = await gateway.ask({"cursor": first["cursor"]}, token=other)
+        assert (status, problem["reason"]) == (422, "invalid_cursor")
+
+
+async def test_a_stream_tells_each_archive_and_then_the_answer():
+    world = {
+        "330483": Behaviour((candidate("r1"),), delay_s=0.05),
+        "330421": Behaviour(fault=Fault.NO_SESSION),
+    }
+    async with Gateway(behaviours=world) as gateway:
+        status, headers, text = await gateway.ask(QUESTION, headers={"Accept": "text/event-stream"})
+        assert status == 200
+        assert headers["Content-Type"] == "text/event-stream"
+        assert headers["Cache-Control"] == "no-store"
+        assert headers["X-Accel-Buffering"] == "no"
+        events = [
+            dict(line.split(": ", 1) for line in block.splitlines()) for block in text.strip().split("\n\n")
+        ]
+        assert [one["event"] for one in events] == ["outcome"] * 3 + ["answer"]
+        told = {json.loads(one["data"])["archive"]: json.loads(one["data"])["outcome"] for one in events[:-1]}
+        assert told == {"330402": "empty", "330421": "unreachable", "330483": "hit"}
+        assert json.loads(events[-1]["data"])["completeness"]["verdict"] == "partial"
+
+
+async def test_a_stream_that_may_not_be_asked_is_an_ordinary_problem():
+    async with Gateway() as gateway:
+        body = {**QUESTION, "event": None, "subject": {"name": "钱伟明", "birth": "1963"}}
+        status, _headers, problem = await gateway.ask(body, headers={"Accept": "text/event-stream"})
+        assert (status, problem["reason"]) == (422, "minimum_query")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status", "reason"),
+    [
+        ("POST", "/nowhere", {}, 404, "not_found"),
+        ("GET", "/v1/searches/x", {}, 404, "not_found"),
+        ("GET", "/v1/archives/999999", {}, 404, "not_found"),
+        ("GET", "/v1/searches", {}, 405, "method_not_allowed"),
+        ("DELETE", "/v1/archives", {}, 405, "method_not_allowed"),
+        ("POST", "/v1/searches", {"Content-Type": "text/plain"}, 415, "unsupported_media_type"),
+        ("POST", "/v1/searches", {"Accept": "image/png"}, 406, "not_acceptable"),
+        ("POST", "/oauth2/token", {"Content-Type": "application/json"}, 415, "unsupported_media_type"),
+    ],
+)
+async def test_wrong_doors_are_named(method, path, headers, status, reason):
+    async with Gateway() as gateway:
+        got, answered, problem = await gateway.ask(
+            QUESTION if method == "POST" else None, method=method, path=path, headers=headers
+        )
+        assert (got, problem["reason"]) == (status, reason)
+        if status == 405:
+            assert answered["Allow"]
+
+
+async def test_too_many_requests_are_told_when_to_come_back():
+    async with Gateway(per_minute=12) as gateway:
+        statuses = [(await gateway.ask(QUESTION))[0] for _ in range(4)]
+        assert statuses == [200, 200, 429, 429]
+        _status, headers, problem = await gateway.ask(QUESTION)
+        assert int(headers["Retry-After"]) >= 1
+        assert problem["reason"] == "rate_limited"
+        other = gateway.tokens.mint("another")
+        assert (await gateway.ask(QUESTION, token=other))[0] == 200  # its own bucket
+
+
+async def test_draining_refuses_new_searches_and_says_not_ready():
+    async with Gateway() as gateway:
+        assert (await gateway.ask(method="GET", path="/readyz", token=None))[0] == 200
+        gateway.health.draining = True
+        assert (await gateway.ask(method="GET", path="/readyz", token=None))[0] == 503
+        assert (await gateway.ask(method="GET", path="/livez", token=None))[0] == 200
+        status, headers, problem = await gateway.ask(QUESTION)
+        assert (status, problem["reason"]) == (503, "draining")
+        assert headers["Retry-After"]
+
+
+async def test_a_stuck_loop_is_not_alive():
+    async with Gateway() as gateway:
+        gateway.health.ticked_at -= 60
+        assert (await gateway.ask(method="GET", path="/livez", token=None))[0] == 503
+
+
+@pytest.mark.parametrize(
+    "path", ["/openapi.json", "/docs", "/livez", "/readyz", "/metrics", "/.well-known/jwks.json"]
+)
+async def test_open_doors_need_no_token(path):
+    async with Gateway() as gateway:
+        status, _headers, body = await gateway.ask(method="GET", path=path, token=None)
+        assert status == 200
+        assert body
+
+
+async def test_archives_are_listed_with_their_holdings():
+    async with Gateway() as gateway:
+        _status, _headers, body = await gateway.ask(method="GET", path="/v1/archives")
+        assert [one["code"] for one in body["archives"]] == list(CODES)
+        status, _headers, one = await gateway.ask(method="GET", path="/v1/archives/330483")
+        assert status == 200
+        assert one["categories"]["marriage"]["records"] == 10_000
+
+
+async def test_an_error_inside_says_nothing_of_itself(capsys):
+    async with Gateway() as gateway:
+        gateway.edge._searches = None  # the feature is gone: any request fails inside
+        status, _headers, problem = await gateway.ask(QUESTION)
+        assert (status, problem["reason"]) == (500, "internal")
+        assert "NoneType" not in json.dumps(problem)
+        assert "Traceback" not in capsys.readouterr().err
+
+
+def test_the_contract_is_valid_openapi():
+    from openapi_spec_validator import validate
+
+    validate(openapi())
