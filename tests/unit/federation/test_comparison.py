@@ -67,6 +67,10 @@ def test_a_wrong_surname_is_told_from_a_wrong_given_name():
     assert NameComparer("李大明").compare("李小明") == (NameLevel.ONE_CHARACTER, 1)
 
 
+def test_exchanged_characters_that_also_sound_alike_are_still_exchanged():
+    assert NameComparer("钱明卫").compare("钱伟鸣") == (NameLevel.SWAPPED, 1)
+
+
 def test_an_alias_counts_when_the_name_itself_does_not_agree():
     compare = NameComparer("钱小妹").compare
     assert compare("钱伟明", ("钱小妹",)) == (NameLevel.ALIAS, 0)

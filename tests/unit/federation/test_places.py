@@ -39,6 +39,7 @@ def test_a_city_is_around_its_counties_and_two_counties_are_apart():
     assert relation("330400", "330483") is PlaceLevel.SUCCESSOR
     assert relation("330481", "330483") is PlaceLevel.DIFFERENT
     assert relation("", "330483") is PlaceLevel.NOT_COMPARED
+    assert relation("330483", "") is PlaceLevel.NOT_COMPARED
 
 
 @settings(deadline=None, max_examples=200)
