@@ -89,16 +89,19 @@ class Session:
         """Serve the session until it ends; returns then. Every task of it is named and its end ends the others."""
         loop = asyncio.get_running_loop()
         self._heard_at = loop.time()
+        beats = asyncio.create_task(self._beats(), name=f"{self._name} beats")
         tasks = {
             asyncio.create_task(self._read(), name=f"{self._name} reader"),
             asyncio.create_task(self._write(), name=f"{self._name} writer"),
-            asyncio.create_task(self._beats(), name=f"{self._name} beats"),
+            beats,
         }
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self.ended = True
             self._wake.set()
+            self._on_end()  # whoever waits is told at once, not when the transport has wound up
+            beats.cancel()
             await self._link.close()  # ends reader and writer; they are never cancelled inside the transport
             await asyncio.shield(self._finish(tasks))
 
@@ -107,7 +110,6 @@ class Session:
         for task in stuck:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._on_end()
 
     async def close(self) -> None:
         """End the session now; what is in flight is lost."""
@@ -126,7 +128,6 @@ class Session:
             try:
                 frame = pb.Frame.FromString(data)
             except DecodeError:
-                self.bad_frames += 1
                 if self._on_bad_frame():
                     return
                 continue

@@ -84,13 +84,14 @@ class NodeSessions:
         return self._lines[archive].manifest
 
     def connected(self, archive: str) -> bool:
-        return self._lines[archive].session is not None
+        session = self._lines[archive].session
+        return session is not None and not session.ended
 
     def ask(self, request: SubRequest, on_reply: Callable[[Reply], None]) -> Callable[[], None]:
         archive = request.archive
         line = self._lines[archive]
         session = line.session
-        if session is None:
+        if session is None or session.ended:
             outcome = Outcome.BAD_ANSWER if line.wrong else Outcome.UNREACHABLE
             on_reply(Reply(archive, outcome, transport=not line.wrong, reason=line.wrong))
             return _nothing

@@ -1,0 +1,294 @@
+"""A question ends exactly once: by its answer, its budget, its cancelling or the end of the session, whatever is between."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+
+from federation.reasons import Reason
+from federation.session.answering import CREDITS, AnsweringSession
+from federation.session.asking import BAD_FRAMES_ALLOWED, Asked, AskingSession
+from federation.session.base import BEAT_EVERY_S, DEAD_AFTER_S, HELLO_WITHIN_S, PROTOCOL, SessionEndedError
+from federation.session.link import MemoryLink
+from federation.session.timers import TimerWheel
+from federation.wire.v1 import holdings_pb2 as pb
+from tests.fakes.virtual import now, run
+
+
+def hello(**changes):
+    return pb.Hello(**{"protocol_min": PROTOCOL, "protocol_max": PROTOCOL, "credits": CREDITS, **changes})
+
+
+class Archive:
+    """Answers as the query's bytes say: b"<delay ms> <kind>"."""
+
+    def __init__(self):
+        self.seen = []
+
+    def begin(self, item, ends_at, done):
+        self.seen.append(bytes(item.subrequest_id))
+        delay, kind = item.query.decode().split()
+        answers = {
+            "hit": [pb.ResultItem(cid=item.cid, status=pb.STATUS_OK, candidates=[b"c"])],
+            "empty": [pb.ResultItem(cid=item.cid, status=pb.STATUS_OK)],
+            "twice": [pb.ResultItem(cid=item.cid, status=pb.STATUS_OK, candidates=[b"c"])] * 2,
+            "other": [pb.ResultItem(cid=item.cid + 1000, status=pb.STATUS_OK, candidates=[b"c"])],
+            "large": [pb.ResultItem(cid=item.cid, status=pb.STATUS_OK, candidates=[b"c" * 9000] * 20)],
+            "never": [],
+        }[kind]
+        if delay == "0":
+            for answer in answers:
+                done(answer)
+            return None
+        handle = asyncio.get_running_loop().call_later(
+            int(delay) / 1000, lambda: [done(one) for one in answers]
+        )
+        return handle.cancel
+
+    def manifest(self):
+        return pb.Manifest(archive="330483")
+
+
+async def connected(archive=None):
+    """(asker, answerer, their running tasks) over memory."""
+    here, there = MemoryLink.pair()
+    events = Counter()
+    asker = AskingSession(
+        here, "asker", TimerWheel(), on_manifest=lambda _m: True, observe=lambda e: events.update([e])
+    )
+    answerer = AnsweringSession(there, "answerer", archive or Archive(), observe=lambda e: events.update([e]))
+    await asyncio.gather(asker.greet(hello()), answerer.greet(hello()))
+    asker.credits = CREDITS
+    tasks = [asyncio.create_task(asker.run()), asyncio.create_task(answerer.run())]
+    return asker, answerer, tasks, events
+
+
+def question(query, budget_s, ended, name):
+    start = now()
+    return Asked(
+        query.encode(), name, start + budget_s, start + budget_s, 50,
+        lambda item: ended.append((name, "none" if item is None else pb.Status.Name(item.status))),
+        lambda: ended.append((name, "lost")),
+    )  # fmt: skip
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(
+            st.just("ask"), st.sampled_from([0, 5, 80, 400, 3000]), st.sampled_from(["hit", "empty", "twice", "other", "large", "never"]),
+            st.sampled_from([0.05, 0.5, 2.0]),
+        ),
+        st.tuples(st.just("cancel"), st.integers(0, 30)),
+        st.tuples(st.just("sleep"), st.sampled_from([0.0, 0.01, 0.3])),
+        st.tuples(st.just("garbage"), st.binary(min_size=1, max_size=12)),
+    ),
+    max_size=40,
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(steps=steps, ending=st.sampled_from(["wait", "close", "peer closes", "drain"]))
+def test_every_question_ends_exactly_once(steps, ending):
+    async def work():
+        archive = Archive()
+        asker, answerer, tasks, _events = await connected(archive)
+        ended, asked, cancelled = [], [], set()
+        for step in steps:
+            match step:
+                case ("ask", delay, kind, budget):
+                    name = len(asked).to_bytes(16, "big")
+                    one = question(f"{delay} {kind}", budget, ended, name)
+                    if asker.ask(one):
+                        asked.append(one)
+                case ("cancel", which) if asked:
+                    one = asked[which % len(asked)]
+                    if one.subrequest_id not in {name for name, _how in ended}:
+                        cancelled.add(one.subrequest_id)
+                    asker.cancel(one)
+                case ("sleep", seconds):
+                    await asyncio.sleep(seconds)
+                case ("garbage", data):
+                    if not answerer.ended:
+                        await answerer._link.send(data)
+        match ending:
+            case "close":
+                await asker.close()
+            case "peer closes":
+                await answerer.close()
+            case "drain":
+                answerer.drain(5000, "draining")
+        await asyncio.sleep(6)
+        counts = Counter(name for name, _how in ended)
+        assert all(count == 1 for count in counts.values())
+        assert set(counts) == {one.subrequest_id for one in asked} - cancelled
+        assert asker.in_flight == 0
+        assert len(archive.seen) == len(set(archive.seen))
+        await asker.close()
+        await answerer.close()
+        await asyncio.gather(*tasks)
+
+    run(work())
+
+
+def test_questions_asked_together_leave_in_few_frames():
+    async def work():
+        here, there = MemoryLink.pair(1000)
+        frames = []
+        plain = here.send
+
+        async def counting(message):
+            frames.append(pb.Frame.FromString(message).WhichOneof("body"))
+            await plain(message)
+
+        here.send = counting
+        asker = AskingSession(
+            here, "asker", TimerWheel(), on_manifest=lambda _m: True, observe=lambda _e: None
+        )
+        answerer = AnsweringSession(there, "answerer", Archive(), observe=lambda _e: None)
+        await asyncio.gather(asker.greet(hello()), answerer.greet(hello()))
+        asker.credits = CREDITS
+        tasks = [asyncio.create_task(asker.run()), asyncio.create_task(answerer.run())]
+        ended = []
+        for number in range(200):
+            assert asker.ask(question("0 empty", 1.0, ended, number.to_bytes(16, "big")))
+        await asyncio.sleep(0.5)
+        assert len(ended) == 200
+        assert frames.count("queries") <= 4
+        await asker.close()
+        await asyncio.gather(*tasks)
+
+    run(work())
+
+
+def test_above_its_credits_a_session_takes_no_more():
+    async def work():
+        asker, answerer, tasks, _events = await connected()
+        asker.credits = 3
+        ended = []
+        taken = [asker.ask(question("400 empty", 1.0, ended, bytes([n]) * 16)) for n in range(5)]
+        assert taken == [True, True, True, False, False]
+        await asyncio.sleep(1)
+        assert len(ended) == 3
+        assert asker.ask(question("0 empty", 1.0, ended, b"z" * 16))
+        await asker.close()
+        await answerer.close()
+        await asyncio.gather(*tasks)
+
+    run(work())
+
+
+def test_a_draining_peer_gets_no_more_questions_and_finishes_its_own():
+    async def work():
+        asker, answerer, tasks, events = await connected()
+        ended = []
+        asker.ask(question("400 hit", 2.0, ended, b"a" * 16))
+        await asyncio.sleep(0.05)
+        answerer.drain(5000, "draining")
+        await asyncio.sleep(0.05)
+        assert not asker.ask(question("0 hit", 2.0, ended, b"b" * 16))
+        await asyncio.sleep(1)
+        assert ended == [(b"a" * 16, "STATUS_OK")]
+        assert events["drain"] == 1
+        await asker.close()
+        await answerer.close()
+        await asyncio.gather(*tasks)
+
+    run(work())
+
+
+def test_a_peer_that_says_nothing_is_given_up_after_its_beats_are_missed():
+    async def work():
+        here, there = MemoryLink.pair(1000)
+        asker = AskingSession(
+            here, "asker", TimerWheel(), on_manifest=lambda _m: True, observe=lambda _e: None
+        )
+        await there.send(pb.Frame(hello=hello()).SerializeToString())
+        await asker.greet(hello())
+        began = now()
+        await asker.run()
+        assert DEAD_AFTER_S <= now() - began <= DEAD_AFTER_S + 2 * BEAT_EVERY_S
+
+    run(work())
+
+
+def test_a_beating_pair_stays_together():
+    async def work():
+        asker, answerer, tasks, _events = await connected()
+        await asyncio.sleep(300)
+        assert not asker.ended
+        ended = []
+        asker.ask(question("0 hit", 1.0, ended, b"a" * 16))
+        await asyncio.sleep(0.1)
+        assert ended
+        await asker.close()
+        await answerer.close()
+        await asyncio.gather(*tasks)
+
+    run(work())
+
+
+@pytest.mark.parametrize(
+    ("first", "reason"),
+    [
+        (None, Reason.OUT_OF_TIME),
+        (b"\xff\xff\xff", Reason.BAD_FRAME),
+        (pb.Frame(beat=pb.Beat(sequence=1)).SerializeToString(), Reason.BAD_FRAME),
+        (pb.Frame(hello=hello(protocol_min=PROTOCOL + 1, protocol_max=PROTOCOL + 3)).SerializeToString(), Reason.PROTOCOL_VERSION),
+        (pb.Frame(error=pb.SessionError(reason="not_a_member")).SerializeToString(), Reason.NOT_A_MEMBER),
+    ],
+)  # fmt: skip
+def test_a_wrong_greeting_is_named(first, reason):
+    async def work():
+        here, there = MemoryLink.pair()
+        asker = AskingSession(
+            here, "asker", TimerWheel(), on_manifest=lambda _m: True, observe=lambda _e: None
+        )
+        if first is not None:
+            await there.send(first)
+        began = now()
+        with pytest.raises(SessionEndedError) as ended:
+            await asker.greet(hello())
+        assert ended.value.reason == reason
+        assert now() - began <= HELLO_WITHIN_S + 0.1
+
+    run(work())
+
+
+def test_a_few_bad_frames_are_counted_and_more_end_the_session():
+    async def work():
+        asker, answerer, tasks, events = await connected()
+        for _ in range(BAD_FRAMES_ALLOWED - 1):
+            await answerer._link.send(b"\xff\xff\xff")
+        await asyncio.sleep(0.1)
+        assert not asker.ended
+        await answerer._link.send(b"\xff\xff\xff")
+        await asyncio.sleep(0.1)
+        assert asker.ended
+        assert events["bad_frame"] == BAD_FRAMES_ALLOWED
+        await answerer.close()
+        await asyncio.gather(*tasks)
+
+    run(work())
+
+
+def test_fields_of_a_newer_version_are_no_harm():
+    async def work():
+        asker, answerer, tasks, _events = await connected()
+        newer = (
+            pb.Frame(beat=pb.Beat(sequence=7)).SerializeToString() + b"\xfa\x07\x03abc"
+        )  # field 127, a text
+        await answerer._link.send(newer)
+        ended = []
+        asker.ask(question("0 hit", 1.0, ended, b"a" * 16))
+        await asyncio.sleep(0.1)
+        assert ended
+        assert asker.bad_frames == 0
+        await asker.close()
+        await answerer.close()
+        await asyncio.gather(*tasks)
+
+    run(work())

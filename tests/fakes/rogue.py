@@ -1,0 +1,164 @@
+"""Agents that break the protocol on purpose, over any link; and TCP ends that are no agents at all."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from federation.session.base import PROTOCOL
+from federation.session.link import Link
+from federation.wire.v1 import holdings_pb2 as pb
+
+
+def hello(archive: str, **changes: object) -> bytes:
+    manifest = pb.Manifest(archive=archive, name="x", index_epoch=1, records=10)
+    manifest.categories.add(category="marriage", records=10, first_year=1950, last_year=2010)
+    plain = {"protocol_min": PROTOCOL, "protocol_max": PROTOCOL, "credits": 64, "manifest": manifest}
+    return pb.Frame(hello=pb.Hello(**{**plain, **changes})).SerializeToString()  # type: ignore[arg-type]
+
+
+async def _items(link: Link) -> AsyncIterator[pb.QueryItem]:
+    """The questions asked, one by one."""
+    while True:
+        frame = pb.Frame.FromString(await link.receive())
+        for item in frame.queries.items:
+            yield item
+
+
+def _result(
+    cid: int, candidates: list[bytes] | None = None, status: int = pb.STATUS_OK, **more: object
+) -> bytes:
+    item = pb.ResultItem(cid=cid, status=status, candidates=candidates or [], **more)  # type: ignore[arg-type]
+    return pb.Frame(results=pb.Results(items=[item], frames_received=1)).SerializeToString()
+
+
+async def black_hole(link: Link, archive: str) -> None:
+    """Greets, and never answers."""
+    await link.send(hello(archive))
+    async for _item in _items(link):
+        pass
+
+
+async def no_greeting(link: Link, archive: str) -> None:
+    del archive
+    await asyncio.sleep(60)
+
+
+async def garbage_frames(link: Link, archive: str) -> None:
+    await link.send(hello(archive))
+    async for _item in _items(link):
+        for _ in range(5):
+            await link.send(b"\xff\xff\xff\xff")
+
+
+async def garbage_candidates(link: Link, archive: str) -> None:
+    await link.send(hello(archive))
+    async for item in _items(link):
+        await link.send(_result(item.cid, [b"\xff\xff\xff", b""]))
+
+
+async def other_archive(link: Link, archive: str) -> None:
+    del archive
+    await link.send(hello("110101"))
+    async for item in _items(link):
+        await link.send(_result(item.cid))
+
+
+async def turns_into_another(link: Link, archive: str) -> None:
+    """Greets as itself and later announces the holdings of another archive."""
+    await link.send(hello(archive))
+    async for item in _items(link):
+        beat = pb.Beat(sequence=1, manifest=pb.Manifest(archive="110101", index_epoch=9, records=1))
+        await link.send(pb.Frame(beat=beat).SerializeToString())
+        await link.send(_result(item.cid))
+
+
+async def oversize(link: Link, archive: str) -> None:
+    await link.send(hello(archive))
+    async for item in _items(link):
+        await link.send(_result(item.cid, [b"c" * (3 << 20)]))
+
+
+async def bad_status(link: Link, archive: str) -> None:
+    await link.send(hello(archive))
+    async for item in _items(link):
+        await link.send(_result(item.cid, status=99))
+
+
+async def secret_reason(link: Link, archive: str) -> None:
+    """Puts free text where a reason of the closed list belongs."""
+    await link.send(hello(archive))
+    async for item in _items(link):
+        await link.send(_result(item.cid, status=pb.STATUS_REFUSED_POLICY, reason="钱伟明330483196305120013"))
+
+
+async def flood(link: Link, archive: str) -> None:
+    """Answers a thousand questions nobody asked, and the asked one never."""
+    await link.send(hello(archive))
+    async for item in _items(link):
+        for number in range(1000):
+            await link.send(_result(item.cid + 1 + number))
+
+
+async def hangs_up(link: Link, archive: str) -> None:
+    await link.send(hello(archive))
+    async for _item in _items(link):
+        return
+
+
+Rogue = Callable[[Link, str], Awaitable[None]]
+ROGUES: dict[Rogue, set[str]] = {
+    black_hole: {"timeout"},
+    no_greeting: {"unreachable"},
+    garbage_frames: {"unreachable", "bad_answer", "timeout"},
+    garbage_candidates: {"bad_answer"},
+    other_archive: {"bad_answer", "unreachable"},
+    turns_into_another: {"bad_answer", "unreachable"},
+    oversize: {"unreachable", "bad_answer"},
+    bad_status: {"bad_answer"},
+    secret_reason: {"refused_policy"},
+    flood: {"timeout"},
+    hangs_up: {"unreachable"},
+}
+"""Each with the outcomes that tell the truth about it."""
+
+
+@contextlib.asynccontextmanager
+async def tcp(
+    behave: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[int]:
+    """A TCP port on loopback that is no gRPC server."""
+    writers: list[asyncio.StreamWriter] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+            await behave(reader, writer)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for writer in writers:
+            writer.transport.abort()
+
+
+async def swallows(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+    """Takes everything and says nothing."""
+    while await reader.read(65536):
+        pass
+
+
+async def talks_http(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 4\r\n\r\noops")
+    await writer.drain()
+
+
+async def drips(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """The beginning of an HTTP/2 answer, a byte at a time."""
+    for byte in bytes(64) * 10:
+        writer.write(bytes([byte]))
+        await writer.drain()
+        await asyncio.sleep(0.2)

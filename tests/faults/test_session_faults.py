@@ -1,0 +1,293 @@
+"""Agents that lie, stall, flood or are no agents, dialled and dialling in: each is its own outcome and nobody else's."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from federation.dates import DateSpan
+from federation.query import Query, Relation
+from federation.rpc import transport
+from federation.rpc.authority import Authority
+from federation.rpc.links import HOLDINGS, LINK, DialledLink, open_handler
+from federation.session.answering import AnsweringSession
+from federation.session.base import SessionEndedError
+from federation.session.link import LinkLostError
+from federation.wire.v1 import holdings_pb2 as pb
+from gateway.adapters.nodes import NodeSessions
+from gateway.search.question import Question
+from gateway.search.roster import Member, Roster
+from gateway.search.search import Searches
+from tests.fakes import rogue
+
+PLAIN = transport.Credentials(plaintext_on_loopback=True)
+HONEST, ROGUE = "330402", "330483"
+DEADLINE_S = 1.0
+ASKED = Question(
+    query=Query(
+        category="marriage", purpose="marriage_proof", relation=Relation.SELF, name="钱伟明",
+        birth=DateSpan.of_year(1963), event=DateSpan.of_years(1985, 1988),
+    ),
+    deadline_s=DEADLINE_S,
+    caller="p",
+)  # fmt: skip
+
+
+class Events:
+    def __init__(self):
+        self.seen = []
+        self.up = {}
+
+    def session_event(self, archive, event):
+        self.seen.append((archive, event))
+
+    def connected(self, archive, *, up):
+        self.up[archive] = up
+
+    def searched(self, seconds, verdict, asked): ...
+    def outcome(self, archive, outcome): ...
+    def event(self, name): ...
+
+
+class HonestArchive:
+    def begin(self, item, _ends_at, done):
+        done(pb.ResultItem(cid=item.cid, status=pb.STATUS_OK, index_epoch=1))
+
+    def manifest(self):
+        return pb.Frame.FromString(rogue.hello(HONEST)).hello.manifest
+
+
+@contextlib.asynccontextmanager
+async def serving(behave, credentials=PLAIN):
+    """A gRPC server whose Open streams are served by `behave(link)`; its port."""
+
+    async def accept(link, _context):
+        with contextlib.suppress(LinkLostError, SessionEndedError):
+            await behave(link)
+
+    server = transport.server([("grpc.max_send_message_length", 8 << 20)])
+    server.add_generic_rpc_handlers((open_handler(HOLDINGS, accept),))
+    port = transport.listen(server, "127.0.0.1:0", credentials)
+    await server.start()
+    try:
+        yield port
+    finally:
+        await server.stop(0)
+
+
+async def honest(link):
+    session = AnsweringSession(link, "honest", HonestArchive(), observe=lambda _e: None)
+    await session.greet(pb.Frame.FromString(rogue.hello(HONEST)).hello)
+    await session.run()
+
+
+@contextlib.asynccontextmanager
+async def gateway(*members, credentials=PLAIN, listen=False, session_age_s=750.0):
+    """(searches, sessions, events) of a gateway over these members."""
+    roster = Roster(1, members)
+    events = Events()
+    nodes = NodeSessions(
+        roster, credentials, events, link_listen="127.0.0.1:0" if listen else "", session_age_s=session_age_s
+    )
+    searches = Searches(roster, nodes, events, clock=time.monotonic)
+    nodes.on_session = searches.session_opened
+    await nodes.start()
+    try:
+        yield searches, nodes, events
+    finally:
+        await nodes.stop()
+
+
+async def heard(link):
+    """Everything the other side says before it ends the link."""
+    messages = []
+    with contextlib.suppress(LinkLostError):
+        while True:
+            messages.append(await asyncio.wait_for(link.receive(), 5))
+    return messages
+
+
+async def until(true, within_s=5.0):
+    ends_at = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < ends_at, "did not happen in time"
+        await asyncio.sleep(0.02)
+
+
+async def ask(searches):
+    """Outcomes of one search, which must be in time and leave the honest archive alone."""
+    began = time.monotonic()
+    answer = await searches.search(ASKED)
+    assert time.monotonic() - began < DEADLINE_S + 0.1 + 0.4  # the machine may be busy; the rule is + 0.1
+    outcomes = {one.archive: one for one in answer.completeness.outcomes}
+    assert outcomes[HONEST].outcome == "empty"
+    assert answer.completeness.verdict == "partial"
+    assert [gap.archive for gap in answer.completeness.gaps] == [ROGUE]
+    for one in outcomes.values():
+        assert "钱" not in one.reason
+    return outcomes[ROGUE]
+
+
+@pytest.mark.parametrize("behave", list(rogue.ROGUES), ids=lambda one: one.__name__)
+async def test_a_rogue_that_is_dialled(behave):
+    async with serving(honest) as good, serving(lambda link: behave(link, ROGUE)) as bad:
+        members = Member(HONEST, "a", f"127.0.0.1:{good}"), Member(ROGUE, "b", f"127.0.0.1:{bad}")
+        async with gateway(*members) as (searches, nodes, _events):
+            await until(lambda: nodes.connected(HONEST))
+            await asyncio.sleep(0.3)
+            for _ in range(3):
+                assert (await ask(searches)).outcome in rogue.ROGUES[behave]
+
+
+@pytest.mark.parametrize("behave", list(rogue.ROGUES), ids=lambda one: one.__name__)
+async def test_a_rogue_that_dials_in(behave):
+    async with serving(honest) as good:
+        members = Member(HONEST, "a", f"127.0.0.1:{good}"), Member(ROGUE, "b")
+        async with gateway(*members, listen=True) as (searches, nodes, _events):
+            await until(lambda: nodes.connected(HONEST))
+
+            async def dial_for_ever():
+                while True:
+                    channel = transport.channel(f"127.0.0.1:{nodes.link_port}", PLAIN, "gateway", "gateway")
+                    with contextlib.suppress(LinkLostError, SessionEndedError):
+                        await behave(DialledLink(channel, LINK), ROGUE)
+                    await channel.close(None)
+                    await asyncio.sleep(0.05)
+
+            dialling = asyncio.create_task(dial_for_ever())
+            try:
+                await asyncio.sleep(0.4)
+                for _ in range(3):
+                    outcome = (await ask(searches)).outcome
+                    assert outcome in rogue.ROGUES[behave] | {"unreachable"}  # it may just be dialling again
+            finally:
+                dialling.cancel()
+                await asyncio.gather(dialling, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    "behave", [rogue.swallows, rogue.talks_http, rogue.drips], ids=lambda one: one.__name__
+)
+async def test_a_port_that_is_no_agent_is_unreachable_at_once(behave):
+    async with serving(honest) as good, rogue.tcp(behave) as bad:
+        members = Member(HONEST, "a", f"127.0.0.1:{good}"), Member(ROGUE, "b", f"127.0.0.1:{bad}")
+        async with gateway(*members) as (searches, nodes, _events):
+            await until(lambda: nodes.connected(HONEST))
+            began = time.monotonic()
+            assert (await ask(searches)).outcome == "unreachable"
+            assert time.monotonic() - began < 0.5
+
+
+async def test_garbage_thrown_at_the_port_where_archives_dial_in_hurts_nobody():
+    async with serving(honest) as good:
+        members = Member(HONEST, "a", f"127.0.0.1:{good}"), Member(ROGUE, "b")
+        async with gateway(*members, listen=True) as (searches, nodes, _events):
+            await until(lambda: nodes.connected(HONEST))
+            for data in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01" + bytes(200), bytes(10_000)):
+                _reader, writer = await asyncio.open_connection("127.0.0.1", nodes.link_port)
+                with contextlib.suppress(ConnectionError):
+                    writer.write(data)
+                    await writer.drain()
+                writer.close()
+            assert (await ask(searches)).outcome == "unreachable"
+
+
+async def test_a_stranger_may_not_dial_in_as_a_member_that_is_dialled_elsewhere_nor_as_nobody():
+    async with serving(honest) as good:
+        async with gateway(Member(HONEST, "a", f"127.0.0.1:{good}"), listen=True) as (
+            _searches,
+            nodes,
+            events,
+        ):
+            channel = transport.channel(f"127.0.0.1:{nodes.link_port}", PLAIN, "gateway", "gateway")
+            link = DialledLink(channel, LINK)
+            await link.send(rogue.hello("110101"))
+            said = [pb.Frame.FromString(message) for message in await heard(link)]
+            assert [one.error.reason for one in said if one.WhichOneof("body") == "error"] == ["not_a_member"]
+            assert ("", "not_a_member") in events.seen
+            await channel.close(None)
+
+
+# certificates --------------------------------------------------------------------------------------------------
+
+
+def credentials(issued):
+    return transport.Credentials(ca=issued.ca, certificate=issued.certificate, key=issued.key)
+
+
+async def sessions_with(tmp_path, node_issued):
+    """Whether a gateway of the proper authority gets a session with an agent that shows `node_issued`."""
+    authority = Authority(tmp_path / "tls")
+    mine = credentials(authority.issue("gateway", "gateway"))
+    async with serving(honest, credentials(node_issued)) as port:
+        async with gateway(Member(HONEST, "a", f"127.0.0.1:{port}"), credentials=mine) as (_s, nodes, _e):
+            ends_at = time.monotonic() + 1.5
+            while time.monotonic() < ends_at and not nodes.connected(HONEST):
+                await asyncio.sleep(0.02)
+            return nodes.connected(HONEST)
+
+
+async def test_the_right_certificate_opens_a_session(tmp_path):
+    assert await sessions_with(tmp_path, Authority(tmp_path / "tls").issue("node", HONEST))
+
+
+async def test_another_authoritys_certificate_does_not(tmp_path):
+    assert not await sessions_with(tmp_path, Authority(tmp_path / "foreign").issue("node", HONEST))
+
+
+async def test_another_archives_certificate_does_not(tmp_path):
+    assert not await sessions_with(tmp_path, Authority(tmp_path / "tls").issue("node", ROGUE))
+
+
+async def test_an_expired_certificate_does_not(tmp_path):
+    old = datetime.now(UTC) - timedelta(days=3)
+    issued = Authority(tmp_path / "tls").issue("node", HONEST, lifetime=timedelta(hours=1), starts=old)
+    assert not await sessions_with(tmp_path, issued)
+
+
+@pytest.mark.parametrize("who", ["nobody", "another archive", "a gateway"])
+async def test_dialling_in_takes_the_archives_own_certificate(tmp_path, who):
+    authority = Authority(tmp_path / "tls")
+    mine = credentials(authority.issue("gateway", "gateway"))
+    async with gateway(Member(ROGUE, "b"), credentials=mine, listen=True) as (_searches, nodes, events):
+        address = f"127.0.0.1:{nodes.link_port}"
+        shown = {
+            "nobody": credentials(Authority(tmp_path / "foreign").issue("node", ROGUE)),
+            "another archive": credentials(authority.issue("node", HONEST)),
+            "a gateway": credentials(authority.issue("gateway", "second")),
+        }[who]
+        channel = transport.channel(address, shown, "gateway", "gateway")
+        link = DialledLink(channel, LINK)
+        with contextlib.suppress(LinkLostError):
+            await link.send(rogue.hello(ROGUE))
+        said = [pb.Frame.FromString(message).WhichOneof("body") for message in await heard(link)]
+        assert set(said) <= {"hello", "error"}
+        await channel.close(None)
+        assert not nodes.connected(ROGUE)
+        assert not events.up.get(ROGUE)
+
+
+async def test_renewing_sessions_under_load_loses_no_search():
+    async with serving(honest) as good:
+        async with gateway(Member(HONEST, "a", f"127.0.0.1:{good}"), session_age_s=0.6) as (
+            searches,
+            nodes,
+            events,
+        ):
+            await until(lambda: nodes.connected(HONEST))
+            ends_at = time.monotonic() + 4
+            outcomes = []
+
+            async def load():
+                while time.monotonic() < ends_at:
+                    answer = await searches.search(ASKED)
+                    outcomes.append(answer.completeness.outcomes[0].outcome)
+
+            await asyncio.gather(*[load() for _ in range(8)])
+            assert set(outcomes) == {"empty"}
+            assert len(outcomes) > 100
+            assert events.up[HONEST]
