@@ -28,6 +28,7 @@ from federation.query import Query
 
 SURNAME_UNEQUAL = 16
 """Added to `Levels.name_unequal` when a character of the surname is among the unequal ones."""
+_MOST_UNEQUAL = 15
 
 _fuzzy = lru_cache(65_536)(fuzzy_syllables)  # names of candidates repeat, names of an import do not
 
@@ -105,19 +106,19 @@ class NameComparer:
             return self._one_longer(folded)
         if len(folded) + 1 == len(self._folded):
             return self._one_shorter(folded)
-        return NameLevel.DIFFERENT, min(15, len(self._folded))
+        return NameLevel.DIFFERENT, min(_MOST_UNEQUAL, len(self._folded))
 
     def _same_length(self, folded: str) -> tuple[NameLevel, int]:
         sounds, fuzzy = syllables(folded), _fuzzy(folded)
         level = NameLevel.HOMOPHONE
-        unequal = foreign = shaped = 0
+        unequal = foreign = shaped = surname = 0
         for place, char in enumerate(self._folded):
             other = folded[place]
             if char == other:
                 continue
             unequal += 1
-            if place < self._surname and unequal < SURNAME_UNEQUAL:
-                unequal += SURNAME_UNEQUAL
+            if place < self._surname:
+                surname = SURNAME_UNEQUAL
             if sounds[place] == self._sounds[place]:
                 continue
             if fuzzy[place] == self._fuzzy[place]:
@@ -126,6 +127,7 @@ class NameComparer:
                 shaped += 1
             else:
                 foreign += 1
+        unequal = min(_MOST_UNEQUAL, unequal) + surname
         if not foreign and not shaped:
             return level, unequal
         if foreign + shaped == 1:
@@ -141,18 +143,18 @@ class NameComparer:
         for place in range(len(folded)):
             if fuzzy[:place] + fuzzy[place + 1 :] == self._fuzzy:
                 rest = folded[:place] + folded[place + 1 :]
-                unequal = sum(a != b for a, b in zip(rest, self._folded, strict=True))
+                unequal = min(_MOST_UNEQUAL, sum(a != b for a, b in zip(rest, self._folded, strict=True)))
                 return NameLevel.MISSING_CHARACTER, unequal + (SURNAME_UNEQUAL if place < 1 else 0)
-        return NameLevel.DIFFERENT, min(15, len(folded))
+        return NameLevel.DIFFERENT, min(_MOST_UNEQUAL, len(folded))
 
     def _one_shorter(self, folded: str) -> tuple[NameLevel, int]:
         fuzzy = _fuzzy(folded)
         for place in range(len(self._folded)):
             if self._fuzzy[:place] + self._fuzzy[place + 1 :] == fuzzy:
                 rest = self._folded[:place] + self._folded[place + 1 :]
-                unequal = sum(a != b for a, b in zip(rest, folded, strict=True))
+                unequal = min(_MOST_UNEQUAL, sum(a != b for a, b in zip(rest, folded, strict=True)))
                 return NameLevel.ADDED_CHARACTER, unequal + (SURNAME_UNEQUAL if place < 1 else 0)
-        return NameLevel.DIFFERENT, min(15, len(self._folded))
+        return NameLevel.DIFFERENT, min(_MOST_UNEQUAL, len(self._folded))
 
 
 def compare_dates(asked: DateSpan | None, held: DateSpan | None) -> DateLevel:

@@ -62,6 +62,11 @@ def test_any_text_compares_and_counts_in_five_bits(one, other):
     assert 0 <= unequal <= 31
 
 
+def test_a_name_as_long_as_a_cell_counts_no_wrong_surname():
+    assert NameComparer("王" + "一" * 39).compare("王" + "二" * 39) == (NameLevel.DIFFERENT, 15)
+    assert NameComparer("王" + "伟" * 39).compare("王" + "玮" * 39) == (NameLevel.HOMOPHONE, 15)
+
+
 def test_a_wrong_surname_is_told_from_a_wrong_given_name():
     assert NameComparer("李大明").compare("刘大明") == (NameLevel.ONE_CHARACTER, 1 + SURNAME_UNEQUAL)
     assert NameComparer("李大明").compare("李小明") == (NameLevel.ONE_CHARACTER, 1)
