@@ -110,7 +110,7 @@ def _import_one(
         else:
             quality = None
             with open_for_import(folder) as importer:
-                counts = importer.replace_file(path.name, file.digest(), file.parts(progress))
+                counts = importer.put(path.name, file.digest(), file.parts(progress))
         reports.keep()
     done = _summary(file.report, counts, reports)
     if not args.json:

@@ -1,9 +1,11 @@
 """The archive's own index: one SQLite file with matching keys, replaced or changed atomically, never half.
 
-Writers go through `open_for_import`; readers through `Lookup`. Nobody else knows that it is SQLite.
+Writers go through `open_for_import`, readers through `Lookup`: together the five calls of `calls.py`. Nobody else knows that
+it is SQLite.
 """
 
-from node_agent.index.importer import Importer, ImportRefusedError, Part, SourceCounts, open_for_import
+from node_agent.index.calls import Part, Reading, SourceCounts, Writing
+from node_agent.index.importer import Importer, ImportRefusedError, open_for_import
 from node_agent.index.lookup import Answer, CategoryCount, Found, Holdings, Lookup, NoIndexError
 
 __all__ = [
@@ -16,6 +18,8 @@ __all__ = [
     "Lookup",
     "NoIndexError",
     "Part",
+    "Reading",
     "SourceCounts",
+    "Writing",
     "open_for_import",
 ]

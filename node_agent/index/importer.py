@@ -18,6 +18,7 @@ from pathlib import Path
 from federation.keys import Keyer
 from node_agent.index import postings
 from node_agent.index.builder import Builder, Places, Tally, flags_of, record_keys
+from node_agent.index.calls import Part, SourceCounts
 from node_agent.index.folder import BusyError, DataFolder
 from node_agent.index.packing import CATEGORY_KEY, CATEGORY_NUMBER, pack, year_of
 from node_agent.index.payload import Codec, digest_of, encode, restore
@@ -40,25 +41,6 @@ _LARGEST_BUFFER = 50_000  # rows held in memory before deciding
 
 class ImportRefusedError(Exception):
     """The import could not start or finish; the message says what to do. The index is as it was."""
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One table of a file: a sheet, or the whole file. `records` may be a stream."""
-
-    name: str
-    headings: tuple[str, ...]
-    records: Iterable[Record]
-
-
-@dataclass(slots=True)
-class SourceCounts:
-    """What an import did to the index. `removed` rows stood in the file's last version and no longer do."""
-
-    imported: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    removed: int = 0
 
 
 @dataclass(slots=True)
@@ -102,7 +84,7 @@ class Importer:
         self._folder = folder
         self._keyer = Keyer(folder.index_key())
 
-    def replace_file(self, file_name: str, digest: bytes, parts: Iterable[Part]) -> SourceCounts:
+    def put(self, file_name: str, digest: bytes, parts: Iterable[Part]) -> SourceCounts:
         """Make the index hold exactly these records for `file_name`; all or nothing, durable on return."""
         current = self._folder.current()
         change = _Change(self._folder, self._keyer, current, file_name, digest)

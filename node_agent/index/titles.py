@@ -7,6 +7,7 @@ question of one character is a question for terms that begin with it.
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from operator import add
 
 from federation.names import fold, fold_text
@@ -33,7 +34,7 @@ def match_expression(words: str) -> str:
         if len(run) == 1:
             terms[f'"{run}" *'] = None
         else:
-            terms.update(dict.fromkeys([f'"{one}{two}"' for one, two in zip(run, run[1:], strict=False)]))
+            terms.update(dict.fromkeys([f'"{one}{two}"' for one, two in pairwise(run)]))
     return " AND ".join(terms)
 
 

@@ -85,7 +85,7 @@ def one(code="J1", name="王芳"):
 
 def test_two_imports_at_once_the_second_is_told(tmp_path):
     with open_for_import(tmp_path) as importer:
-        importer.replace_file("a.csv", bytes(16), [Part("", ("x",), [one()])])
+        importer.put("a.csv", bytes(16), [Part("", ("x",), [one()])])
         with pytest.raises(ImportRefusedError, match="another import"), open_for_import(tmp_path):
             pass
 
@@ -96,9 +96,9 @@ def test_an_import_that_fails_in_the_middle_changes_nothing(tmp_path):
         raise OSError(5, "input/output error")
 
     with open_for_import(tmp_path) as importer:
-        importer.replace_file("a.csv", bytes(16), [Part("", ("x",), [one()])])
+        importer.put("a.csv", bytes(16), [Part("", ("x",), [one()])])
     with pytest.raises(ImportRefusedError, match="old index stands"), open_for_import(tmp_path) as importer:
-        importer.replace_file("a.csv", bytes(16), [Part("", ("x",), breaking())])
+        importer.put("a.csv", bytes(16), [Part("", ("x",), breaking())])
     assert codes(tmp_path) == {"J1"}
 
 
@@ -126,7 +126,7 @@ def test_a_full_disk_is_named_and_the_old_index_answers(tmp_path):
 @pytest.mark.parametrize("damage", ["zeros", "cut", "gone"])
 def test_a_damaged_index_is_refused_by_name(tmp_path, damage):
     with open_for_import(tmp_path) as importer:
-        importer.replace_file("a.csv", bytes(16), [Part("", ("x",), [one()])])
+        importer.put("a.csv", bytes(16), [Part("", ("x",), [one()])])
     path = DataFolder(tmp_path).current()
     if damage == "zeros":
         path.write_bytes(bytes(path.stat().st_size))
@@ -142,7 +142,7 @@ def test_an_index_of_another_version_is_refused_with_what_to_do(tmp_path):
     import sqlite3
 
     with open_for_import(tmp_path) as importer:
-        importer.replace_file("a.csv", bytes(16), [Part("", ("x",), [one()])])
+        importer.put("a.csv", bytes(16), [Part("", ("x",), [one()])])
     connection = sqlite3.connect(DataFolder(tmp_path).current())
     connection.execute("update meta set value=value+1 where name='fold'")
     connection.commit()
@@ -150,7 +150,7 @@ def test_an_index_of_another_version_is_refused_with_what_to_do(tmp_path):
     with pytest.raises(WrongVersionError, match="import the catalogues again"):
         Lookup(tmp_path).holdings()
     with pytest.raises(ImportRefusedError), open_for_import(tmp_path) as importer:
-        importer.replace_file("a.csv", bytes(16), [Part("", ("x",), [one()])])
+        importer.put("a.csv", bytes(16), [Part("", ("x",), [one()])])
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from federation.dates import DateSpan
 from federation.keys import Keyer
 from federation.query import Query
-from node_agent.index import Lookup, Part, open_for_import
+from node_agent.index import Lookup, Part, Reading, Writing, open_for_import
 from node_agent.index.builder import record_keys
 from node_agent.index.folder import DataFolder
 from node_agent.index.packing import rid_of
@@ -50,7 +50,8 @@ rows = st.lists(records(), max_size=30)
 
 def put(folder, records, file="a.csv"):
     with open_for_import(folder) as importer:
-        return importer.replace_file(file, bytes(16), [Part("", ("x",), records)])
+        writing: Writing = importer
+        return writing.put(file, bytes(16), [Part("", ("x",), records)])
 
 
 def shown(record):
@@ -75,7 +76,7 @@ def folder(tmp_path_factory):
 
 
 def check_against(folder, held, name, first, last, category, code, words):
-    lookup = Lookup(folder)
+    lookup: Reading = Lookup(folder)
     try:
         keyer = Keyer(DataFolder(folder).index_key())
         key = keyer.exact_name_key(name)

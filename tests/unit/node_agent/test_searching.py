@@ -24,7 +24,7 @@ def test_good_and_bad_lines(tmp_path):
     folder = tmp_path / "archive"
     with open_for_import(folder) as importer:
         held = Record("student", "J1-2", "", "王芳学籍卡", (Person("王芳"),))
-        importer.replace_file("a.csv", bytes(16), [Part("", ("x",), [held])])
+        importer.put("a.csv", bytes(16), [Part("", ("x",), [held])])
     lines = [
         json.dumps({"id": "1", "category": "student", "name": "王芳"}, ensure_ascii=False).encode(),
         b"{not json",

@@ -1,0 +1,66 @@
+"""The five calls of an index, whatever holds it: `put` for the importer, `scan fetch title prefix` for readers.
+
+Matching keys, folding and scoring sit above these calls, so that what is found does not depend on what holds the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from node_agent.record import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One table of a file: a sheet, or the whole file. `records` may be a stream."""
+
+    name: str
+    headings: tuple[str, ...]
+    records: Iterable[Record]
+
+
+@dataclass(slots=True)
+class SourceCounts:
+    """What an import did to the index. `removed` rows stood in the file's last version and no longer do."""
+
+    imported: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    removed: int = 0
+
+
+class Writing(Protocol):
+    """What an importer may do."""
+
+    def put(self, file_name: str, digest: bytes, parts: Iterable[Part]) -> SourceCounts:
+        """Make the index hold exactly these records for `file_name`; all or nothing, durable on return."""
+        ...
+
+
+class Reading(Protocol):
+    """What a reader may do. Packed values and record ids are the index's own numbers."""
+
+    def scan(
+        self,
+        keys: Iterable[int],
+        first_year: int = 0,
+        last_year: int = 0,
+        category: str = "",
+        limit: int = 2_000,
+    ) -> list[int]:
+        """Packed values under any of `keys`, of the years given (0 = all) and undated, of one category or all."""
+        ...
+
+    def fetch(self, rids: Sequence[int]) -> dict[int, Record]:
+        """The records of these ids; an id that is gone is left out."""
+        ...
+
+    def title(self, words: str, limit: int = 20, after: int = 0) -> list[int]:
+        """Record ids whose title holds every word, in record order from `after` on."""
+        ...
+
+    def prefix(self, code: str, limit: int = 50, after: str = "") -> list[int]:
+        """Record ids whose archival code starts with `code`, in code order from `after` on."""
+        ...
