@@ -69,9 +69,7 @@ async def _make(settings: dict[str, object]) -> web.Application:
                 found[code] = {"error": type(answer).__name__}
             else:
                 found[code] = {
-                    "candidates": [
-                        MessageToDict(pb.Candidate.FromString(one)) for one in answer.candidates
-                    ]
+                    "candidates": [MessageToDict(pb.Candidate.FromString(one)) for one in answer.candidates]
                 }
         return web.json_response({"archives": found})
 

@@ -30,11 +30,14 @@ def bigrams(title: str) -> str:
 def match_expression(words: str) -> str:
     """The full-text expression that demands every pair of the asked words; "" when there is nothing to ask."""
     terms: dict[str, None] = {}
-    for run in _WORD.findall(fold(words)):
-        if len(run) == 1:
-            terms[f'"{run}" *'] = None
-        else:
-            terms.update(dict.fromkeys([f'"{one}{two}"' for one, two in pairwise(run)]))
+    for (
+        word
+    ) in words.split():  # before folding, which drops the spaces: asked words need not stand side by side
+        for run in _WORD.findall(fold(word)):
+            if len(run) == 1:
+                terms[f'"{run}" *'] = None
+            else:
+                terms.update(dict.fromkeys([f'"{one}{two}"' for one, two in pairwise(run)]))
     return " AND ".join(terms)
 
 
