@@ -62,6 +62,8 @@ class Frame(_message.Message):
     BEAT_FIELD_NUMBER: _builtins.int
     DRAIN_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    MAILS_FIELD_NUMBER: _builtins.int
+    RECEIPTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello: ...
     @_builtins.property
@@ -78,6 +80,10 @@ class Frame(_message.Message):
     def drain(self) -> Global___Drain: ...
     @_builtins.property
     def error(self) -> Global___SessionError: ...
+    @_builtins.property
+    def mails(self) -> Global___Mails: ...
+    @_builtins.property
+    def receipts(self) -> Global___Receipts: ...
     def __init__(
         self,
         *,
@@ -89,12 +95,14 @@ class Frame(_message.Message):
         beat: Global___Beat | None = ...,
         drain: Global___Drain | None = ...,
         error: Global___SessionError | None = ...,
+        mails: Global___Mails | None = ...,
+        receipts: Global___Receipts | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["beat", b"beat", "body", b"body", "cancel", b"cancel", "credit", b"credit", "drain", b"drain", "error", b"error", "hello", b"hello", "queries", b"queries", "results", b"results"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["beat", b"beat", "body", b"body", "cancel", b"cancel", "credit", b"credit", "drain", b"drain", "error", b"error", "hello", b"hello", "mails", b"mails", "queries", b"queries", "receipts", b"receipts", "results", b"results"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["beat", b"beat", "body", b"body", "cancel", b"cancel", "credit", b"credit", "drain", b"drain", "error", b"error", "hello", b"hello", "queries", b"queries", "results", b"results"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beat", b"beat", "body", b"body", "cancel", b"cancel", "credit", b"credit", "drain", b"drain", "error", b"error", "hello", b"hello", "mails", b"mails", "queries", b"queries", "receipts", b"receipts", "results", b"results"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "queries", "results", "cancel", "credit", "beat", "drain", "error"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "queries", "results", "cancel", "credit", "beat", "drain", "error", "mails", "receipts"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -296,6 +304,102 @@ class ResultItem(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResultItem: _TypeAlias = ResultItem  # noqa: Y015
+
+@_typing.final
+class Mails(_message.Message):
+    """Case messages, in either direction, only when the other side's HELLO names the feature "cases". The sender keeps each
+    until its receipt came and may send it again: the receiver knows it by its id.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___Mail]: ...
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___Mail] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Mails: _TypeAlias = Mails  # noqa: Y015
+
+@_typing.final
+class Mail(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    CASE_ID_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
+    id: _builtins.bytes
+    """16 bytes, derived from what the message is about."""
+    case_id: _builtins.str
+    body: _builtins.bytes
+    """JSON, see federation/mail.py; bytes, so that one unreadable message spoils only itself."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.bytes = ...,
+        case_id: _builtins.str = ...,
+        body: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "case_id", b"case_id", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Mail: _TypeAlias = Mail  # noqa: Y015
+
+@_typing.final
+class Receipts(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___Receipt]: ...
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___Receipt] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Receipts: _TypeAlias = Receipts  # noqa: Y015
+
+@_typing.final
+class Receipt(_message.Message):
+    """Sent after the message is durable, or when it will never be taken."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    id: _builtins.bytes
+    reason: _builtins.str
+    """Empty = durable; else a reason of the closed list, and sending again would not help."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.bytes = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Receipt: _TypeAlias = Receipt  # noqa: Y015
 
 @_typing.final
 class Cancel(_message.Message):
