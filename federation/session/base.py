@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -19,6 +20,9 @@ DEAD_AFTER_S = 15.0
 HELLO_WITHIN_S = 2.0
 LARGEST_FRAME = 256 * 1024
 MOST_WAITING_FRAMES = 64
+MOST_WAITING_MAILS = 256
+CASES: Final = "cases"
+"""Feature of a HELLO: this side takes case messages."""
 
 
 class SessionEndedError(Exception):
@@ -44,6 +48,10 @@ class Session:
         self.ended = False
         self.bad_frames = 0
         self.hello: pb.Hello | None = None
+        self._mails: deque[pb.Mail] = deque()
+        self._receipts: list[pb.Receipt] = []
+        self.on_mail: Callable[[pb.Mail], None] | None = None
+        self.on_receipt: Callable[[pb.Receipt], None] | None = None
 
     async def greet(self, hello: pb.Hello) -> pb.Hello:
         """Exchange HELLO; SessionEndedError when the other side says none in time or speaks no common version."""
@@ -131,14 +139,24 @@ class Session:
                 if self._on_bad_frame():
                     return
                 continue
-            if frame.WhichOneof("body") == "beat":
-                self._echo = frame.beat.sequence
+            match frame.WhichOneof("body"):
+                case "beat":
+                    self._echo = frame.beat.sequence
+                case "mails" if self.on_mail is not None:
+                    for mail in frame.mails.items:
+                        self.on_mail(mail)
+                    continue
+                case "receipts" if self.on_receipt is not None:
+                    for receipt in frame.receipts.items:
+                        self.on_receipt(receipt)
+                    continue
             if self._on_frame(frame):
                 return
 
     async def _write(self) -> None:
         while True:
             frames, self._control = self._control, []
+            frames += self._gather_mail()
             frames += self._gather()
             for frame in frames:
                 try:
@@ -149,7 +167,7 @@ class Session:
                 return
             if not frames:
                 self._wake.clear()
-                if not self._ready():
+                if not self._ready() and not self._mails and not self._receipts:
                     await self._wake.wait()
 
     async def _beats(self) -> None:
@@ -172,6 +190,40 @@ class Session:
         self._control.append(frame)
         self._wake.set()
         return True
+
+    # case messages ---------------------------------------------------------------------------------------------
+
+    @property
+    def takes_cases(self) -> bool:
+        """Whether the other side takes case messages."""
+        return self.hello is not None and CASES in self.hello.features and not self.ended
+
+    def mail(self, mail: pb.Mail) -> bool:
+        """Queue a case message; False when this session can not take it now. Its sender keeps it until the receipt."""
+        if not self.takes_cases or len(self._mails) >= MOST_WAITING_MAILS:
+            return False
+        self._mails.append(mail)
+        self._wake.set()
+        return True
+
+    def receipt(self, mail_id: bytes, reason: str = "") -> None:
+        """Tell the other side that its message is durable here, or, with a reason, that it will never be taken."""
+        self._receipts.append(pb.Receipt(id=mail_id, reason=reason))
+        self._wake.set()
+
+    def _gather_mail(self) -> list[pb.Frame]:
+        frames = []
+        if self._receipts:
+            frames.append(pb.Frame(receipts=pb.Receipts(items=self._receipts)))
+            self._receipts = []
+        if self._mails:
+            frame = pb.Frame()
+            size = 0
+            while self._mails and (not size or size + self._mails[0].ByteSize() < LARGEST_FRAME // 2):
+                size += self._mails[0].ByteSize() + 8
+                frame.mails.items.append(self._mails.popleft())
+            frames.append(frame)
+        return frames
 
     def _gather(self) -> list[pb.Frame]:
         raise NotImplementedError

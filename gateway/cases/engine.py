@@ -9,15 +9,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
 
+from federation.mail import mail_id, write
 from federation.reasons import Reason, Refusal
 from gateway.cases import machine
-from gateway.cases.case import Case, Event, Task
-from gateway.cases.machine import HOOK, MAIL, SEARCH, TICK, mail_id
+from gateway.cases.case import Case, Event, Task, decode_case
+from gateway.cases.letters import to_desk
+from gateway.cases.machine import HOOK, MAIL, SEARCH, TICK
 from gateway.cases.ports import CaseObserver, Desks, Hooks, Locator
 from gateway.cases.states import Kind
 from gateway.cases.store import Done, Store, Unit
@@ -29,6 +32,9 @@ _TICKS = 256
 _LONGEST_NAP_S = 1.0
 _RECEIPT_WITHIN_S = 10.0
 """A message without a receipt is sent again after this; the desk knows it by its identifier."""
+
+_MOST_MAILED = 100_000
+"""Messages whose receipt is awaited in memory."""
 
 HOOK_SCHEDULE_S = (5, 15, 30, 60, 120, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
 """Pauses between tries of a call back: quick enough for a 15-minute target, then for about three days."""
@@ -57,7 +63,8 @@ class Engine:
         self._read = read or _in_thread
         self._wake = asyncio.Event()
         self._running: set[asyncio.Task[None]] = set()
-        self._backlog: list[Task] = []
+        self._backlog: list[tuple[Task, bytes]] = []
+        self._mailed: OrderedDict[bytes, tuple[str, str]] = OrderedDict()
         self._draining = False
         self.on_change: Callable[[str, Done], None] = lambda _case_id, _done: None
 
@@ -76,7 +83,7 @@ class Engine:
             self.on_change(case_id, done)
             self._wake.set()
         for task in done.tasks:
-            self._start(task)
+            self._start(task, done.raw)
 
     def archive_returned(self, archive: str) -> None:
         """A session opened: what waits for this archive is due now, messages and searches alike."""
@@ -90,6 +97,15 @@ class Engine:
                 self._wake.set()
 
         self._writer.call(work).add_done_callback(woken)
+
+    def receipted(self, name: bytes, reason: str) -> None:
+        """A desk made a message durable, or, with a reason, will never take it: then the operator must look."""
+        case_id, task_id = self._mailed.pop(name, ("", ""))
+        if not task_id:
+            return  # of an earlier life of this process: it is sent again and receipted again
+        if reason:
+            self._observer.task_failed("mail_refused")
+        self._writer.submit(Unit(case_id, completes=(task_id,))).add_done_callback(_looked_at)
 
     # serving ---------------------------------------------------------------------------------------------------
 
@@ -149,12 +165,13 @@ class Engine:
             with contextlib.suppress(Refusal):
                 await self._writer.call(lambda store: store.extend())
 
-    def _start(self, task: Task) -> None:
+    def _start(self, task: Task, raw: bytes = b"") -> None:
+        """Begin a leased task; `raw` is its case as the transaction left it, or nothing when it must be read."""
         if self._draining or len(self._running) >= MOST_RUNNING:
             if not self._draining:
-                self._backlog.append(task)
+                self._backlog.append((task, raw))
             return
-        running = asyncio.create_task(self._do(task), name=f"case task {task.kind}")
+        running = asyncio.create_task(self._do(task, raw), name=f"case task {task.kind}")
         self._running.add(running)
         running.add_done_callback(self._finished)
 
@@ -163,7 +180,7 @@ class Engine:
         if not running.cancelled() and running.exception() is not None:
             self._observer.task_failed("crashed")
         while self._backlog and len(self._running) < MOST_RUNNING:
-            self._start(self._backlog.pop())
+            self._start(*self._backlog.pop())
         self._wake.set()
 
     async def drain(self, within_s: float = 5.0) -> None:
@@ -178,14 +195,14 @@ class Engine:
 
     # doing -----------------------------------------------------------------------------------------------------
 
-    async def _do(self, task: Task) -> None:
+    async def _do(self, task: Task, raw: bytes) -> None:
         """One task; whatever goes wrong makes it visible again later, never lost."""
         try:
             match task.kind:
                 case machine.SEARCH:
-                    unit = await self._search(task)
+                    unit = await self._search(task, raw)
                 case machine.MAIL:
-                    unit = await self._mail(task)
+                    unit = await self._mail(task, raw)
                 case _:
                     unit = await self._hook(task)
         except asyncio.CancelledError:
@@ -212,13 +229,15 @@ class Engine:
         due = self._store.now_ms() + int(after_s * 1000)
         return Unit(task.case_id, lease=(task.id, task.fence), postpone_ms=due)
 
-    async def _case(self, case_id: str) -> Case | None:
+    async def _case(self, case_id: str, raw: bytes) -> Case | None:
+        if raw:
+            return decode_case(raw)
         found: Case | None = await self._read(lambda: self._store.case(case_id))
         return found
 
-    async def _search(self, task: Task) -> Unit:
+    async def _search(self, task: Task, raw: bytes) -> Unit:
         lease = (task.id, task.fence)
-        case = await self._case(task.case_id)
+        case = await self._case(task.case_id, raw)
         if case is None:
             return Unit(task.case_id, lease=lease)
         try:
@@ -230,11 +249,16 @@ class Engine:
         data = {"outcomes": located.outcomes, "gaps": located.gaps, "candidates": located.candidates}
         return Unit(task.case_id, Event(Kind.LOCATED, "gateway", data), lease=lease)
 
-    async def _mail(self, task: Task) -> Unit:
-        case = await self._case(task.case_id)
+    async def _mail(self, task: Task, raw: bytes) -> Unit:
+        case = await self._case(task.case_id, raw)
         if case is None:
             return Unit(task.case_id, lease=(task.id, task.fence))
-        if self._desks.send(task.target, mail_id(task.id), case, {**task.payload, "task": task.id}):
+        body = write(to_desk(case, task.payload, self._store.now_ms(), self._store.policy))
+        name = mail_id(task.id)
+        self._mailed[name] = (task.case_id, task.id)
+        if len(self._mailed) > _MOST_MAILED:
+            self._mailed.popitem(last=False)  # sent again after its pause, it is remembered again
+        if self._desks.send(task.target, name, case.id, body):
             return self._again(task, _RECEIPT_WITHIN_S)  # until the receipt completes it
         return self._again(task, _pause(task.attempts))
 
@@ -261,6 +285,12 @@ def _pause(attempts: int) -> float:
     """Seconds until the next try: doubling from one second to a minute, a fifth of jitter."""
     low, high = _BACKOFF_S
     return min(high, low * 2.0 ** min(attempts - 1, 10)) * random.uniform(0.8, 1.2)  # noqa: S311
+
+
+def _looked_at(done: asyncio.Future[Any]) -> None:
+    """A receipt that could not be written is no loss: the message is sent again and receipted again."""
+    if not done.cancelled():
+        done.exception()
 
 
 async def _in_thread(work: Callable[[], Any]) -> Any:

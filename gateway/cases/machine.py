@@ -6,7 +6,6 @@ that replaying a journal gives the same case and every rule can be tested by its
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -41,6 +40,8 @@ def apply(case: Case, event: Event, now_ms: int, policy: Policy) -> Effects:
         raise Refusal(Reason.ILLEGAL_TRANSITION)
     if event.kind in _FROM_DESKS and not _may_speak(case, event):
         raise Refusal(Reason.WRONG_ARCHIVE)
+    if event.kind in _FROM_DESKS and event.data.get("group", case.group) != case.group:
+        raise Refusal(Reason.ILLEGAL_TRANSITION)  # it speaks of an older question
     _HANDLERS[event.kind](step, event)
     if case.state not in allowed:
         raise AssertionError(f"{event.kind} led to {case.state}, which the table does not allow")
@@ -56,11 +57,6 @@ def _may_speak(case: Case, event: Event) -> bool:
     if event.kind in _HOLDER_ONLY:
         return event.actor == case.holder
     return event.actor in {case.holder, case.deputy} - {""}
-
-
-def mail_id(task_id: str) -> bytes:
-    """The 16 bytes by which a desk recognises a message it already has."""
-    return hashlib.sha256(task_id.encode()).digest()[:16]
 
 
 class _Step:

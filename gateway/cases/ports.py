@@ -26,7 +26,7 @@ class Locator(Protocol):
 class Desks(Protocol):
     """Carries messages to the desks of archives."""
 
-    def send(self, archive: str, message_id: bytes, case: Case, payload: dict[str, Any]) -> bool:
+    def send(self, archive: str, mail_id: bytes, case_id: str, body: bytes) -> bool:
         """Hand a message to the archive's session; False when there is none. The desk's receipt comes later."""
         ...
 

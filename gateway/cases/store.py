@@ -422,11 +422,8 @@ class _Batch:
     def _one(self, unit: Unit) -> Done:
         if unit.lease is not None and unit.lease[0] not in self._held:
             return Done("fenced")
-        if unit.message:
-            if unit.message in self._known_messages:
-                return Done("duplicate")
-            self._known_messages.add(unit.message)
-            self._inserts["messages"].append({"id": unit.message, "at_ms": self._now})
+        if unit.message in self._known_messages:
+            return Done("duplicate")
         if unit.new is not None:
             return self._create(unit, unit.new)
         if unit.lease is not None and (unit.postpone_ms or unit.bury):
@@ -437,7 +434,11 @@ class _Batch:
         case = self.cases.get(unit.case_id)
         if case is None:
             raise Refusal(Reason.UNKNOWN_CASE)
-        return self._happen(case, unit.event)
+        done = self._happen(case, unit.event)
+        if unit.message:  # remembered only once it was taken: a refused one is refused again
+            self._known_messages.add(unit.message)
+            self._inserts["messages"].append({"id": unit.message, "at_ms": self._now})
+        return done
 
     def _put_back(self, unit: Unit, lease: tuple[str, int]) -> None:
         values = {"id_": lease[0], "at": None if unit.bury else unit.postpone_ms, "dead_": int(unit.bury)}

@@ -1,0 +1,210 @@
+"""The case feature: accept a request durably, show it, take what callers and desks say, tell whoever watches.
+
+A caller sees only its own cases; anybody else's are unknown to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import msgspec
+
+from federation.mail import UnreadableMailError, read_from_desk
+from federation.reasons import Reason, Refusal
+from gateway.cases.case import Case, Entry, Event
+from gateway.cases.engine import Engine
+from gateway.cases.letters import NEWS_ONLY, from_desk
+from gateway.cases.ports import Hooks
+from gateway.cases.states import Kind, State
+from gateway.cases.store import Done, Store, Unit
+
+_LOOK_EVERY_S = 0.5
+_MOST_WATCHERS = 10_000
+
+ANSWER_IN_THE_CASE = frozenset({State.REFUSED, State.NO_RECORD, State.EXPIRED})
+"""Ends whose whole answer is the case itself: showing it to the caller delivers it."""
+
+
+def new_case_id(now_ms: int) -> str:
+    """A UUID of version 7 (RFC 9562): its first 48 bits are the time, so that rows of one day lie together."""
+    value = bytearray(now_ms.to_bytes(6, "big") + os.urandom(10))
+    value[6] = 0x70 | value[6] & 0x0F
+    value[8] = 0x80 | value[8] & 0x3F
+    text = value.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+class NewCase(msgspec.Struct, frozen=True):
+    """A request as the edge read it. `request` holds category, purpose, applicant, subject, event, scope and `question`,
+    which is what the locator asks. `key` and `digest` are the Idempotency-Key and the SHA-256 of the body.
+    """
+
+    client: str
+    key: str
+    digest: str
+    request: dict[str, Any]
+    window: str = ""
+
+
+class Cases:
+    """All cases of this gateway."""
+
+    def __init__(self, store: Store, engine: Engine, hooks: Hooks, *, now_ms: Callable[[], int]) -> None:
+        self._store, self._engine, self._hooks, self._now_ms = store, engine, hooks, now_ms
+        self._watching: dict[str, set[asyncio.Event]] = {}
+        engine.on_change = self._changed
+
+    # what callers do -------------------------------------------------------------------------------------------
+
+    async def accept(self, new: NewCase) -> tuple[Case, bool]:
+        """Make the request durable; the case, and whether it was there before. Returns only after COMMIT."""
+        now = self._store.now_ms()
+        case = Case(
+            id=new_case_id(now),
+            client=new.client,
+            created_ms=now,
+            request=new.request,
+            window=new.window,
+            has_hook=self._hooks.wants(new.client),
+        )
+        unit = Unit(case.id, Event(Kind.ACCEPTED, "caller"), new=case, key=new.key, digest=new.digest)
+        done = await self._engine.happen(unit)
+        return done.case, done.status == "replayed"
+
+    async def case(self, case_id: str, client: str) -> Case:
+        """The client's case; Refusal(UNKNOWN_CASE) when there is none of that name or it is another client's."""
+        case = await asyncio.to_thread(self._store.case, case_id)
+        if case is None or case.client != client:
+            raise Refusal(Reason.UNKNOWN_CASE)
+        return case
+
+    async def journal(self, case_id: str, after: int = 0) -> list[Entry]:
+        """The journal lines after `after`. Whose case it is was asked before."""
+        return await asyncio.to_thread(self._store.journal, case_id, after)
+
+    async def select(self, case: Case, ref: str) -> Case:
+        """The caller chose a candidate; "" = none of them."""
+        event = Event(Kind.SELECTED, "caller", {"ref": ref}) if ref else Event(Kind.NONE_FITS, "caller")
+        return await self._happen(case, event)
+
+    async def give_evidence(self, case: Case, proofs: list[dict[str, str]]) -> Case:
+        items = [proof["kind"] for proof in proofs]
+        return await self._happen(
+            case, Event(Kind.EVIDENCE_GIVEN, "caller", {"items": items, "evidence": proofs})
+        )
+
+    async def withdraw(self, case: Case) -> Case:
+        return await self._happen(case, Event(Kind.WITHDRAWN, "caller"))
+
+    async def delivered(self, case: Case) -> Case:
+        """The caller has the answer in hand: the clock stops. A second time changes nothing."""
+        if case.delivered_ms:
+            return case
+        with contextlib.suppress(Refusal):  # another request was quicker
+            return await self._happen(case, Event(Kind.DELIVERED, "gateway", {"by": "caller"}))
+        return await self.case(case.id, case.client)
+
+    async def _happen(self, case: Case, event: Event) -> Case:
+        return (await self._engine.happen(Unit(case.id, event))).case
+
+    # watching --------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _watcher(self, case_id: str) -> Any:
+        if sum(map(len, self._watching.values())) >= _MOST_WATCHERS:
+            raise Refusal(Reason.OVERLOADED, retry_after_s=5.0)
+        bell = asyncio.Event()
+        self._watching.setdefault(case_id, set()).add(bell)
+        try:
+            yield bell
+        finally:
+            bells = self._watching[case_id]
+            bells.discard(bell)
+            if not bells:
+                del self._watching[case_id]
+
+    async def wait(self, case: Case, known_version: int, seconds: float) -> Case:
+        """The case as soon as it is newer than `known_version`, or as it is after `seconds`."""
+        with self._watcher(case.id) as bell:
+            current = await self.case(case.id, case.client)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    while current.version <= known_version:
+                        await bell.wait()
+                        bell.clear()
+                        current = await self.case(case.id, case.client)
+        return current
+
+    async def follow(self, case_id: str, after: int, quiet_s: float) -> AsyncIterator[list[Entry]]:
+        """Journal lines after `after` as they are written, wherever; an empty list after each `quiet_s` of silence."""
+        with self._watcher(case_id) as bell:
+            while True:
+                entries = await self.journal(case_id, after)
+                if entries:
+                    after = entries[-1].seq
+                    yield entries
+                    continue
+                try:
+                    async with asyncio.timeout(quiet_s):
+                        await bell.wait()
+                        bell.clear()
+                except TimeoutError:
+                    yield []
+
+    def _changed(self, case_id: str, _done: Done) -> None:
+        for bell in self._watching.get(case_id, ()):
+            bell.set()
+
+    async def look(self) -> None:
+        """Notice what other replicas wrote about cases watched here; runs until cancelled. Needless on SQLite."""
+        known: dict[str, int] = {}
+        while not self._store.is_exclusive:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            watched = list(self._watching)
+            if not watched:
+                known.clear()
+                continue
+            versions = await asyncio.to_thread(self._store.versions, watched)
+            for case_id, version in versions.items():
+                if known.get(case_id, version) != version:
+                    for bell in self._watching.get(case_id, ()):
+                        bell.set()
+            known = versions
+
+    # what desks say --------------------------------------------------------------------------------------------
+
+    def desk_said(
+        self, archive: str, name: bytes, case_id: str, body: bytes, answer: Callable[[str], None]
+    ) -> None:
+        """A message from an archive's desk. `answer` is called with "" once it is durable here, with a reason when it will
+        never be taken, and not at all when the desk should send it again.
+        """
+        try:
+            message = read_from_desk(body)
+        except UnreadableMailError:
+            answer(Reason.BAD_FRAME.value)
+            return
+        event = from_desk(archive, message)
+        writing = asyncio.ensure_future(
+            self._engine.happen(Unit(case_id, event, message=f"{archive}:{name.hex()}"))
+        )
+
+        def written(done: asyncio.Future[Done]) -> None:
+            if done.cancelled():
+                return
+            error = done.exception()
+            if error is None:
+                answer("")
+            elif isinstance(error, Refusal) and error.reason not in {
+                Reason.OVERLOADED,
+                Reason.STORE_UNAVAILABLE,
+            }:
+                answer("" if event.kind in NEWS_ONLY else error.reason.value)
+            elif not isinstance(error, Refusal):
+                answer(Reason.INTERNAL.value)
+
+        writing.add_done_callback(written)
