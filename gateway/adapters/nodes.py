@@ -22,7 +22,7 @@ from federation.rpc import transport
 from federation.rpc.authority import uri_name
 from federation.rpc.links import HOLDINGS, LINK, AcceptedLink, DialledLink, open_handler
 from federation.session.asking import Asked, AskingSession
-from federation.session.base import LARGEST_FRAME, PROTOCOL, SessionEndedError
+from federation.session.base import CASES, LARGEST_FRAME, PROTOCOL, SessionEndedError
 from federation.session.link import Link
 from federation.session.timers import TimerWheel
 from federation.wire.translate import BadMessageError, candidate_from_wire, query_to_wire
@@ -72,6 +72,9 @@ class NodeSessions:
         self._lines = {member.code: _Line(member) for member in roster.members}
         self._link_listen, self._session_age_s = link_listen, session_age_s
         self.on_session: Callable[[str], None] = lambda _archive: None
+        self.on_mail: Callable[[str, pb.Mail, Callable[[str], None]], None] = _no_cases
+        """Told (archive, message, answer): `answer(reason)` sends the receipt, reason "" = durable."""
+        self.on_receipt: Callable[[bytes, str], None] = lambda _name, _reason: None
         self._wheel = TimerWheel()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: grpc.aio.Server | None = None
@@ -118,6 +121,31 @@ class NodeSessions:
             on_reply(Reply(archive, Outcome.OVERLOADED, retry_after_s=0.2))
             return _nothing
         return lambda: session.cancel(asked)
+
+    # Desks -----------------------------------------------------------------------------------------------------
+
+    def send(self, archive: str, mail_id: bytes, case_id: str, body: bytes) -> bool:
+        line = self._lines.get(archive)
+        if line is None or line.session is None:
+            return False
+        return line.session.mail(pb.Mail(id=mail_id, case_id=case_id, body=body))
+
+    def _takes_mail(self, line: _Line, session: AskingSession) -> None:
+        """From now on this session carries case messages of its archive."""
+
+        def on_mail(mail: pb.Mail) -> None:
+            name = bytes(mail.id)
+
+            def answer(reason: str) -> None:
+                if not session.ended:
+                    session.receipt(name, reason)
+
+            self.on_mail(line.member.code, mail, answer)
+
+        session.on_mail = on_mail
+        session.on_receipt = lambda receipt: self.on_receipt(
+            receipt.id, _known_reason(receipt.reason) if receipt.reason else ""
+        )
 
     def _reply(self, archive: str, item: pb.ResultItem, most: int) -> Reply:
         candidates, bad = self._candidates(item, most)
@@ -275,7 +303,11 @@ class NodeSessions:
     @staticmethod
     def _hello(generation: int) -> pb.Hello:
         return pb.Hello(
-            protocol_min=PROTOCOL, protocol_max=PROTOCOL, generation=generation, max_frame_bytes=LARGEST_FRAME
+            protocol_min=PROTOCOL,
+            protocol_max=PROTOCOL,
+            features=[CASES],
+            generation=generation,
+            max_frame_bytes=LARGEST_FRAME,
         )
 
     async def _run(self, line: _Line, session: AskingSession) -> None:
@@ -284,6 +316,7 @@ class NodeSessions:
         if not self._learn(line, session.hello.manifest):
             await session.refuse(Reason.WRONG_ARCHIVE)
             return
+        self._takes_mail(line, session)
         older, line.session = line.session, session
         line.generation += 1
         line.wrong = ""
@@ -353,6 +386,10 @@ class NodeSessions:
 def _known_reason(text: str) -> str:
     """A peer's reason only if it is of the closed list: free text of a peer goes nowhere."""
     return text if text in set(Reason) else Reason.POLICY.value
+
+
+def _no_cases(_archive: str, _mail: pb.Mail, _answer: Callable[[str], None]) -> None:
+    """Nobody takes case messages here: without a receipt the desk keeps them."""
 
 
 def _nothing() -> None:

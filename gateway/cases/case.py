@@ -67,6 +67,11 @@ class Case(msgspec.Struct, omit_defaults=True):
     ended_ms: int = 0
     delivered_ms: int = 0
 
+    def counted_ms(self, now_ms: int) -> int:
+        """Milliseconds on the clock so far: deadlines moved with every pause, so they know its length."""
+        until = self.paused_since_ms or now_ms
+        return until - (self.deadline_ms - self.target_s * 1000)
+
     @property
     def is_paused(self) -> bool:
         return self.paused_since_ms > 0
@@ -115,12 +120,24 @@ class Task(msgspec.Struct, frozen=True):
     fence: int = 0
 
 
+class Stopped(msgspec.Struct, frozen=True):
+    """How a case came out when its clock stopped: met, late or withdrawn; in_city or cross_city; counted time."""
+
+    outcome: str
+    scope: str
+    counted_ms: int
+
+
 class Effects(msgspec.Struct):
-    """What one event did: journal lines and tasks, in order. `ends_search` drops the case's waiting search tasks."""
+    """What one event did: journal lines and tasks, in order. `ends_search` drops the case's waiting search tasks.
+    `left` are stages that ended, with their milliseconds without pauses; `stopped` is set when the clock stopped.
+    """
 
     entries: list[Entry] = []
     tasks: list[Task] = []
     ends_search: bool = False
+    left: list[tuple[str, int]] = []
+    stopped: Stopped | None = None
 
 
 encode_case = msgspec.json.Encoder().encode

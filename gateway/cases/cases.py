@@ -19,14 +19,11 @@ from gateway.cases.case import Case, Entry, Event
 from gateway.cases.engine import Engine
 from gateway.cases.letters import NEWS_ONLY, from_desk
 from gateway.cases.ports import Hooks
-from gateway.cases.states import Kind, State
+from gateway.cases.states import Kind
 from gateway.cases.store import Done, Store, Unit
 
 _LOOK_EVERY_S = 0.5
 _MOST_WATCHERS = 10_000
-
-ANSWER_IN_THE_CASE = frozenset({State.REFUSED, State.NO_RECORD, State.EXPIRED})
-"""Ends whose whole answer is the case itself: showing it to the caller delivers it."""
 
 
 def new_case_id(now_ms: int) -> str:

@@ -11,6 +11,8 @@ import contextlib
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -22,7 +24,7 @@ from gateway.cases.case import Case, Event, Task, decode_case
 from gateway.cases.letters import to_desk
 from gateway.cases.machine import HOOK, MAIL, SEARCH, TICK
 from gateway.cases.ports import CaseObserver, Desks, Hooks, Locator
-from gateway.cases.states import Kind
+from gateway.cases.states import ANSWER_IN_THE_CASE, Kind, State
 from gateway.cases.store import Done, Store, Unit
 from gateway.cases.writer import Writer
 
@@ -80,6 +82,12 @@ class Engine:
         if done.entries:
             for entry in done.entries:
                 self._observer.happened(entry.kind.value, entry.stage)
+            for stage, ms in done.left:
+                self._observer.stage_ended(stage, ms / 1000)
+            if done.stopped is not None:
+                self._observer.stopped(
+                    done.stopped.outcome, done.stopped.scope, done.stopped.counted_ms / 1000
+                )
             self.on_change(case_id, done)
             self._wake.set()
         for task in done.tasks:
@@ -266,19 +274,32 @@ class Engine:
         payload = task.payload
         body = {
             "type": f"case.{payload['kind']}",
-            "case": task.case_id,
-            "seq": payload["seq"],
-            "state": payload["state"],
+            "timestamp": datetime.fromtimestamp(payload["at"] / 1000, UTC).isoformat(timespec="milliseconds"),
+            "data": {"case": task.case_id, "seq": payload["seq"], "state": payload["state"]},
         }
         answer = await self._hooks.call(task.target, mail_id(task.id).hex(), msgspec.json.encode(body))
         lease = (task.id, task.fence)
         if 200 <= answer.status < 300:
-            return Unit(task.case_id, lease=lease)
+            # an end whose answer is the case itself is in the caller's hands now
+            ends = State(payload["state"]) in ANSWER_IN_THE_CASE and payload["kind"] != Kind.DELIVERED
+            event = Event(Kind.DELIVERED, "gateway", {"by": "webhook"}) if ends else None
+            return Unit(task.case_id, event, lease=lease)
+        if answer.status < 0:
+            return self._again(task, random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
         self._observer.task_failed("hook")
-        if answer.status == 410 or task.attempts > len(HOOK_SCHEDULE_S):
+        pause = _next_try(int(payload["at"]), self._store.now_ms())
+        if answer.status == 410 or pause is None:
             return Unit(task.case_id, lease=lease, postpone_ms=1, bury=True)
-        pause = HOOK_SCHEDULE_S[task.attempts - 1] * random.uniform(0.9, 1.1)  # noqa: S311 - jitter, not a secret
-        return self._again(task, max(pause, answer.retry_after_s or 0.0))
+        return self._again(task, max(pause * random.uniform(0.9, 1.1), answer.retry_after_s or 0.0))  # noqa: S311
+
+
+def _next_try(at_ms: int, now_ms: int) -> float | None:
+    """Seconds until the schedule's next call of something that happened at `at_ms`; None = it has been tried enough."""
+    for due_s in accumulate(HOOK_SCHEDULE_S):
+        left = at_ms / 1000 + due_s - now_ms / 1000
+        if left > 0:
+            return left
+    return None
 
 
 def _pause(attempts: int) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from federation.reasons import Reason, Refusal
-from gateway.cases.case import Case, Effects, Entry, Event, Found, Task
+from gateway.cases.case import Case, Effects, Entry, Event, Found, Stopped, Task
 from gateway.cases.choice import clear_choice, merge
 from gateway.cases.policy import Policy
 from gateway.cases.states import ENDED, TRANSITIONS, Kind, Stage, State
@@ -75,7 +75,11 @@ class _Step:
         entry = Entry(case.version, self.now, kind, actor, case.state, case.stage.value, data or {})
         self.effects.entries.append(entry)
         if case.has_hook:
-            self.task(HOOK, case.client, {"seq": case.version, "kind": kind.value, "state": case.state.value})
+            self.task(
+                HOOK,
+                case.client,
+                {"seq": case.version, "kind": kind.value, "state": case.state.value, "at": self.now},
+            )
 
     def task(
         self, kind: str, target: str, payload: dict[str, Any], *, after_s: float = 0.0, key: str = ""
@@ -97,7 +101,9 @@ class _Step:
     def enter(self, state: State) -> None:
         """Move, and set the new stage's budget when one began."""
         case = self.case
+        stage, began = case.stage, case.stage_began_ms
         if case.enter(state, self.now):
+            self.effects.left.append((stage.value, self.now - began))
             self.budget()
 
     def budget(self) -> None:
@@ -115,6 +121,18 @@ class _Step:
                 if case.state is State.WITHDRAWN:
                     self.mail(archive, "withdrawn")
         case.wake_at_ms = 0 if case.state in ENDED else self._next_wake()
+
+    def stop(self) -> None:
+        """The clock stops now."""
+        case = self.case
+        counted = case.counted_ms(self.now)
+        if case.state is State.WITHDRAWN:
+            outcome = "withdrawn"
+        else:
+            outcome = "met" if counted <= case.target_s * 1000 else "late"
+            self.effects.left.append((case.stage.value, self.now - case.stage_began_ms))
+        scope = "in_city" if case.target_s == self.policy.in_city.target else "cross_city"
+        self.effects.stopped = Stopped(outcome, scope, counted)
 
     def _next_wake(self) -> int:
         case = self.case
@@ -237,6 +255,7 @@ class _Step:
         restarted = case.state is State.DISPATCHED
         self.enter(State.DISPATCHED)
         if restarted:
+            self.effects.left.append((case.stage.value, self.now - case.stage_began_ms))
             case.stage_began_ms, case.ladder = self.now, 0
             self.budget()
         self.effects.ends_search = True
@@ -457,12 +476,14 @@ def _delivered(step: _Step, event: Event) -> None:
     step.case.delivered_ms = step.now
     if step.case.state is State.ISSUED:
         step.enter(State.DELIVERED)
+    step.stop()
     step.note(Kind.DELIVERED, event.actor, {"by": str(event.data.get("by", ""))})
 
 
 def _withdrawn(step: _Step, event: Event) -> None:
     step.resume()
     step.enter(State.WITHDRAWN)
+    step.stop()
     step.note(Kind.WITHDRAWN, event.actor)
 
 

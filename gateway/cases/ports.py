@@ -33,11 +33,12 @@ class Desks(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HookAnswer:
-    """What a platform said to a call: an HTTP status, 0 = none; `retry_after_s` when it asked for a pause."""
+    """What a platform said to a call: an HTTP status, 0 = none, -1 = not called because it has too many open calls;
+    `retry_after_s` when it asked for a pause.
+    """
 
     status: int
     retry_after_s: float | None = None
-    reason: str = ""
 
 
 class Hooks(Protocol):
@@ -53,7 +54,7 @@ class CaseObserver(Protocol):
 
     def happened(self, kind: str, stage: str) -> None: ...
     def stage_ended(self, stage: str, seconds: float) -> None: ...
-    def ended(self, outcome: str, *, met: bool, scope: str, seconds: float) -> None: ...
+    def stopped(self, outcome: str, scope: str, seconds: float) -> None: ...
     def lease_lost(self, kind: str) -> None: ...
     def task_failed(self, kind: str) -> None: ...
     def oldest_due(self, seconds: float) -> None: ...

@@ -28,6 +28,10 @@ ENDED = frozenset({State.DELIVERED, State.REFUSED, State.NO_RECORD, State.WITHDR
 """No event moves a case out of these; `delivered` may still be noted on them once, because it stops the clock."""
 
 
+ANSWER_IN_THE_CASE = frozenset({State.REFUSED, State.NO_RECORD, State.EXPIRED})
+"""Ends whose whole answer is the case itself: once the caller has seen it, it is delivered."""
+
+
 class Stage(StrEnum):
     """Whose minutes are running."""
 

@@ -31,7 +31,17 @@ from sqlalchemy.pool import QueuePool
 
 from federation.reasons import Reason, Refusal
 from gateway.cases import machine
-from gateway.cases.case import Case, Entry, Event, Task, decode_case, decode_data, encode_case, encode_data
+from gateway.cases.case import (
+    Case,
+    Entry,
+    Event,
+    Stopped,
+    Task,
+    decode_case,
+    decode_data,
+    encode_case,
+    encode_data,
+)
 from gateway.cases.policy import Policy
 from gateway.cases.schema import CASES, JOURNAL, MESSAGES, METADATA, REQUESTS, TASKS
 from gateway.cases.states import Kind, Stage, State
@@ -82,6 +92,8 @@ class Done(msgspec.Struct):
     raw: bytes = b""
     entries: list[Entry] = []
     tasks: list[Task] = []
+    left: list[tuple[str, int]] = []
+    stopped: Stopped | None = None
 
     @property
     def case(self) -> Case:
@@ -508,7 +520,7 @@ class _Batch:
                     "payload": encode_data(task.payload).decode(),
                 }
             )
-        return Done("applied", encode_case(case), effects.entries, due)
+        return Done("applied", encode_case(case), effects.entries, due, effects.left, effects.stopped)
 
     def write(self) -> None:
         """Everything the units did, each table once. Search tasks are dropped before new ones are put in."""

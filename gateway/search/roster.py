@@ -10,7 +10,7 @@ from typing import Any
 
 _CODE = re.compile(r"\d{6}")
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):\d{1,5}")
-_KEYS = {"code", "name", "address", "dials_in", "authority", "stale_after_s"}
+_KEYS = {"code", "name", "address", "dials_in", "authority", "stale_after_s", "deputy"}
 
 
 class RosterError(Exception):
@@ -22,7 +22,8 @@ class Member:
     """One archive on the roster.
 
     `address` is where the gateway dials it, "" when it dials in. `authority` breaks ties between copies of one record
-    (higher wins). `stale_after_s` is the archive's published limit on the age of its index, None = no limit.
+    (higher wins). `stale_after_s` is the archive's published limit on the age of its index, None = no limit. `deputy` is
+    the archive of the same city to which its review is delegated when its own desk is late, "" = none.
     """
 
     code: str
@@ -30,6 +31,7 @@ class Member:
     address: str = ""
     authority: int = 0
     stale_after_s: int | None = None
+    deputy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,11 @@ class Roster:
         object.__setattr__(self, "by_code", {member.code: member for member in self.members})
         if len(self.by_code) != len(self.members):
             raise RosterError("名录中有重复的代码 · an archive stands on the roster twice")
+        for member in self.members:
+            if member.deputy and (member.deputy not in self.by_code or member.deputy == member.code):
+                raise RosterError(
+                    f"{member.code}: deputy 应为名录中的另一馆 · deputy must be another archive on the roster"
+                )
 
     @classmethod
     def load(cls, path: Path | str) -> Roster:
@@ -87,4 +94,4 @@ def _member(row: dict[str, Any], number: int) -> Member:
         raise RosterError(
             f"{where}: stale_after_s 应为正整数 · stale_after_s must be a positive number of seconds"
         )
-    return Member(code, name, address, int(row.get("authority", 0)), stale)
+    return Member(code, name, address, int(row.get("authority", 0)), stale, str(row.get("deputy", "")))
