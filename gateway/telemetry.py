@@ -36,6 +36,56 @@ REQUESTS = Counter(
     "gw_http_requests_total", "HTTP requests, by route and status.", ["route", "status"], registry=REGISTRY
 )
 REFUSALS = Counter("gw_refusals_total", "Requests refused, by reason.", ["reason"], registry=REGISTRY)
+_MINUTES = (
+    1,
+    5,
+    15,
+    30,
+    60,
+    120,
+    300,
+    600,
+    720,
+    840,
+    900,
+    1200,
+    1800,
+    3600,
+)  # an edge exactly on each target
+CASE_EVENTS = Counter(
+    "gw_case_events_total", "What happened to cases, by kind and the stage after it.", ["event", "stage"], registry=REGISTRY
+)  # fmt: skip
+CASES_OPEN = Gauge("gw_case_open", "Open cases, by stage.", ["stage"], registry=REGISTRY)
+STAGE_SECONDS = Histogram(
+    "gw_case_stage_seconds", "Time cases spent in a stage, pauses left out.", ["stage"], buckets=_MINUTES, registry=REGISTRY
+)  # fmt: skip
+CASE_SECONDS = Histogram(
+    "gw_case_seconds", "Time from acceptance to the delivered answer, pauses left out.", ["scope"], buckets=_MINUTES,
+    registry=REGISTRY,
+)  # fmt: skip
+CASES_CLOSED = Counter(
+    "gw_case_closed_total", "Cases whose clock stopped: met, late or withdrawn.", ["outcome", "scope"], registry=REGISTRY
+)  # fmt: skip
+TASK_FAILURES = Counter(
+    "gw_task_failures_total", "Case tasks that must be tried again.", ["task"], registry=REGISTRY
+)
+LEASES_LOST = Counter(
+    "gw_lease_lost_total", "Results dropped because the lease was lost.", ["task"], registry=REGISTRY
+)
+OLDEST_DUE = Gauge(
+    "gw_task_oldest_due_seconds", "How long the oldest due task has waited.", registry=REGISTRY
+)
+COMMIT_SECONDS = Histogram(
+    "gw_store_commit_seconds", "Time of one transaction of the case store.",
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10), registry=REGISTRY,
+)  # fmt: skip
+BATCH_UNITS = Histogram(
+    "gw_store_batch_units", "Units of work in one transaction.", buckets=(1, 2, 4, 8, 16, 32, 64, 128), registry=REGISTRY
+)  # fmt: skip
+STORE_QUEUE = Gauge("gw_store_queue", "Units waiting for the writer.", registry=REGISTRY)
+OUTBOX_OLDEST = Gauge(
+    "gw_outbox_oldest_seconds", "How long the oldest message or call back has waited.", ["kind"], registry=REGISTRY
+)  # fmt: skip
 LOOP_LAG = Gauge("gw_loop_lag_seconds", "How late the event loop was at its last look.", registry=REGISTRY)
 
 LOG_FIELDS = frozenset(
@@ -75,6 +125,35 @@ class Observer:
     def connected(self, archive: str, *, up: bool) -> None:
         self._up[archive].set(1 if up else 0)
         log.info("session opened" if up else "session closed", action="session", archive=archive)
+
+
+class CaseObserver:
+    """Counts for the case feature and its writer."""
+
+    def happened(self, kind: str, stage: str) -> None:
+        CASE_EVENTS.labels(event=kind, stage=stage).inc()
+
+    def stage_ended(self, stage: str, seconds: float) -> None:
+        STAGE_SECONDS.labels(stage=stage).observe(seconds)
+
+    def stopped(self, outcome: str, scope: str, seconds: float) -> None:
+        CASES_CLOSED.labels(outcome=outcome, scope=scope).inc()
+        if outcome != "withdrawn":
+            CASE_SECONDS.labels(scope=scope).observe(seconds)
+
+    def lease_lost(self, kind: str) -> None:
+        LEASES_LOST.labels(task=kind).inc()
+
+    def task_failed(self, kind: str) -> None:
+        TASK_FAILURES.labels(task=kind).inc()
+
+    def oldest_due(self, seconds: float) -> None:
+        OLDEST_DUE.set(seconds)
+
+    def committed(self, seconds: float, units: int, waiting: int) -> None:
+        COMMIT_SECONDS.observe(seconds)
+        BATCH_UNITS.observe(units)
+        STORE_QUEUE.set(waiting)
 
 
 def _only_known_fields(

@@ -23,6 +23,9 @@ SEARCH, MAIL, HOOK = "search", "mail", "hook"
 RETRIABLE = frozenset({"timeout", "unreachable", "overloaded", "circuit_open"})
 """Outcomes that asking again may better; a refusal or an unsupported question will not change by itself."""
 
+_FACTS = frozenset({"hit", "empty"})
+"""Outcomes by which an archive has answered for good."""
+
 _HOLDER_ONLY = frozenset({Kind.REFERRED, Kind.ISSUED, Kind.RETRIEVING, Kind.RETRIEVED})
 _FROM_DESKS = _HOLDER_ONLY | {
     Kind.RECEIVED, Kind.CLAIMED, Kind.RELEASED, Kind.APPROVED, Kind.REFUSED, Kind.EVIDENCE_WANTED
@@ -42,7 +45,10 @@ def apply(case: Case, event: Event, now_ms: int, policy: Policy) -> Effects:
         raise Refusal(Reason.WRONG_ARCHIVE)
     if event.kind in _FROM_DESKS and event.data.get("group", case.group) != case.group:
         raise Refusal(Reason.ILLEGAL_TRANSITION)  # it speaks of an older question
-    _HANDLERS[event.kind](step, event)
+    handler = _HANDLERS.get(event.kind)
+    if handler is None:  # only the clock says these, by itself
+        raise Refusal(Reason.ILLEGAL_TRANSITION)
+    handler(step, event)
     if case.state not in allowed:
         raise AssertionError(f"{event.kind} led to {case.state}, which the table does not allow")
     step.finish()
@@ -160,7 +166,8 @@ class _Step:
         if case.state in ENDED or not case.wake_at_ms or self.now < case.wake_at_ms:
             return
         if case.is_paused:
-            self._give_up("evidence_not_given")
+            is_evidence = case.state is State.AWAITING_EVIDENCE
+            self._give_up("evidence_not_given" if is_evidence else "original_not_retrieved")
         elif (
             case.state is State.AWAITING_SELECTION
             and self.now >= case.entered_ms + self.policy.selection_patience_s * 1000
@@ -300,10 +307,12 @@ def _accepted(step: _Step, event: Event) -> None:
 def _located(step: _Step, event: Event) -> None:
     """`data`: outcomes {archive: outcome}, verdict of this round, gaps, candidates (Found)."""
     case, data = step.case, event.data
-    case.outcomes = {**case.outcomes, **data["outcomes"]}
-    asked_again = set(data["outcomes"])
-    kept = [gap for gap in case.gaps if gap["archive"] not in asked_again]
-    case.gaps = sorted([*kept, *data["gaps"]], key=lambda gap: str(gap["archive"]))
+    said = {**{str(gap["archive"]): str(gap["outcome"]) for gap in data["gaps"]}, **data["outcomes"]}
+    news = {archive for archive, outcome in said.items() if _is_news(case.outcomes.get(archive), outcome)}
+    case.outcomes = {**case.outcomes, **{archive: said[archive] for archive in sorted(news)}}
+    kept = [gap for gap in case.gaps if gap["archive"] not in news]
+    fresh = [gap for gap in data["gaps"] if gap["archive"] in news]
+    case.gaps = sorted([*kept, *fresh], key=lambda gap: str(gap["archive"]))
     case.verdict = "partial" if case.gaps else "complete"
     case.candidates = merge(case.candidates, msgspec.convert(data["candidates"], list[Found]))
     facts = {
@@ -323,6 +332,11 @@ def _located(step: _Step, event: Event) -> None:
     else:
         _ask_missing(step)
     step.note(Kind.LOCATED, event.actor, {**facts, **({"reason": case.reason} if case.reason else {})})
+
+
+def _is_news(known: str | None, outcome: str) -> bool:
+    """A late fact overturns a presumed failure, never the reverse; not having asked tells nothing new of anybody."""
+    return outcome in _FACTS or (known not in _FACTS and (known is None or outcome != "not_asked"))
 
 
 def _ask_missing(step: _Step) -> bool:
@@ -389,9 +403,11 @@ def _released(step: _Step, event: Event) -> None:
     case.deciding = ""
     step.enter(State.DISPATCHED)
     step.note(Kind.RELEASED, event.actor)
-    if event.actor == case.deputy:
-        step.mail(case.holder, "dispatch", ref=case.selected)
-        case.deputy = ""
+    if case.deputy:  # the other desk was told that it was taken: it may take it again
+        if event.actor == case.deputy:
+            step.mail(case.holder, "dispatch", ref=case.selected)
+        else:
+            step.mail(case.deputy, "dispatch", ref=case.selected, on_behalf_of=case.holder)
 
 
 def _approved(step: _Step, event: Event) -> None:
@@ -400,13 +416,13 @@ def _approved(step: _Step, event: Event) -> None:
     case.decision = {
         key: event.data[key] for key in ("archival_code", "rule", "number") if event.data.get(key)
     }
-    was_open = not case.deciding
+    had = case.deciding
     case.deciding = event.actor
     step.enter(State.ISSUING)
     step.note(
         Kind.APPROVED, event.actor, {"rule": event.data.get("rule", "")} if event.data.get("rule") else {}
     )
-    if was_open:
+    if had != event.actor:  # who took it had the other desk told then
         step.release_other(event.actor)
     if event.actor != case.holder:
         step.mail(case.holder, "issue", ref=case.selected, by=event.actor)
@@ -423,11 +439,16 @@ def _refused(step: _Step, event: Event) -> None:
 
 def _evidence_wanted(step: _Step, event: Event) -> None:
     case = step.case
+    if case.deciding and case.deciding != event.actor:
+        raise Refusal(Reason.TAKEN)
+    had = case.deciding
     case.wanted = [str(item) for item in event.data.get("items", [])]
     case.deciding = event.actor
     step.enter(State.AWAITING_EVIDENCE)
     step.pause()
     step.note(Kind.EVIDENCE_WANTED, event.actor, {"items": case.wanted})
+    if not had:
+        step.release_other(event.actor)
 
 
 def _evidence_given(step: _Step, event: Event) -> None:

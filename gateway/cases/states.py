@@ -112,6 +112,7 @@ TRANSITIONS: dict[tuple[State, Kind], frozenset[State]] = {
     (State.ISSUING, Kind.ISSUED): frozenset({State.ISSUED}),
     (State.ISSUED, Kind.DELIVERED): frozenset({State.DELIVERED}),
     (State.AWAITING_EVIDENCE, Kind.EXPIRED): frozenset({State.EXPIRED}),
+    (State.RETRIEVING_ORIGINAL, Kind.EXPIRED): frozenset({State.EXPIRED}),  # a pause without end
     (State.AWAITING_SELECTION, Kind.EXPIRED): frozenset({State.EXPIRED}),
     (State.LOCATING, Kind.EXPIRED): frozenset({State.EXPIRED}),
     **{(state, Kind.APPROVED): frozenset({State.ISSUING}) for state in _AT_DESK},
