@@ -64,8 +64,11 @@ class Case(msgspec.Struct, omit_defaults=True):
     reason: str = ""
     wanted: list[str] = []
     decision: dict[str, Any] = {}
+    spent_ms: dict[str, int] = {}
+    """Milliseconds of the stages already left, pauses left out."""
     ended_ms: int = 0
     delivered_ms: int = 0
+    stopped_ms: int = 0
 
     def counted_ms(self, now_ms: int) -> int:
         """Milliseconds on the clock so far: deadlines moved with every pause, so they know its length."""

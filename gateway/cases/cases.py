@@ -59,6 +59,8 @@ class Cases:
 
     async def accept(self, new: NewCase) -> tuple[Case, bool]:
         """Make the request durable; the case, and whether it was there before. Returns only after COMMIT."""
+        if self._engine.is_busy:
+            raise Refusal(Reason.OVERLOADED, retry_after_s=2.0)
         now = self._store.now_ms()
         case = Case(
             id=new_case_id(now),

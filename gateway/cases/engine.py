@@ -78,6 +78,11 @@ class Engine:
         self._after(unit.case_id, done)
         return done
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether new cases should be turned away for a moment."""
+        return self._writer.is_busy
+
     def _after(self, case_id: str, done: Done) -> None:
         if done.entries:
             for entry in done.entries:

@@ -109,8 +109,15 @@ class _Step:
         case = self.case
         stage, began = case.stage, case.stage_began_ms
         if case.enter(state, self.now):
-            self.effects.left.append((stage.value, self.now - began))
+            self.leave(stage, began)
             self.budget()
+
+    def leave(self, stage: Stage, began_ms: int) -> None:
+        """A stage has ended; a case may come back to it, then its times add up."""
+        length = self.now - began_ms
+        self.effects.left.append((stage.value, length))
+        spent = self.case.spent_ms
+        self.case.spent_ms = {**spent, stage.value: spent.get(stage.value, 0) + length}
 
     def budget(self) -> None:
         case = self.case
@@ -136,7 +143,8 @@ class _Step:
             outcome = "withdrawn"
         else:
             outcome = "met" if counted <= case.target_s * 1000 else "late"
-            self.effects.left.append((case.stage.value, self.now - case.stage_began_ms))
+            self.leave(case.stage, case.stage_began_ms)
+        case.stopped_ms = self.now
         scope = "in_city" if case.target_s == self.policy.in_city.target else "cross_city"
         self.effects.stopped = Stopped(outcome, scope, counted)
 
@@ -262,7 +270,7 @@ class _Step:
         restarted = case.state is State.DISPATCHED
         self.enter(State.DISPATCHED)
         if restarted:
-            self.effects.left.append((case.stage.value, self.now - case.stage_began_ms))
+            self.leave(case.stage, case.stage_began_ms)
             case.stage_began_ms, case.ladder = self.now, 0
             self.budget()
         self.effects.ends_search = True

@@ -102,3 +102,18 @@ MESSAGES = Table(
     Column("id", Text, primary_key=True),  # of messages from desks already applied
     Column("at_ms", BigInteger, nullable=False),
 )
+
+RESULTS = Table(
+    "results",
+    METADATA,
+    Column("case_id", Text, primary_key=True),  # of a case whose clock has stopped
+    Column("holder", Text, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("stopped_ms", BigInteger, nullable=False),
+    Column("counted_ms", BigInteger, nullable=False),
+    Column("spent", Text, nullable=False),  # JSON: stage -> milliseconds
+    Index("results_holder", "holder", "stopped_ms"),
+    Index("results_time", "stopped_ms"),
+)

@@ -20,6 +20,7 @@ from sqlalchemy import (
     bindparam,
     create_engine,
     event,
+    func,
     insert,
     select,
     text,
@@ -43,7 +44,7 @@ from gateway.cases.case import (
     encode_data,
 )
 from gateway.cases.policy import Policy
-from gateway.cases.schema import CASES, JOURNAL, MESSAGES, METADATA, REQUESTS, TASKS
+from gateway.cases.schema import CASES, JOURNAL, MESSAGES, METADATA, REQUESTS, RESULTS, TASKS
 from gateway.cases.states import Kind, Stage, State
 
 LEASE_MS = 3_000
@@ -98,6 +99,17 @@ class Done(msgspec.Struct):
     @property
     def case(self) -> Case:
         return decode_case(self.raw)
+
+
+class StoppedCase(msgspec.Struct, frozen=True):
+    """What remains to be counted of a case whose clock stopped; `spent` is milliseconds by stage."""
+
+    outcome: str
+    scope: str
+    state: str
+    stopped_ms: int
+    counted_ms: int
+    spent: dict[str, int]
 
 
 Result = Done | Exception
@@ -342,6 +354,39 @@ class Store:
         statement = select(CASES.c.id, CASES.c.version).where(CASES.c.id.in_(list(case_ids)))
         return {row[0]: row[1] for row in self.read(lambda c: c.execute(statement).all())}
 
+    def results(self, holder: str, since_ms: int, limit: int) -> list[StoppedCase]:
+        """The newest cases of a holder whose clock stopped since then."""
+        statement = (
+            select(RESULTS)
+            .where(RESULTS.c.holder == holder, RESULTS.c.stopped_ms >= since_ms)
+            .order_by(RESULTS.c.stopped_ms.desc())
+            .limit(limit)
+        )
+        rows = self.read(lambda c: c.execute(statement).all())
+        return [
+            StoppedCase(
+                row.outcome, row.scope, row.state, row.stopped_ms, row.counted_ms, decode_data(row.spent)
+            )
+            for row in rows
+        ]
+
+    def open_stages(self) -> dict[str, int]:
+        """How many cases are open in each stage."""
+        statement = (
+            select(CASES.c.stage, func.count()).where(CASES.c.ended_ms.is_(None)).group_by(CASES.c.stage)
+        )
+        return {row[0]: row[1] for row in self.read(lambda c: c.execute(statement).all())}
+
+    def oldest_waiting(self) -> dict[str, int]:
+        """Of every kind of task, how many milliseconds the oldest due one has waited."""
+        now = self.now_ms()
+        statement = (
+            select(TASKS.c.kind, func.min(TASKS.c.visible_at))
+            .where(TASKS.c.visible_at <= now)
+            .group_by(TASKS.c.kind)
+        )
+        return {row[0]: now - row[1] for row in self.read(lambda c: c.execute(statement).all())}
+
     def due_cases(self, limit: int) -> list[str]:
         """Cases the clock must look at now."""
         statement = (
@@ -372,7 +417,7 @@ class _Batch:
         self._known_messages: set[str] = set()
         self._held: set[str] = set()
         self._inserts: dict[str, list[dict[str, Any]]] = {
-            name: [] for name in ("cases", "journal", "tasks", "requests", "messages")
+            name: [] for name in ("cases", "journal", "tasks", "requests", "messages", "results")
         }
         self._changed: dict[str, Case] = {}
         self._created: set[str] = set()
@@ -498,6 +543,19 @@ class _Batch:
                     "data": encode_data(entry.data).decode(),
                 }
             )
+        if (stopped := effects.stopped) is not None:
+            self._inserts["results"].append(
+                {
+                    "case_id": case.id,
+                    "holder": case.holder,
+                    "scope": stopped.scope,
+                    "outcome": stopped.outcome,
+                    "state": case.state.value,
+                    "stopped_ms": self._now,
+                    "counted_ms": stopped.counted_ms,
+                    "spent": encode_data(case.spent_ms).decode(),
+                }
+            )
         if effects.ends_search:
             self._searches_ended.append({"case": case.id})
         due = []
@@ -534,7 +592,7 @@ class _Batch:
             execute(_END_SEARCH, self._searches_ended)
         if self._complete:
             execute(_COMPLETE, self._complete)
-        for table in (JOURNAL, TASKS, REQUESTS, MESSAGES):
+        for table in (JOURNAL, TASKS, REQUESTS, MESSAGES, RESULTS):
             if rows := self._inserts[table.name]:
                 execute(_INSERTS[table.name], rows)
 
@@ -583,7 +641,7 @@ _TASK_COLUMNS = (
     TASKS.c.id, TASKS.c.case_id, TASKS.c.kind, TASKS.c.target, TASKS.c.visible_at, TASKS.c.payload, TASKS.c.attempts,
     TASKS.c.fence,
 )  # fmt: skip
-_INSERTS = {table.name: insert(table) for table in (JOURNAL, TASKS, REQUESTS, MESSAGES)}
+_INSERTS = {table.name: insert(table) for table in (JOURNAL, TASKS, REQUESTS, MESSAGES, RESULTS)}
 _CASES = select(CASES.c.id, CASES.c.data).where(CASES.c.id.in_(bindparam("ids", expanding=True)))
 _CASES_LOCKED = _CASES.order_by(CASES.c.id).with_for_update()
 _KNOWN_REQUESTS = select(REQUESTS.c.client, REQUESTS.c.key, REQUESTS.c.digest, REQUESTS.c.case_id).where(

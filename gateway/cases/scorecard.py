@@ -1,0 +1,108 @@
+"""An archive's scorecard and the estimate for a caller: both from the results of cases whose clock has stopped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateway.cases.case import Case
+from gateway.cases.policy import Policy
+from gateway.cases.states import ENDED, Stage, State
+from gateway.cases.store import StoppedCase
+
+SCORED_DAYS = 30
+MOST_SCORED = 2_000
+_ENOUGH = 5
+"""With fewer results than this an estimate uses the stage budgets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Seconds of one stage over the scored cases."""
+
+    mean_s: float
+    p50_s: float
+    p90_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scorecard:
+    """`met_share` counts every case that was not withdrawn: no case is left out of it. None = no case yet."""
+
+    cases: int
+    withdrawn: int
+    met_share: float | None
+    mean_s: dict[str, float]
+    stages: dict[str, Share]
+
+
+def scorecard(results: Sequence[StoppedCase]) -> Scorecard:
+    """The scorecard of one archive's results."""
+    counted = [one for one in results if one.outcome != "withdrawn"]
+    scopes = sorted({one.scope for one in counted})
+    return Scorecard(
+        len(results),
+        len(results) - len(counted),
+        sum(one.outcome == "met" for one in counted) / len(counted) if counted else None,
+        {scope: _mean([one.counted_ms / 1000 for one in counted if one.scope == scope]) for scope in scopes},
+        {
+            stage.value: share
+            for stage in Stage
+            if (
+                share := _share(
+                    [one.spent[stage.value] / 1000 for one in counted if stage.value in one.spent]
+                )
+            )
+        },
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _share(values: list[float]) -> Share | None:
+    if not values:
+        return None
+    values.sort()
+    return Share(_mean(values), percentile(values, 0.5), percentile(values, 0.9))
+
+
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """The nearest-rank percentile of ordered values."""
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+_AHEAD: dict[State, tuple[Stage, ...]] = {
+    State.SUBMITTED: (Stage.LOCATE, Stage.PICK_UP, Stage.REVIEW, Stage.ISSUE),
+    State.LOCATING: (Stage.LOCATE, Stage.PICK_UP, Stage.REVIEW, Stage.ISSUE),
+    State.AWAITING_SELECTION: (Stage.SELECT, Stage.PICK_UP, Stage.REVIEW, Stage.ISSUE),
+    State.DISPATCHED: (Stage.PICK_UP, Stage.REVIEW, Stage.ISSUE),
+    State.IN_REVIEW: (Stage.REVIEW, Stage.ISSUE),
+    State.AWAITING_EVIDENCE: (Stage.REVIEW, Stage.ISSUE),
+    State.RETRIEVING_ORIGINAL: (Stage.REVIEW, Stage.ISSUE),
+    State.ISSUING: (Stage.ISSUE,),
+}
+"""The stages still before a case, by its state; delivery is the caller's own."""
+
+
+def estimate_s(
+    case: Case, recent: Sequence[StoppedCase], policy: Policy, now_ms: int, closed_for_ms: int = 0
+) -> float | None:
+    """Seconds until the answer is there, from the holder's recent record, else from the budgets; None when it is there.
+
+    `closed_for_ms` is how long the holder's desk stays closed from now.
+    """
+    ahead = _AHEAD.get(case.state)
+    if case.state in ENDED or ahead is None:
+        return None
+    usual = scorecard(recent).stages if len(recent) >= _ENOUGH else {}
+    budgets = policy.budgets(case.window, case.holder)
+    total = 0.0
+    for stage in ahead:
+        expected = usual[stage.value].mean_s if stage.value in usual else float(budgets.of(stage))
+        if stage is case.stage:
+            expected = max(expected - (now_ms - case.stage_began_ms) / 1000, expected / 4)
+        total += expected
+    return total + closed_for_ms / 1000
