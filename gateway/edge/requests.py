@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from dataclasses import replace
+from typing import Annotated, Any, Protocol
 
 import msgspec
 from msgspec import Meta, Struct
@@ -88,14 +89,20 @@ _CURSOR = msgspec.json.Decoder(CursorBody)
 
 def read_search(body: bytes, caller: str) -> Question | str:
     """A question, or the cursor of a later page; Refusal names reason and field."""
+    if b'"cursor"' in body and b'"subject"' not in body:
+        page: CursorBody = decode(_CURSOR, body)
+        return page.cursor
+    return _question(decode(_SEARCH, body), caller)
+
+
+def decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
+    """A body of the decoder's type: bounded in size and depth, strict; Refusal names reason and field."""
     if len(body) > LARGEST_BODY:
         raise Refusal(Reason.TOO_LARGE)
+    if body.count(b"[") + body.count(b"{") > _MOST_BRACKETS:
+        raise Refusal(Reason.TOO_DEEP)
     try:
-        if body.count(b"[") + body.count(b"{") > _MOST_BRACKETS:
-            raise Refusal(Reason.TOO_DEEP)
-        if b'"cursor"' in body and b'"subject"' not in body:
-            return _CURSOR.decode(body).cursor
-        return _question(_SEARCH.decode(body), caller)
+        return decoder.decode(body)
     except msgspec.ValidationError as error:
         raise _refused(str(error)) from None
     except UnicodeDecodeError:
@@ -124,7 +131,25 @@ def _refused(message: str) -> Refusal:
     return Refusal(Reason.WRONG_TYPE, pointer)
 
 
-def _question(body: SearchBody, caller: str) -> Question:
+class Asked(Protocol):
+    """What every question states, whether it is searched at once or becomes a case."""
+
+    @property
+    def purpose(self) -> str: ...
+    @property
+    def category(self) -> str: ...
+    @property
+    def applicant(self) -> Applicant: ...
+    @property
+    def subject(self) -> Subject: ...
+    @property
+    def event(self) -> Event | None: ...
+    @property
+    def scope(self) -> ScopeBody | None: ...
+
+
+def question_of(body: Asked, caller: str) -> Question:
+    """The question a body asks, with the usual deadline; Refusal names the field that is wrong."""
     if body.category not in CATEGORIES:
         raise Refusal(Reason.UNKNOWN_CATEGORY, "/category")
     if body.purpose not in PURPOSES:
@@ -149,11 +174,15 @@ def _question(body: SearchBody, caller: str) -> Question:
     for place, region in enumerate(scope.regions):
         if not exists(region):
             raise Refusal(Reason.UNKNOWN_REGION, f"/scope/regions/{place}")
+    return Question(query=query, scope=Scope(scope.regions, scope.archives), caller=caller)
+
+
+def _question(body: SearchBody, caller: str) -> Question:
+    question = question_of(body, caller)
     if body.mode not in {None, "thorough", "quick"}:
         raise Refusal(Reason.OUT_OF_RANGE, "/mode")
-    return Question(
-        query=query,
-        scope=Scope(scope.regions, scope.archives),
+    return replace(
+        question,
         deadline_s=_number(
             body.deadline_ms,
             DEADLINE_S * 1000,
@@ -164,7 +193,6 @@ def _question(body: SearchBody, caller: str) -> Question:
         / 1000,
         page_size=int(_number(body.page_size, PAGE_SIZE, 1, LARGEST_PAGE, "/page_size")),
         quick=body.mode == "quick",
-        caller=caller,
     )
 
 
