@@ -488,10 +488,14 @@ def _referred(step: _Step, event: Event) -> None:
     if to == case.holder or to in case.passed:
         raise Refusal(Reason.REFERRED_IN_A_CIRCLE)
     step.resume()
-    step.release_other(event.actor)
+    others, group = {case.holder, case.deputy} - {"", event.actor}, case.group
     case.passed.append(case.holder)
     known = next((one for one in case.candidates if one.archive == to), None)
     step.dispatch(known or Found("", to, 0.0, "possible"), Kind.REFERRED, event.actor)
+    for archive in sorted(
+        others
+    ):  # after the note, which makes the identifier a new one; about the old question
+        step.mail(archive, "taken", by=event.actor, group=group)
 
 
 def _issued(step: _Step, event: Event) -> None:
