@@ -57,6 +57,7 @@ class Reason(StrEnum):
     IDEMPOTENCY_MISMATCH = "idempotency_mismatch"
     TAKEN = "taken"
     REFERRED_IN_A_CIRCLE = "referred_in_a_circle"
+    NO_DOCUMENT = "no_document"
     STORE_UNAVAILABLE = "store_unavailable"
     # between gateway and node agent
     NOT_A_MEMBER = "not_a_member"
@@ -132,6 +133,7 @@ TEXTS: dict[Reason, Text] = {
     ),
     Reason.TAKEN: Text("已由他人受理", "Somebody else has taken it"),
     Reason.REFERRED_IN_A_CIRCLE: Text("不能转回已转出的档案馆", "The case can not be referred back"),
+    Reason.NO_DOCUMENT: Text("尚无可领取的文书", "There is no document to fetch yet"),
     Reason.STORE_UNAVAILABLE: Text(
         "案件库暂不可用，请稍后再试", "The case store is not available; try again later"
     ),

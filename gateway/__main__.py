@@ -10,6 +10,8 @@ from pathlib import Path
 
 from federation.rpc.transport import TransportRefusedError
 from gateway import settings as settings_module
+from gateway.cases.policy import PolicyError
+from gateway.cases.store import StoreError
 from gateway.search.roster import Roster, RosterError
 from gateway.settings import SettingsError
 
@@ -28,10 +30,17 @@ def _parser() -> argparse.ArgumentParser:
         )
         if name == "token":
             one.add_argument("--client", default="try-out", metavar="ID", help="客户端代号 · client id")
-            one.add_argument("--scope", default="search")
+            one.add_argument("--scope", default="search cases")
             one.add_argument(
                 "--minutes", type=int, default=60, help="有效分钟数 · lifetime in minutes, at most 720"
             )
+    database = commands.add_parser(
+        "db", help="案件库 · the case store", description="案件库 · the case store"
+    )
+    actions = database.add_subparsers(dest="action", required=True, metavar="ACTION")
+    text = "升级案件库的表 · bring the store's tables to this version"
+    upgrade = actions.add_parser("upgrade", help=text, description=text)
+    upgrade.add_argument("--config", default="gateway.toml", metavar="FILE", help="设置文件 · settings file")
     commands.add_parser("openapi", help="打印接口契约 · print the OpenAPI contract")
     return parser
 
@@ -52,8 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _check(settings, base)
         if args.command == "token":
             return _token(settings, base, args)
+        if args.command == "db":
+            return _upgrade(settings, base)
         return _run(settings, base)
-    except (SettingsError, RosterError, TransportRefusedError) as error:
+    except (SettingsError, RosterError, TransportRefusedError, StoreError, PolicyError) as error:
         print(f"lantai-gateway {args.command}: {error}", file=sys.stderr)
     except (OSError, ValueError, KeyError, TypeError) as error:
         print(f"lantai-gateway {args.command}: {type(error).__name__}: {error}", file=sys.stderr)
@@ -83,6 +94,24 @@ def _token(settings: settings_module.GatewaySettings, base: Path, args: argparse
         )
         return 2
     print(tokens(settings, base).mint(args.client, args.scope, args.minutes * 60))
+    return 0
+
+
+def _upgrade(settings: settings_module.GatewaySettings, base: Path) -> int:
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from gateway.cases import migrate
+
+    try:
+        before, after = migrate.upgrade(create_engine(settings.store_url(base)))
+    except SQLAlchemyError as error:
+        print(
+            f"lantai-gateway db upgrade: 无法使用案件库 · the case store can not be used: {type(error).__name__}",
+            file=sys.stderr,
+        )
+        return 1
+    print(f"案件库 {before or '空'} → {after} · the case store is at revision {after}")
     return 0
 
 

@@ -12,9 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+from sqlalchemy.exc import SQLAlchemyError
 
 from gateway import telemetry
+from gateway.adapters.hooks import WebHooks, read_targets
+from gateway.adapters.locating import SearchLocator, stored_question
 from gateway.adapters.nodes import NodeSessions
+from gateway.cases.cases import Cases
+from gateway.cases.engine import Engine
+from gateway.cases.policy import Policy
+from gateway.cases.ports import AlwaysOpen
+from gateway.cases.store import Store, new_owner
+from gateway.cases.writer import ThreadedWriter
 from gateway.edge.limits import RateLimit
 from gateway.edge.server import Edge, Health
 from gateway.edge.tokens import Clients, SigningKey, Tokens
@@ -24,6 +33,7 @@ from gateway.settings import GatewaySettings
 
 SIGNING_KEY = "signing-key.pem"
 _TICK_S = 0.5
+_COUNT_EVERY_S = 5.0
 _DRAIN_S = 12.0  # longer than the longest search
 
 
@@ -39,7 +49,27 @@ async def run(settings: GatewaySettings, base: Path) -> None:
         session_age_s=settings.session_age_s,
     )
     searches = Searches(roster, nodes, observer, clock=time.monotonic)
-    nodes.on_session = searches.session_opened  # an archive that is back is asked again at once
+    targets = read_targets(base / settings.clients if settings.clients else None)
+    policy = Policy(deputies={member.code: member.deputy for member in roster.members if member.deputy})
+    store = Store(settings.store_url(base), policy, clock_ms=_now_ms, owner=new_owner())
+    store.open()
+    store.synchronise()
+    hooks = WebHooks(targets)
+    counts = telemetry.CaseObserver()
+    writer = ThreadedWriter(store, counts)
+    engine = Engine(store, writer, SearchLocator(searches), nodes, hooks, counts)
+    cases = Cases(store, engine, hooks, AlwaysOpen())
+
+    def session_opened(archive: str) -> None:
+        """An archive that is back is asked again at once, and told what waits for it."""
+        searches.session_opened(archive)
+        engine.archive_returned(archive)
+
+    nodes.on_session = session_opened
+    nodes.on_receipt = engine.receipted
+    nodes.on_mail = lambda archive, mail, answer: cases.desk_said(
+        archive, mail.id, mail.case_id, mail.body, answer
+    )
     health = Health(ticked_at=time.monotonic())
     edge = Edge(
         searches,
@@ -48,6 +78,8 @@ async def run(settings: GatewaySettings, base: Path) -> None:
         Clients.load(base / settings.clients if settings.clients else None),
         RateLimit(settings.requests_per_minute, time.monotonic),
         health,
+        cases,
+        stored_question,
     )
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -55,9 +87,34 @@ async def run(settings: GatewaySettings, base: Path) -> None:
     async with serving(edge, settings, base, health):
         await nodes.start()
         telemetry.log.info("serving", action="gateway.serving", members=len(roster.members))
-        await _until_stopped(stop, {"tick": _tick(health)})
+        loops: dict[str, Awaitable[None]] = {
+            "tick": _tick(health),
+            "case engine": engine.run(),
+            "count cases": _count(store),
+        }
+        if not store.is_exclusive:
+            loops["watch cases"] = cases.look()
+        await _until_stopped(stop, loops)
         health.draining = True
+        await engine.drain()
     await nodes.stop()
+    await hooks.close()
+    await writer.close()
+    store.close()
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+async def _count(store: Store) -> None:
+    """Show what is open and what waits, from the store; replicas show the same, so dashboards take the maximum."""
+    while True:
+        await asyncio.sleep(_COUNT_EVERY_S)
+        with contextlib.suppress(SQLAlchemyError):  # the store's own calls name it; the gauges just stay
+            stages = await asyncio.to_thread(store.open_stages)
+            oldest = await asyncio.to_thread(store.oldest_waiting)
+            telemetry.show_cases(stages, oldest)
 
 
 def tokens(settings: GatewaySettings, base: Path) -> Tokens:

@@ -44,6 +44,11 @@ class GatewaySettings(BaseSettings):
     issuer: str = Field("https://gateway.lantai", description="issuer of access tokens")
     audience: str = Field("lantai", description="audience of access tokens")
     requests_per_minute: int = Field(6000, ge=1, description="searches a client may send in a minute")
+    store: str = Field(
+        "sqlite",
+        description="case store: sqlite = cases.sqlite in the data folder, or postgresql+psycopg://…",
+    )
+    store_file: str = Field("", description="file that holds the store's URL, for a secret; replaces store")
     session_age_s: float = Field(750.0, ge=2.0, description="sessions are renewed before this age")
 
     @model_validator(mode="after")
@@ -54,6 +59,26 @@ class GatewaySettings(BaseSettings):
                 " · plain HTTP is for loopback only: set http_certificate and http_key, or behind_tls_proxy = true"
             )
         return self
+
+    def store_url(self, base: Path) -> str:
+        """The case store's URL for SQLAlchemy; SettingsError names what is wrong."""
+        text = self.store
+        if self.store_file:
+            try:
+                text = (base / self.store_file).read_text("utf-8").strip()
+            except OSError as error:
+                raise SettingsError(
+                    f"store_file: {error.strerror} · can not read {self.store_file}"
+                ) from error
+        if text == "sqlite":
+            folder = base / self.data
+            folder.mkdir(parents=True, exist_ok=True)
+            return f"sqlite:///{folder / 'cases.sqlite'}"
+        if text.startswith(("sqlite:///", "postgresql+psycopg://")):
+            return text
+        raise SettingsError(
+            "store 应为 sqlite 或 postgresql+psycopg:// 网址 · store must be sqlite or a postgresql+psycopg:// URL"
+        )
 
     def credentials(self, base: Path) -> Credentials:
         def path(text: str) -> Path | None:

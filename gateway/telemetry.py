@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any
 
 import structlog
@@ -125,6 +125,14 @@ class Observer:
     def connected(self, archive: str, *, up: bool) -> None:
         self._up[archive].set(1 if up else 0)
         log.info("session opened" if up else "session closed", action="session", archive=archive)
+
+
+def show_cases(open_by_stage: Mapping[str, int], oldest_ms: Mapping[str, int]) -> None:
+    """Set the gauges that are read from the store."""
+    for stage in ("locate", "select", "pick_up", "review", "issue", "deliver"):
+        CASES_OPEN.labels(stage=stage).set(open_by_stage.get(stage, 0))
+    for kind in ("mail", "hook"):
+        OUTBOX_OLDEST.labels(kind=kind).set(oldest_ms.get(kind, 0) / 1000)
 
 
 class CaseObserver:

@@ -18,12 +18,16 @@ from federation.reasons import Reason, Refusal
 from gateway.cases.case import Case, Entry, Event
 from gateway.cases.engine import Engine
 from gateway.cases.letters import NEWS_ONLY, from_desk
-from gateway.cases.ports import Hooks
-from gateway.cases.states import Kind
-from gateway.cases.store import Done, Store, Unit
+from gateway.cases.minutes import Minutes, minutes
+from gateway.cases.ports import Hooks, Hours
+from gateway.cases.scorecard import MOST_SCORED, Scorecard, estimate_s, scorecard
+from gateway.cases.states import Kind, State
+from gateway.cases.store import Done, StoppedCase, Store, Unit
 
 _LOOK_EVERY_S = 0.5
 _MOST_WATCHERS = 10_000
+_REMEMBER_MS = 30_000
+_RECENT_MS, _MOST_RECENT = 30 * 86_400_000, 100
 
 
 def new_case_id(now_ms: int) -> str:
@@ -50,10 +54,41 @@ class NewCase(msgspec.Struct, frozen=True):
 class Cases:
     """All cases of this gateway."""
 
-    def __init__(self, store: Store, engine: Engine, hooks: Hooks, *, now_ms: Callable[[], int]) -> None:
-        self._store, self._engine, self._hooks, self._now_ms = store, engine, hooks, now_ms
+    def __init__(self, store: Store, engine: Engine, hooks: Hooks, hours: Hours) -> None:
+        self._store, self._engine, self._hooks, self._hours = store, engine, hooks, hours
+        self._records: dict[str, tuple[int, list[StoppedCase]]] = {}
         self._watching: dict[str, set[asyncio.Event]] = {}
         engine.on_change = self._changed
+
+    # the clock and the record ----------------------------------------------------------------------------------
+
+    async def minutes(self, case: Case) -> Minutes | None:
+        """The case's minutes until now, from its journal."""
+        journal = await self.journal(case.id)
+        return minutes(journal, self._store.now_ms(), self._hours.service_ms)
+
+    async def estimate_s(self, case: Case) -> float | None:
+        """Seconds until the answer is there; None when it is."""
+        if case.is_paused or case.ended_ms or case.state is State.ISSUED:
+            return None
+        recent = await self._recent(case.holder) if case.holder else []
+        now = self._store.now_ms()
+        closed = self._hours.closed_for_ms(case.holder, now) if case.holder else 0
+        return estimate_s(case, recent, self._store.policy, now, closed)
+
+    async def _recent(self, archive: str) -> list[StoppedCase]:
+        """The archive's newest results, looked up at most every half minute."""
+        now = self._store.now_ms()
+        at, kept = self._records.get(archive, (0, []))
+        if now - at > _REMEMBER_MS:
+            kept = await asyncio.to_thread(self._store.results, archive, now - _RECENT_MS, _MOST_RECENT)
+            self._records[archive] = (now, kept)
+        return kept
+
+    async def scorecard(self, archive: str, days: int) -> Scorecard:
+        """The archive's scorecard over the last days."""
+        since = self._store.now_ms() - days * 86_400_000
+        return scorecard(await asyncio.to_thread(self._store.results, archive, since, MOST_SCORED))
 
     # what callers do -------------------------------------------------------------------------------------------
 

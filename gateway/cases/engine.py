@@ -56,12 +56,10 @@ class Engine:
         hooks: Hooks,
         observer: CaseObserver,
         *,
-        now_ms: Callable[[], int],
         read: Callable[[Callable[[], Any]], Coroutine[Any, Any, Any]] | None = None,
     ) -> None:
         self._store, self._writer = store, writer
         self._locator, self._desks, self._hooks, self._observer = locator, desks, hooks, observer
-        self._now_ms = now_ms
         self._read = read or _in_thread
         self._wake = asyncio.Event()
         self._running: set[asyncio.Task[None]] = set()

@@ -49,6 +49,28 @@ class Hooks(Protocol):
     async def call(self, client: str, message_id: str, body: bytes) -> HookAnswer: ...
 
 
+class Hours(Protocol):
+    """The service hours archives announced; an archive that announced none is always open."""
+
+    def service_ms(self, archive: str, from_ms: int, to_ms: int) -> int:
+        """Milliseconds of the archive's service hours in a span of UTC milliseconds."""
+        ...
+
+    def closed_for_ms(self, archive: str, now_ms: int) -> int:
+        """How long from now its desk stays closed; 0 when it is open."""
+        ...
+
+
+class AlwaysOpen:
+    """Hours of archives that announced none."""
+
+    def service_ms(self, archive: str, from_ms: int, to_ms: int) -> int:  # noqa: ARG002
+        return to_ms - from_ms
+
+    def closed_for_ms(self, archive: str, now_ms: int) -> int:  # noqa: ARG002
+        return 0
+
+
 class CaseObserver(Protocol):
     """Counts what happens to cases; constant words and archive codes only."""
 

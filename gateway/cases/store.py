@@ -31,7 +31,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.pool import QueuePool
 
 from federation.reasons import Reason, Refusal
-from gateway.cases import machine
+from gateway.cases import machine, migrate
 from gateway.cases.case import (
     Case,
     Entry,
@@ -182,8 +182,20 @@ class Store:
         self._lock = lock
 
     def create(self) -> None:
-        """Make the tables where they are missing; for tests and the first start on SQLite."""
+        """Make the tables where they are missing, without their history; for tests."""
         METADATA.create_all(self.engine)
+
+    def open(self) -> None:
+        """Bring a SQLite file to this version's tables; StoreError when PostgreSQL's are not: replicas never migrate it."""
+        if self.is_exclusive:
+            migrate.upgrade(self.engine)
+            return
+        found, wanted = migrate.current(self.engine), migrate.newest()
+        if found != wanted:
+            raise StoreError(
+                f"案件库版本为 {found or '空'}，需要 {wanted}：请运行 lantai-gateway db upgrade"
+                f" · the case store is at revision {found or 'none'}, {wanted} is needed: run lantai-gateway db upgrade"
+            )
 
     def close(self) -> None:
         if self._writing is not None:

@@ -49,6 +49,7 @@ STATUS: dict[Reason, int] = {
     Reason.IDEMPOTENCY_MISMATCH: 422,
     Reason.TAKEN: 409,
     Reason.REFERRED_IN_A_CIRCLE: 409,
+    Reason.NO_DOCUMENT: 409,
     Reason.STORE_UNAVAILABLE: 503,
     Reason.NOT_A_MEMBER: 403,
     Reason.WRONG_ARCHIVE: 502,

@@ -19,6 +19,7 @@ from prometheus_client import generate_latest
 from federation.reasons import Reason, Refusal
 from gateway import telemetry
 from gateway.edge import rendering
+from gateway.edge.cases import CaseFeature, CaseRoutes
 from gateway.edge.limits import RateLimit
 from gateway.edge.problems import language_of, problem
 from gateway.edge.requests import LARGEST_BODY, read_search
@@ -74,9 +75,16 @@ class Edge:
         clients: Clients,
         limit: RateLimit,
         health: Health,
+        cases: CaseFeature | None = None,
+        keep: Callable[[Question], dict[str, Any]] | None = None,
     ) -> None:
         self._searches, self._holdings = searches, holdings
         self._tokens, self._clients, self._limit, self._health = tokens, clients, limit, health
+        self._cases = None
+        if cases is not None and keep is not None:
+            self._cases = CaseRoutes(
+                cases, self._caller, limit, lambda: health.draining, keep, self._is_connected
+            )
         self._contract = openapi()
         self._contract_json = msgspec.json.encode(self._contract)
         self._pages = Environment(
@@ -98,6 +106,8 @@ class Edge:
             ("GET", "/metrics", self._metrics),
             ("GET", "/.well-known/jwks.json", self._jwks),
         ]
+        if self._cases is not None:
+            routes += self._cases.routes()
         allowed: dict[str, list[str]] = {}
         for method, path, handler in routes:
             app.router.add_route(method, path, self._through(path, handler))
@@ -248,6 +258,10 @@ class Edge:
         if member is None:
             raise Refusal(Reason.NOT_FOUND)
         return self._json(self._described(member))
+
+    def _is_connected(self, code: str) -> bool | None:
+        """Whether a member has a session now; None for an archive that is not on the roster."""
+        return self._holdings.connected(code) if code in self._searches.roster.by_code else None
 
     def _described(self, member: Member) -> dict[str, Any]:
         manifest = self._holdings.manifest(member.code)

@@ -1,0 +1,241 @@
+"""The routes of cases: 202 and a place to look, waiting, events that resume, what callers may say, the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Protocol
+
+import msgspec
+from aiohttp import hdrs, web
+
+from federation.reasons import Reason, Refusal
+from gateway.cases.case import Case, Entry
+from gateway.cases.cases import NewCase
+from gateway.cases.minutes import Minutes
+from gateway.cases.scorecard import Scorecard
+from gateway.cases.states import ANSWER_IN_THE_CASE, ENDED, State
+from gateway.edge.case_rendering import case_body, event_body, scorecard_body, when
+from gateway.edge.case_requests import (
+    as_kept,
+    idempotency_key,
+    last_event,
+    read_case,
+    read_evidence,
+    read_selection,
+    wanted_wait,
+)
+from gateway.edge.limits import RateLimit
+from gateway.edge.problems import language_of
+from gateway.edge.tokens import Caller
+from gateway.search.question import Question
+
+SCOPE = "cases"
+_HEARTBEAT_S = 15.0
+_LONGEST_STREAM_S = 3600.0
+SCORECARD_DAYS = 30
+
+Handler = Callable[[web.Request, str], Awaitable[web.StreamResponse]]
+
+
+class CaseFeature(Protocol):
+    """What the edge needs of the case feature."""
+
+    async def accept(self, new: NewCase) -> tuple[Case, bool]: ...
+    async def case(self, case_id: str, client: str) -> Case: ...
+    async def journal(self, case_id: str, after: int = 0) -> list[Entry]: ...
+    async def minutes(self, case: Case) -> Minutes | None: ...
+    async def estimate_s(self, case: Case) -> float | None: ...
+    async def scorecard(self, archive: str, days: int) -> Scorecard: ...
+    async def select(self, case: Case, ref: str) -> Case: ...
+    async def give_evidence(self, case: Case, proofs: list[dict[str, str]]) -> Case: ...
+    async def withdraw(self, case: Case) -> Case: ...
+    async def delivered(self, case: Case) -> Case: ...
+    async def wait(self, case: Case, known_version: int, seconds: float) -> Case: ...
+    def follow(self, case_id: str, after: int, quiet_s: float) -> AsyncIterator[list[Entry]]: ...
+
+
+class CaseRoutes:
+    """Handlers of everything below /v1/cases, and of scorecards. `authorise` gives the caller or refuses."""
+
+    def __init__(
+        self,
+        cases: CaseFeature,
+        authorise: Callable[[web.Request, str], Caller],
+        limit: RateLimit,
+        is_draining: Callable[[], bool],
+        keep: Callable[[Question], dict[str, Any]],
+        is_connected: Callable[[str], bool | None],
+    ) -> None:
+        self._cases, self._authorise, self._limit = cases, authorise, limit
+        self._is_draining, self._keep, self._is_connected = is_draining, keep, is_connected
+
+    def routes(self) -> list[tuple[str, str, Handler]]:
+        own = "/v1/cases/{id}"
+        return [
+            ("POST", "/v1/cases", self._create),
+            ("GET", own, self._show),
+            ("GET", f"{own}/events", self._events),
+            ("POST", f"{own}/selection", self._select),
+            ("POST", f"{own}/evidence", self._evidence),
+            ("POST", f"{own}/withdrawal", self._withdraw),
+            ("GET", f"{own}/document", self._document),
+            ("GET", "/v1/archives/{code}/scorecard", self._scorecard),
+        ]
+
+    async def _case(self, request: web.Request) -> Case:
+        caller = self._authorise(request, SCOPE)
+        self._limit.take(caller.client)
+        return await self._cases.case(request.match_info["id"], caller.client)
+
+    async def _body(self, request: web.Request) -> bytes:
+        if request.content_type != "application/json":
+            raise Refusal(Reason.UNSUPPORTED_MEDIA_TYPE)
+        return await request.read()
+
+    async def _answer(self, request: web.Request, case: Case, status: int = 200) -> web.Response:
+        clock = await self._cases.minutes(case)
+        estimate = await self._cases.estimate_s(case)
+        body = case_body(case, clock, language_of(request), estimate)
+        headers = {"Cache-Control": "no-store", "ETag": _etag(case)}
+        if status == 202:
+            headers["Location"] = f"/v1/cases/{case.id}"
+        if case.state not in ENDED:
+            headers["Retry-After"] = "1"
+        return web.Response(
+            body=msgspec.json.encode(body), status=status, content_type="application/json", headers=headers
+        )
+
+    # accepting -------------------------------------------------------------------------------------------------
+
+    async def _create(self, request: web.Request, _trace: str) -> web.StreamResponse:
+        caller = self._authorise(request, SCOPE)
+        self._limit.take(caller.client)
+        if self._is_draining():
+            raise Refusal(Reason.DRAINING, retry_after_s=1.0)
+        body = await self._body(request)
+        key, digest = idempotency_key(request, body)
+        asked, question = read_case(body, caller.client)
+        kept = {**as_kept(asked), "question": self._keep(question)}
+        case, _replayed = await self._cases.accept(
+            NewCase(caller.client, key, digest, kept, asked.window or "")
+        )
+        return await self._answer(request, case, 202)
+
+    # showing ---------------------------------------------------------------------------------------------------
+
+    async def _show(self, request: web.Request, _trace: str) -> web.StreamResponse:
+        case = await self._case(request)
+        known = request.headers.get(hdrs.IF_NONE_MATCH, "").strip().removeprefix("W/")
+        seconds = wanted_wait(request)
+        if seconds is not None and case.state not in ENDED and (not known or known == _etag(case)):
+            case = await self._cases.wait(case, case.version, 0.0 if self._is_draining() else seconds)
+        if known and known == _etag(case):
+            return web.Response(status=304, headers={"ETag": _etag(case), "Cache-Control": "no-store"})
+        if case.state in ANSWER_IN_THE_CASE:
+            case = await self._cases.delivered(case)
+        response = await self._answer(request, case)
+        if seconds is not None:
+            response.headers["Preference-Applied"] = f"wait={int(seconds)}"
+        return response
+
+    async def _events(self, request: web.Request, trace: str) -> web.StreamResponse:
+        """Journal lines as server-sent events; the stream ends with the case or after an hour, then resumes."""
+        case = await self._case(request)
+        after = last_event(request)
+        headers = {
+            "Cache-Control": "no-store",
+            "X-Accel-Buffering": "no",
+            "X-Trace-Id": trace,
+            "Content-Type": "text/event-stream",
+        }
+        response = web.StreamResponse(headers=headers)
+        await response.prepare(request)
+        await response.write(b"retry: 3000\n\n")
+        until = time.monotonic() + _LONGEST_STREAM_S
+        async for entries in self._cases.follow(case.id, after, _HEARTBEAT_S):
+            if not entries:
+                await response.write(b": still here\n\n")
+            for entry in entries:
+                data = msgspec.json.encode(event_body(entry))
+                await response.write(
+                    b"id: %d\nevent: %s\ndata: %s\n\n" % (entry.seq, entry.kind.value.encode(), data)
+                )
+            last = entries[-1].state if entries else None
+            if last in ANSWER_IN_THE_CASE:
+                await self._cases.delivered(await self._cases.case(case.id, case.client))
+            if self._is_over(last, entries) or self._is_draining() or time.monotonic() > until:
+                break
+        await response.write_eof()
+        return response
+
+    @staticmethod
+    def _is_over(last: State | None, entries: list[Entry]) -> bool:
+        """Nothing more can come: withdrawn, or ended and delivered."""
+        if last is State.WITHDRAWN or last is State.DELIVERED:
+            return True
+        return last in ENDED and any(entry.kind.value == "delivered" for entry in entries)
+
+    # what callers say ------------------------------------------------------------------------------------------
+
+    async def _select(self, request: web.Request, _trace: str) -> web.StreamResponse:
+        case = await self._case(request)
+        return await self._answer(
+            request, await self._cases.select(case, read_selection(await self._body(request)))
+        )
+
+    async def _evidence(self, request: web.Request, _trace: str) -> web.StreamResponse:
+        case = await self._case(request)
+        return await self._answer(
+            request, await self._cases.give_evidence(case, read_evidence(await self._body(request)))
+        )
+
+    async def _withdraw(self, request: web.Request, _trace: str) -> web.StreamResponse:
+        case = await self._case(request)
+        if case.state is not State.WITHDRAWN:  # a second time is the same
+            case = await self._cases.withdraw(case)
+        return await self._answer(request, case)
+
+    # the answer ------------------------------------------------------------------------------------------------
+
+    async def _document(self, request: web.Request, _trace: str) -> web.StreamResponse:
+        """The holder's approval notice or the statement that no record is held, as JSON; it stops the clock."""
+        case = await self._case(request)
+        if case.state not in {State.ISSUED, State.DELIVERED, State.NO_RECORD}:
+            raise Refusal(Reason.NO_DOCUMENT)
+        body: dict[str, Any] = {
+            "case": case.id,
+            "kind": "no_record_statement" if case.state is State.NO_RECORD else "approval_notice",
+            "category": case.request.get("category", ""),
+        }
+        if case.state is State.NO_RECORD:
+            body["archives"] = sorted(case.outcomes)
+            body["verdict"] = case.verdict
+        else:
+            body["archive"] = case.holder
+            body["decision"] = {key: str(value) for key, value in case.decision.items()}
+            body["issued"] = when(case.entered_ms)
+        await asyncio.shield(self._cases.delivered(case))
+        return web.json_response(body, headers={"Cache-Control": "no-store"}, dumps=_dumps)
+
+    async def _scorecard(self, request: web.Request, _trace: str) -> web.StreamResponse:
+        self._limit.take(self._authorise(request, SCOPE).client)
+        code = request.match_info["code"]
+        connected = self._is_connected(code)
+        if connected is None:
+            raise Refusal(Reason.NOT_FOUND)
+        card = await self._cases.scorecard(code, SCORECARD_DAYS)
+        return web.json_response(
+            scorecard_body(code, card, SCORECARD_DAYS, connected),
+            headers={"Cache-Control": "no-store"},
+            dumps=_dumps,
+        )
+
+
+def _etag(case: Case) -> str:
+    return f'"{case.version}"'
+
+
+def _dumps(body: Any) -> str:
+    return msgspec.json.encode(body).decode()
