@@ -6,10 +6,11 @@ that may not be done gets its own error; the others stand. Whoever waits is told
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -27,7 +28,8 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import QueuePool
 
 from federation.reasons import Reason, Refusal
@@ -56,7 +58,13 @@ _T = TypeVar("_T")
 
 
 class _SinglyError(Exception):
-    """A unit failed on a case that the same batch had changed: the batch must be applied unit by unit."""
+    """A unit failed after it had written, or on a case that the same batch had changed: the transaction must be undone
+    and its units applied one by one.
+    """
+
+    def __init__(self, fault: Exception) -> None:
+        super().__init__()
+        self.fault = fault
 
 
 class StoreError(Exception):
@@ -136,6 +144,7 @@ class Store:
                 url,
                 poolclass=QueuePool,
                 pool_size=4,
+                hide_parameters=True,  # an error's text would hold the row, and with it names
                 connect_args={
                     "application_name": "lantai-gateway",
                     "options": "-c statement_timeout=10000 -c idle_in_transaction_session_timeout=15000",
@@ -144,7 +153,11 @@ class Store:
         path = url.removeprefix("sqlite:///")
         self._take_lock(Path(path))
         engine = create_engine(
-            url, poolclass=QueuePool, pool_size=4, connect_args={"check_same_thread": False, "timeout": 10}
+            url,
+            poolclass=QueuePool,
+            pool_size=4,
+            hide_parameters=True,
+            connect_args={"check_same_thread": False, "timeout": 10},
         )
 
         @event.listens_for(engine, "connect")
@@ -207,7 +220,10 @@ class Store:
     # writing ---------------------------------------------------------------------------------------------------
 
     def _connection(self) -> Connection:
-        if self._writing is None or self._writing.invalidated:
+        if self._writing is not None and self._writing.invalidated:
+            self._writing.close()
+            self._writing = None
+        if self._writing is None:
             self._writing = self.engine.connect()
         return self._writing
 
@@ -239,31 +255,59 @@ class Store:
         """
         try:
             return self._try(units)
-        except (IntegrityError, OperationalError, _SinglyError) as error:
+        except Exception as error:
             self._cache.clear()
-            if len(units) == 1:
-                return [self._named(error)]
-        except Exception:
-            self._cache.clear()
-            raise
+            if _is_unavailable(error):  # no unit's fault: trying each would wait for each
+                return [self._named(error) for _unit in units]
         results: list[Result] = []
         for unit in units:
-            try:
-                results += self._try([unit])
-            except (IntegrityError, OperationalError):
-                self._cache.clear()
-                try:  # another replica won the race: now its row is there to be found
-                    results += self._try([unit])
-                except (IntegrityError, OperationalError) as again:
-                    self._cache.clear()
-                    results.append(self._named(again))
+            results.append(self._alone(unit))
+            last = results[-1]
+            if isinstance(last, Exception) and isinstance(last.__cause__, Exception):
+                cause = last.__cause__
+                if _is_unavailable(cause):
+                    return results + [self._named(cause) for _unit in units[len(results) :]]
         return results
 
+    def _alone(self, unit: Unit) -> Result:
+        """One unit in a transaction of its own; once more when another replica won a race."""
+        try:
+            return self._try([unit])[0]
+        except Exception as error:
+            self._cache.clear()
+            if not _is_race(error):
+                return self._named(error)
+        try:
+            return self._try([unit])[0]
+        except Exception as error:
+            self._cache.clear()
+            return self._named(error)
+
     @staticmethod
-    def _named(error: Exception) -> Refusal:
-        refusal = Refusal(Reason.STORE_UNAVAILABLE, retry_after_s=5.0)
-        refusal.__cause__ = error
-        return refusal
+    def _named(error: Exception) -> Exception:
+        """What whoever waits is told: the database's own troubles as one reason, a unit's own fault as it is."""
+        if isinstance(error, _SinglyError):
+            return error.fault
+        if _is_unavailable(error) or _is_race(error):
+            refusal = Refusal(Reason.STORE_UNAVAILABLE, retry_after_s=5.0)
+            refusal.__cause__ = error
+            return refusal
+        return error
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        with self._available():
+            connection = self._connection()
+            with connection.begin():
+                yield connection
+
+    @contextlib.contextmanager
+    def _available(self) -> Iterator[None]:
+        """The same for calls that are no units."""
+        try:
+            yield
+        except (DBAPIError, PoolTimeoutError) as error:
+            raise self._named(error) from error
 
     def _try(self, units: Sequence[Unit]) -> list[Result]:
         connection = self._connection()
@@ -294,11 +338,14 @@ class Store:
             .order_by(TASKS.c.visible_at)
             .limit(limit)
         )
-        if not self.is_exclusive:
-            due = due.with_for_update(skip_locked=True)
+        if self.is_exclusive:
+            ids = due.scalar_subquery()
+        else:  # a CTE with row locks runs once, whatever the plan: a plain subquery might lease more than `limit`
+            locked = due.with_for_update(skip_locked=True).cte("due")
+            ids = select(locked.c.id).scalar_subquery()
         statement = (
             update(TASKS)
-            .where(TASKS.c.id.in_(due.scalar_subquery()))
+            .where(TASKS.c.id.in_(ids))
             .values(
                 owner=self.owner,
                 fence=TASKS.c.fence + 1,
@@ -307,18 +354,16 @@ class Store:
             )
             .returning(*_TASK_COLUMNS)
         )
-        connection = self._connection()
-        with connection.begin():
+        with self._transaction() as connection:
             rows = connection.execute(statement).all()
         return [_task(row) for row in rows]
 
     def extend(self) -> int:
         """Extend all leases of this process; how many it holds."""
         now = self.now_ms()
-        connection = self._connection()
-        with connection.begin():
+        with self._transaction() as connection:
             done = connection.execute(
-                _EXTEND,
+                _EXTEND if self.is_exclusive else _EXTEND_UNLOCKED,
                 {
                     "owner_": self.owner,
                     "now_": now,
@@ -333,21 +378,19 @@ class Store:
         statement = update(TASKS).where(TASKS.c.visible_at.is_not(None), TASKS.c.owner != "")
         if not self.is_exclusive:
             statement = statement.where(TASKS.c.owner == self.owner)
-        connection = self._connection()
-        with connection.begin():
+        with self._transaction() as connection:
             connection.execute(statement.values(owner="", visible_at=self.now_ms()))
 
     def wake(self, kind: str, target: str) -> None:
         """An archive is back: what waits for it is due now. Leased tasks stay with their owner."""
-        connection = self._connection()
-        with connection.begin():
+        with self._transaction() as connection:
             connection.execute(_WAKE, {"kind_": kind, "target_": target, "now_": self.now_ms()})
 
     # reading ---------------------------------------------------------------------------------------------------
 
     def read(self, work: Callable[[Connection], _T]) -> _T:
         """Run a reading function on a connection of its own."""
-        with self.engine.connect().execution_options(reads=True) as connection:
+        with self._available(), self.engine.connect().execution_options(reads=True) as connection:
             return work(connection)
 
     def case(self, case_id: str) -> Case | None:
@@ -427,7 +470,7 @@ class _Batch:
         self.cases: dict[str, Case] = {}
         self._known_requests: dict[tuple[str, str], tuple[str, str]] = {}
         self._known_messages: set[str] = set()
-        self._held: set[str] = set()
+        self._held: set[tuple[str, int]] = set()
         self._inserts: dict[str, list[dict[str, Any]]] = {
             name: [] for name in ("cases", "journal", "tasks", "requests", "messages", "results")
         }
@@ -444,10 +487,12 @@ class _Batch:
                 results.append(self._one(unit))
             except Refusal as refusal:
                 results.append(refusal)
-            except (KeyError, TypeError, ValueError, AssertionError, msgspec.ValidationError) as error:
+            except DBAPIError:
+                raise
+            except Exception as error:
                 # the case may be half changed: it must be read again
                 results.append(error)
-                self._reload(unit.case_id)
+                self._reload(unit, error)
         return results
 
     def _load(self) -> None:
@@ -459,9 +504,6 @@ class _Batch:
         messages = [unit.message for unit in self._units if unit.message]
         if messages:
             self._known_messages = set(self._connection.execute(_KNOWN_MESSAGES, {"ids": messages}).scalars())
-        leases = [unit.lease for unit in self._units if unit.lease is not None]
-        if leases:
-            self._held = set(self._connection.execute(_COMPLETE_HELD, {"leases": leases}).scalars())
         wanted = {
             unit.case_id
             for unit in self._units
@@ -477,20 +519,29 @@ class _Batch:
             statement = _CASES if self._store.is_exclusive else _CASES_LOCKED
             for row in self._connection.execute(statement, {"ids": sorted(wanted)}):
                 self.cases[row[0]] = decode_case(row[1])
+        # cases before tasks, in every transaction: two replicas that lock in one order wait, and do not deadlock
+        leases = [unit.lease for unit in self._units if unit.lease is not None]
+        if leases:
+            rows = self._connection.execute(_COMPLETE_HELD, {"leases": leases}).all()
+            self._held = {(row[0], row[1]) for row in rows}
 
-    def _reload(self, case_id: str) -> None:
+    def _reload(self, unit: Unit, error: Exception) -> None:
+        case_id = unit.case_id
         self._store.forget(case_id)
         self.cases.pop(case_id, None)
         if case_id in self._changed or case_id in self._created:
-            raise StoreError(
-                "a unit failed on a case that the same batch had changed"
-            )  # retried unit by unit
+            raise _SinglyError(error) from error
         for row in self._connection.execute(_CASES, {"ids": [case_id]}):
             self.cases[row[0]] = decode_case(row[1])
+        if unit.lease is not None:  # the task is not done: it is due again when its lease would have ended
+            again = {"id_": unit.lease[0], "at": self._now + self._store.lease_ms, "dead_": 0}
+            self._connection.execute(_PUT_BACK, again)
 
     def _one(self, unit: Unit) -> Done:
-        if unit.lease is not None and unit.lease[0] not in self._held:
-            return Done("fenced")
+        if unit.lease is not None:
+            if unit.lease not in self._held:
+                return Done("fenced")
+            self._held.discard(unit.lease)  # a lease is good for one write
         if unit.message in self._known_messages:
             return Done("duplicate")
         if unit.new is not None:
@@ -521,9 +572,11 @@ class _Batch:
                 raise Refusal(Reason.IDEMPOTENCY_MISMATCH)
             return Done("replayed", encode_case(self.cases[case_id]))
         assert unit.event is not None
+        # a copy: when the transaction is undone, the same unit is applied again
+        case = msgspec.structs.replace(case, passed=[*case.passed])
+        done = self._happen(case, unit.event)  # refused, it leaves no case behind
         self.cases[case.id] = case
         self._created.add(case.id)
-        done = self._happen(case, unit.event)
         if unit.key:
             self._known_requests[case.client, unit.key] = (unit.digest, case.id)
             self._inserts["requests"].append(
@@ -538,8 +591,14 @@ class _Batch:
         return done
 
     def _happen(self, case: Case, happened: Event) -> Done:
+        before = (case.wake_at_ms, case.ladder)
         effects = machine.apply(case, happened, self._now, self._store.policy)
         if not effects.entries:
+            if (
+                case.wake_at_ms,
+                case.ladder,
+            ) != before:  # a silent rung: the clock must not find it due again
+                self._changed[case.id] = case
             return Done("applied", encode_case(case))
         self._changed[case.id] = case
         for entry in effects.entries:
@@ -644,6 +703,20 @@ def _entry(row: Any) -> Entry:
     )
 
 
+def _is_race(error: BaseException | None) -> bool:
+    """Whether another replica wrote the same first: the same again may well succeed."""
+    return isinstance(error, IntegrityError) or (
+        isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", "") in {"40001", "40P01"}
+    )
+
+
+def _is_unavailable(error: BaseException | None) -> bool:
+    """Whether the database is in trouble, whatever the unit: locked, full, gone."""
+    if isinstance(error, PoolTimeoutError):
+        return True
+    return isinstance(error, DBAPIError) and not isinstance(error, DataError) and not _is_race(error)
+
+
 def new_owner() -> str:
     """A name no other process and no earlier life of this one has."""
     return f"{os.getpid()}-{os.urandom(6).hex()}"
@@ -668,7 +741,7 @@ _COMPLETE_HELD = (
         TASKS.c.visible_at.is_not(None),
     )
     .values(visible_at=None, owner="")
-    .returning(TASKS.c.id)
+    .returning(TASKS.c.id, TASKS.c.fence)
 )
 _COMPLETE = (
     update(TASKS).where(TASKS.c.id == bindparam("id_")).values(visible_at=None, owner="", payload="{}")
@@ -698,13 +771,16 @@ _UPDATE_CASE = (
         data=bindparam("data_"),
     )
 )
-_EXTEND = (
+_EXTENDED = (
+    TASKS.c.visible_at > bindparam("now_"),
+    TASKS.c.visible_at < bindparam("far"),
+    TASKS.c.owner == bindparam("owner_"),
+)
+_EXTEND = update(TASKS).where(*_EXTENDED).values(visible_at=bindparam("until"))
+# what another replica is just completing needs no longer lease, and waiting for it here could deadlock
+_EXTEND_UNLOCKED = (
     update(TASKS)
-    .where(
-        TASKS.c.visible_at > bindparam("now_"),
-        TASKS.c.visible_at < bindparam("far"),
-        TASKS.c.owner == bindparam("owner_"),
-    )
+    .where(TASKS.c.id.in_(select(TASKS.c.id).where(*_EXTENDED).with_for_update(skip_locked=True)))
     .values(visible_at=bindparam("until"))
 )
 _WAKE = (
