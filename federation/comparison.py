@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from operator import ne
 from typing import Protocol
 
 from federation.dates import DateSpan
@@ -30,7 +31,13 @@ SURNAME_UNEQUAL = 16
 """Added to `Levels.name_unequal` when a character of the surname is among the unequal ones."""
 _MOST_UNEQUAL = 15
 
-_fuzzy = lru_cache(65_536)(fuzzy_syllables)  # names of candidates repeat, names of an import do not
+
+@lru_cache(65_536)  # names of candidates repeat, names of an import do not
+def _forms(name: str) -> tuple[str, str, tuple[str, ...]]:
+    """A name stripped, folded, and its fuzzy syllables."""
+    folded = fold(name)
+    return strip(name), folded, fuzzy_syllables(folded)
+
 
 _NO_NAME = (NameLevel.NOT_COMPARED, 0)
 STRONGEST_FIRST = (
@@ -53,6 +60,12 @@ STRONGEST_FIRST = (
 _BETTER_NAME = {level: len(STRONGEST_FIRST) - place for place, level in enumerate(STRONGEST_FIRST, start=1)}
 
 
+Vector = tuple[
+    NameLevel, IdLevel, DateLevel, DateLevel, PlaceLevel, NameLevel, TextLevel, TextLevel, IdLevel, int
+]
+"""The fields of `Levels` in their order."""
+
+
 class PersonLike(Protocol):
     """A person of a record: characters as written, a valid 18-digit number or ""."""
 
@@ -70,12 +83,11 @@ class NameComparer:
     """Compares one asked name with many held ones."""
 
     def __init__(self, asked: str) -> None:
-        self._stripped = strip(asked)
-        self._folded = fold(asked)
+        self._stripped, self._folded, self._fuzzy = _forms(asked)
         self._sounds = syllables(self._folded)
-        self._fuzzy = _fuzzy(self._folded)
         self._alternatives = surname_alternatives(self._folded)
         self._surname = surname_length(self._folded)
+        self._sorted, self._sorted_fuzzy = sorted(self._folded), sorted(self._fuzzy)
         self._memo: dict[str, tuple[NameLevel, int]] = {}
 
     def compare(self, held: str, aliases: tuple[str, ...] = ()) -> tuple[NameLevel, int]:
@@ -93,53 +105,55 @@ class NameComparer:
     def _compare(self, held: str) -> tuple[NameLevel, int]:
         if not self._folded or not held:
             return _NO_NAME
-        if strip(held) == self._stripped:
+        stripped, folded, fuzzy = _forms(held)
+        if stripped == self._stripped:
             return NameLevel.EXACT, 0
-        folded = fold(held)
         if folded == self._folded:
             return NameLevel.VARIANT, 0
         if folded in self._alternatives:
             return NameLevel.SURNAME_ALIAS, 0
         if len(folded) == len(self._folded):
-            return self._same_length(folded)
+            return self._same_length(folded, fuzzy)
         if len(folded) == len(self._folded) + 1:
-            return self._one_longer(folded)
+            return self._one_longer(folded, fuzzy)
         if len(folded) + 1 == len(self._folded):
-            return self._one_shorter(folded)
+            return self._one_shorter(folded, fuzzy)
         return NameLevel.DIFFERENT, min(_MOST_UNEQUAL, len(self._folded))
 
-    def _same_length(self, folded: str) -> tuple[NameLevel, int]:
-        sounds, fuzzy = syllables(folded), _fuzzy(folded)
-        level = NameLevel.HOMOPHONE
-        unequal = foreign = shaped = surname = 0
-        for place, char in enumerate(self._folded):
-            other = folded[place]
-            if char == other:
-                continue
-            unequal += 1
-            if place < self._surname:
-                surname = SURNAME_UNEQUAL
-            if sounds[place] == self._sounds[place]:
-                continue
-            if fuzzy[place] == self._fuzzy[place]:
-                level = NameLevel.ACCENT
-            elif alike(char, other):
-                shaped += 1
-            else:
-                foreign += 1
+    def _same_length(self, folded: str, fuzzy: tuple[str, ...]) -> tuple[NameLevel, int]:
+        unequal = sum(map(ne, self._folded, folded))
+        other_sound = -1  # the one place that sounds otherwise, -2 when there are more
+        surname = SURNAME_UNEQUAL
+        if unequal == len(folded) and sum(map(ne, self._fuzzy, fuzzy)) > 1:  # most: the other party
+            other_sound = -2
+        else:
+            if self._folded[: self._surname] == folded[: self._surname]:
+                surname = 0
+            for place, (char, other) in enumerate(zip(self._folded, folded, strict=True)):
+                if char != other and fuzzy[place] != self._fuzzy[place]:
+                    other_sound = place if other_sound == -1 else -2
         unequal = min(_MOST_UNEQUAL, unequal) + surname
-        if not foreign and not shaped:
-            return level, unequal
-        if foreign + shaped == 1:
+        if other_sound == -1:
+            return self._same_sound(folded), unequal
+        if other_sound >= 0:
+            shaped = alike(self._folded[other_sound], folded[other_sound])
             return (NameLevel.SHAPE if shaped else NameLevel.ONE_CHARACTER), unequal
-        if sorted(folded) == sorted(self._folded):
+        # nearly all that come here have nothing in common, and the first character tells
+        if folded[0] in self._folded and sorted(folded) == self._sorted:
             return NameLevel.SWAPPED, 0
-        if sorted(fuzzy) == sorted(self._fuzzy):
+        if fuzzy[0] in self._fuzzy and sorted(fuzzy) == self._sorted_fuzzy:
             return NameLevel.SWAPPED, 1
         return NameLevel.DIFFERENT, unequal
 
-    def _one_longer(self, folded: str) -> tuple[NameLevel, int]:
-        fuzzy = _fuzzy(folded)
+    def _same_sound(self, folded: str) -> NameLevel:
+        sounds = syllables(folded)
+        same = all(
+            char == other or one == two
+            for char, other, one, two in zip(self._folded, folded, self._sounds, sounds, strict=True)
+        )
+        return NameLevel.HOMOPHONE if same else NameLevel.ACCENT
+
+    def _one_longer(self, folded: str, fuzzy: tuple[str, ...]) -> tuple[NameLevel, int]:
         for place in range(len(folded)):
             if fuzzy[:place] + fuzzy[place + 1 :] == self._fuzzy:
                 rest = folded[:place] + folded[place + 1 :]
@@ -147,8 +161,7 @@ class NameComparer:
                 return NameLevel.MISSING_CHARACTER, unequal + (SURNAME_UNEQUAL if place < 1 else 0)
         return NameLevel.DIFFERENT, min(_MOST_UNEQUAL, len(folded))
 
-    def _one_shorter(self, folded: str) -> tuple[NameLevel, int]:
-        fuzzy = _fuzzy(folded)
+    def _one_shorter(self, folded: str, fuzzy: tuple[str, ...]) -> tuple[NameLevel, int]:
         for place in range(len(self._folded)):
             if self._fuzzy[:place] + self._fuzzy[place + 1 :] == fuzzy:
                 rest = self._folded[:place] + self._folded[place + 1 :]
@@ -223,30 +236,57 @@ class Comparer:
         """Levels with the best-matching person as the subject and the best other one as the other party; the second
         value is the subject's index in `persons` (0 when there are none).
         """
+        vector, subject = self.vector(
+            category=category,
+            persons=persons,
+            event=event,
+            place=place,
+            place_text=place_text,
+            certificate_no=certificate_no,
+        )
+        return Levels(*vector), subject
+
+    def vector(
+        self,
+        *,
+        category: str,
+        persons: Sequence[PersonLike],
+        event: DateSpan | None,
+        place: str,
+        place_text: str,
+        certificate_no: str,
+    ) -> tuple[Vector, int]:
+        """`levels` as a plain tuple in the order of its fields: few differ among many records, so what follows from
+        one can be remembered.
+        """
         subject, name_level, unequal = self._subject(persons)
-        person = persons[subject] if persons else None
+        id_level, birth_level = IdLevel.NOT_COMPARED, DateLevel.NOT_COMPARED
+        if persons:
+            person = persons[subject]
+            if self._id:
+                id_level = compare_ids(self._id, person.id_number)
+            if self._birth is not None:
+                birth_level = compare_dates(self._birth, person.birth)
         other_level, other_id = self._other_party(persons, subject)
         certificate = TextLevel.NOT_COMPARED
         if self._certificate and certificate_no:
             same = fold_certificate(certificate_no) == self._certificate
             certificate = TextLevel.EQUAL if same else TextLevel.DIFFERENT
+        same_category = TextLevel.NOT_COMPARED
+        if self._category:
+            same_category = TextLevel.EQUAL if category == self._category else TextLevel.DIFFERENT
         return (
-            Levels(
-                name_level,
-                IdLevel.NOT_COMPARED if person is None else compare_ids(self._id, person.id_number),
-                DateLevel.NOT_COMPARED if person is None else compare_dates(self._birth, person.birth),
-                compare_dates(self._event, event),
-                self._place_level(place, place_text),
-                other_level,
-                certificate,
-                TextLevel.NOT_COMPARED
-                if not self._category
-                else (TextLevel.EQUAL if category == self._category else TextLevel.DIFFERENT),
-                other_id,
-                unequal,
-            ),
-            subject,
-        )
+            name_level,
+            id_level,
+            birth_level,
+            DateLevel.NOT_COMPARED if self._event is None else compare_dates(self._event, event),
+            self._place_level(place, place_text),
+            other_level,
+            certificate,
+            same_category,
+            other_id,
+            unequal,
+        ), subject
 
     def _subject(self, persons: Sequence[PersonLike]) -> tuple[int, NameLevel, int]:
         best, best_rank = (0, NameLevel.NOT_COMPARED, 0), -1

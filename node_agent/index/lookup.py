@@ -14,9 +14,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import log2
+from operator import itemgetter
 from pathlib import Path
 
-from federation.comparison import Comparer
+from federation.comparison import Comparer, Vector
+from federation.dates import DateSpan
 from federation.keys import Keyer, KeyKind
 from federation.levels import IdLevel, Levels, NameLevel, TextLevel
 from federation.query import Query
@@ -137,6 +139,20 @@ class Answer:
     records: int
     truncated: bool = False
     soft_timeout: bool = False
+
+
+_Row = tuple[int, int, int, int, int, int, str, bytes]
+"""rid, source, category, place, flags, digest, code, payload"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What a level vector alone decides, with the score for a name of average frequency."""
+
+    levels: Levels
+    score: float
+    agrees: bool
+    too_weak: bool
 
 
 class _OutOfTime(Exception):
@@ -332,10 +348,8 @@ class Lookup:
         return [rid for rid, _code in _by_prefix(index.connection, code, limit, after)]
 
 
-def _rows(
-    connection: sqlite3.Connection, rids: Sequence[int]
-) -> list[tuple[int, int, int, int, int, int, str, bytes]]:
-    rows: list[tuple[int, int, int, int, int, int, str, bytes]] = []
+def _rows(connection: sqlite3.Connection, rids: Sequence[int]) -> list[_Row]:
+    rows: list[_Row] = []
     for start in range(0, len(rids), _FETCH):
         part = rids[start : start + _FETCH]
         marks = ",".join("?" * len(part))
@@ -376,10 +390,12 @@ class _Search:
 
     def __init__(self, index: _Index, query: Query, limit: int, *, weak: bool) -> None:
         self._index, self._query, self._limit = index, query, limit
+        self._weak = weak
         self._floor = -1e9 if weak else likely_from(index.records) - POSSIBLE_BELOW_LIKELY
         self._category = CATEGORY_NUMBER.get(query.category, 0)
         self._values: dict[int, int] = {}
-        self._scored: list[Found] = []
+        self._scored: list[tuple[float, int, str | None, int, Levels, _Row]] = []
+        self._judged: dict[Vector, _Judged] = {}  # few vectors differ among the candidates of one question
         self._capped = False
         self._certain = self._same_name = (
             0  # of _values, in the order found: by number or code, by the name itself
@@ -452,69 +468,65 @@ class _Search:
         nearest = heapq.nsmallest(MOST_CANDIDATES - len(certain), enumerate(rest), key=distance)
         return [rid for rid, _value in certain] + [rid for _number, (rid, _value) in nearest]
 
-    def _compare(self, comparer: Comparer, row: tuple[int, int, int, int, int, int, str, bytes]) -> None:
-        rid, _source, category, place, flags, digest, code, payload = row
-        stored = self._index.codec.read(payload)
-        where = self._index.places[place]
-        key = CATEGORY_KEY[category]
-        levels, person = comparer.levels(
-            category=key,
-            persons=stored.persons,
-            event=stored.event,
-            place=where,
-            place_text=stored.place_text,
-            certificate_no=stored.certificate_no,
+    def _compare(self, comparer: Comparer, row: _Row) -> None:
+        seen = self._index.codec.glimpse(row[7])
+        vector, person = comparer.vector(
+            category=CATEGORY_KEY[row[2]],
+            persons=seen.persons,
+            event=DateSpan(seen.first, seen.last) if seen.first and self._first_year else None,
+            place=self._index.places[row[3]],
+            place_text=seen.place_text,
+            certificate_no=seen.certificate_no,
         )
-        if not self._is_evidence(levels, code, stored):
-            return  # a digest collision, or a household member's namesake: nothing asked really agrees
-        value = score(levels, _UNKNOWN_BITS)
-        if value + _MOST_MISJUDGED < self._floor:
-            return  # too weak to be told
-        self._scored.append(
-            Found(rid, digest, key, code, where, stored, flags, levels, person, _UNKNOWN_BITS, value)
-        )
+        judged = self._judged.get(vector)
+        if judged is None:
+            judged = self._judged[vector] = self._judge(Levels(*vector))
+        if judged.too_weak or not (judged.agrees or self._has_words(row[6], seen.title)):
+            return  # too weak to be told, or a digest collision, or a household member's namesake
+        name = seen.persons[person].name if seen.persons else None
+        self._scored.append((judged.score, -row[0], name, person, judged.levels, row))
 
-    def _is_evidence(self, levels: Levels, code: str, stored: Stored) -> bool:
-        if levels.name and levels.name != NameLevel.DIFFERENT:
+    def _judge(self, levels: Levels) -> _Judged:
+        """What a level vector is worth before the real frequency of the name is known."""
+        agrees = (
+            (levels.name and levels.name != NameLevel.DIFFERENT)
+            or levels.id_number in {IdLevel.EQUAL, IdLevel.TYPO}
+            or levels.certificate_no == TextLevel.EQUAL
+            or (levels.other_name and levels.other_name <= NameLevel.ALIAS)
+        )
+        value = score(levels, _UNKNOWN_BITS)
+        return _Judged(levels, value, bool(agrees), value + _MOST_MISJUDGED < self._floor)
+
+    def _has_words(self, code: str, title: str) -> bool:
+        asked = self._query
+        if asked.archival_code and code.startswith(asked.archival_code):
             return True
-        if levels.id_number in {IdLevel.EQUAL, IdLevel.TYPO} or levels.certificate_no == TextLevel.EQUAL:
-            return True
-        if levels.other_name and levels.other_name <= NameLevel.ALIAS:
-            return True
-        if self._query.archival_code and code.startswith(self._query.archival_code):
-            return True
-        return bool(self._query.title) and contains(stored.title, self._query.title)
+        return bool(asked.title) and contains(title, asked.title)
 
     def answer(self, *, soft_timeout: bool) -> Answer:
         """Rank by the real frequency of the names, only for those that can still make the list."""
         index = self._index
         index.deadline = None
-        ranked = heapq.nlargest(self._limit * 2, self._scored, key=lambda found: (found.score, -found.rid))
-        exact: list[Found] = []
-        for found in ranked:
-            persons = found.stored.persons
-            bits = index.bits(persons[found.person].name) if persons else _UNKNOWN_BITS
-            exact.append(
-                Found(
-                    found.rid,
-                    found.digest,
-                    found.category,
-                    found.code,
-                    found.place,
-                    found.stored,
-                    found.flags,
-                    found.levels,
-                    found.person,
-                    bits,
-                    score(found.levels, bits),
-                )
-            )
-        if self._floor > -1e9:
-            exact = [
-                found
-                for found in exact
-                if decide(found.score, index.records, found.levels) is not Decision.NONE
-            ]
-        exact.sort(key=lambda found: (-found.score, found.code, found.rid))
+        ranked: list[tuple[float, str, int, float, int, Levels, _Row]] = []
+        for _first, rid, name, person, levels, row in heapq.nlargest(
+            self._limit * 2, self._scored, key=itemgetter(0, 1)
+        ):
+            bits = _UNKNOWN_BITS if name is None else index.bits(name)
+            value = score(levels, bits)
+            if self._weak or decide(value, index.records, levels) is not Decision.NONE:
+                ranked.append((-value, row[6], -rid, bits, person, levels, row))
+        ranked.sort(key=itemgetter(0, 1, 2))
+        found = [
+            self._found(row, levels, person, bits, -value)
+            for value, _code, _rid, bits, person, levels, row in ranked[: self._limit]
+        ]
         truncated = len(self._scored) > self._limit or self._capped
-        return Answer(tuple(exact[: self._limit]), index.epoch, index.records, truncated, soft_timeout)
+        return Answer(tuple(found), index.epoch, index.records, truncated, soft_timeout)
+
+    def _found(self, row: _Row, levels: Levels, person: int, bits: float, value: float) -> Found:
+        rid, _source, category, place, flags, digest, code, payload = row
+        index = self._index
+        stored = index.codec.read(payload)
+        return Found(
+            rid, digest, CATEGORY_KEY[category], code, index.places[place], stored, flags, levels, person, bits, value
+        )  # fmt: skip

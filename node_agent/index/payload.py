@@ -34,6 +34,17 @@ class StoredPerson(msgspec.Struct, array_like=True, frozen=True, gc=False):
         return DateSpan(self.first, self.last) if self.first else None
 
 
+class Glimpse(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The first fields of `Stored`: what a question compares. Most records looked at are not told."""
+
+    persons: tuple[StoredPerson, ...]
+    first: int
+    last: int
+    place_text: str
+    certificate_no: str
+    title: str
+
+
 class Stored(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A record as stored; what has columns of its own is not repeated."""
 
@@ -55,6 +66,7 @@ class Stored(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(Stored)
+_GLIMPSER = msgspec.msgpack.Decoder(Glimpse)
 
 
 def encode(record: Record) -> bytes:
@@ -127,6 +139,9 @@ class Codec:
 
     def read(self, payload: bytes) -> Stored:
         return _DECODER.decode(self._decompress(payload))
+
+    def glimpse(self, payload: bytes) -> Glimpse:
+        return _GLIMPSER.decode(self._decompress(payload))
 
 
 def restore(
