@@ -18,11 +18,13 @@ import msgspec
 from sqlalchemy import (
     Connection,
     Engine,
+    Text,
     bindparam,
     create_engine,
     event,
     func,
     insert,
+    literal_column,
     select,
     text,
     tuple_,
@@ -103,6 +105,8 @@ class Done(msgspec.Struct):
     tasks: list[Task] = []
     left: list[tuple[str, int]] = []
     stopped: Stopped | None = None
+    next_ms: int = 0
+    """When the earliest of what this unit ordered for later is due; 0 = nothing."""
 
     @property
     def case(self) -> Case:
@@ -332,30 +336,12 @@ class Store:
     ) -> list[Task]:
         """Lease up to `limit` due tasks; each lease raises the task's fence."""
         now = self.now_ms()
-        due = (
-            select(TASKS.c.id)
-            .where(TASKS.c.visible_at <= now, TASKS.c.kind.in_(kinds))
-            .order_by(TASKS.c.visible_at)
-            .limit(limit)
-        )
-        if self.is_exclusive:
-            ids = due.scalar_subquery()
-        else:  # a CTE with row locks runs once, whatever the plan: a plain subquery might lease more than `limit`
-            locked = due.with_for_update(skip_locked=True).cte("due")
-            ids = select(locked.c.id).scalar_subquery()
-        statement = (
-            update(TASKS)
-            .where(TASKS.c.id.in_(ids))
-            .values(
-                owner=self.owner,
-                fence=TASKS.c.fence + 1,
-                attempts=TASKS.c.attempts + 1,
-                visible_at=now + self.lease_ms,
-            )
-            .returning(*_TASK_COLUMNS)
-        )
+        values = {
+            "now_": now, "most": limit, "kinds": list(kinds), "owner_": self.owner, "until": now + self.lease_ms
+        }  # fmt: skip
+        statement = _CLAIM if self.is_exclusive else _CLAIM_SHARED
         with self._transaction() as connection:
-            rows = connection.execute(statement).all()
+            rows = connection.execute(statement, values).all()
         return [_task(row) for row in rows]
 
     def extend(self) -> int:
@@ -444,10 +430,8 @@ class Store:
 
     def due_cases(self, limit: int) -> list[str]:
         """Cases the clock must look at now."""
-        statement = (
-            select(CASES.c.id).where(CASES.c.wake_at <= self.now_ms()).order_by(CASES.c.wake_at).limit(limit)
-        )
-        return [row[0] for row in self.read(lambda c: c.execute(statement).all())]
+        values = {"now_": self.now_ms(), "most": limit}
+        return list(self.read(lambda c: c.execute(_DUE_CASES, values).scalars().all()))
 
     def next_due_ms(self) -> int | None:
         """When the next task or case is due; None when nothing waits."""
@@ -550,7 +534,7 @@ class _Batch:
             self._put_back(unit, unit.lease)
         self._complete += [{"id_": task_id} for task_id in unit.completes]
         if unit.event is None:
-            return Done("applied")
+            return Done("applied", next_ms=0 if unit.bury else unit.postpone_ms)
         case = self.cases.get(unit.case_id)
         if case is None:
             raise Refusal(Reason.UNKNOWN_CASE)
@@ -649,7 +633,18 @@ class _Batch:
                     "payload": encode_data(task.payload).decode(),
                 }
             )
-        return Done("applied", encode_case(case), effects.entries, due, effects.left, effects.stopped)
+        later = [task.visible_at_ms for task in effects.tasks if task.visible_at_ms > self._now]
+        if case.wake_at_ms:
+            later.append(case.wake_at_ms)
+        return Done(
+            "applied",
+            encode_case(case),
+            effects.entries,
+            due,
+            effects.left,
+            effects.stopped,
+            min(later, default=0),
+        )
 
     def write(self) -> None:
         """Everything the units did, each table once. Search tasks are dropped before new ones are put in."""
@@ -792,6 +787,42 @@ _WAKE = (
         TASKS.c.owner == "",
     )
     .values(visible_at=bindparam("now_"))
+)
+
+
+def _due(kind: Any) -> Any:
+    return (
+        select(TASKS.c.id)
+        .where(TASKS.c.visible_at <= bindparam("now_"), kind.in_(bindparam("kinds", expanding=True)))
+        .order_by(TASKS.c.visible_at)
+        .limit(bindparam("most"))
+    )
+
+
+def _claiming(ids: Any) -> Any:
+    return (
+        update(TASKS)
+        .where(TASKS.c.id.in_(ids))
+        .values(
+            owner=bindparam("owner_"),
+            fence=TASKS.c.fence + 1,
+            attempts=TASKS.c.attempts + 1,
+            visible_at=bindparam("until"),
+        )
+        .returning(*_TASK_COLUMNS)
+    )
+
+
+# The plus keeps SQLite from going through every timer of these kinds by the index on kinds.
+_CLAIM = _claiming(_due(literal_column("+tasks.kind", Text)).scalar_subquery())
+# A CTE with row locks runs once, whatever the plan: a plain subquery might lease more than the limit.
+_LOCKED = _due(TASKS.c.kind).with_for_update(skip_locked=True).cte("due")
+_CLAIM_SHARED = _claiming(select(_LOCKED.c.id).scalar_subquery())
+_DUE_CASES = (
+    select(CASES.c.id)
+    .where(CASES.c.wake_at <= bindparam("now_"))
+    .order_by(CASES.c.wake_at)
+    .limit(bindparam("most"))
 )
 _NEXT_TASK = (
     select(TASKS.c.visible_at).where(TASKS.c.visible_at.is_not(None)).order_by(TASKS.c.visible_at).limit(1)

@@ -1,4 +1,4 @@
-"""A fresh case store on SQLite or on a real PostgreSQL; one server for the whole session, one database for each test."""
+"""A fresh case store on SQLite or on a real PostgreSQL; one server for the whole session, one schema for each test."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from gateway.cases.store import Store
 from loadtest.postgres import NoPostgresError, Postgres, postgres
-from tests.fakes.case_stores import Stores, fresh_database
+from tests.fakes.case_stores import Stores, fresh_schema
 
 
 @pytest.fixture(scope="session")
@@ -27,14 +27,14 @@ def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stores]:
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path / 'cases.db'}"
     else:
-        url = fresh_database(request.getfixturevalue("server"))
+        url = fresh_schema(request.getfixturevalue("server"))
     yield from _opened(url)
 
 
 @pytest.fixture
 def replicas(server: Postgres) -> Iterator[Stores]:
     """For what only several replicas can do: PostgreSQL."""
-    yield from _opened(fresh_database(server))
+    yield from _opened(fresh_schema(server))
 
 
 @pytest.fixture
