@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
@@ -31,7 +32,7 @@ from gateway.cases.writer import Writer
 MOST_RUNNING = 64
 _CLAIM = 64
 _TICKS = 256
-_LONGEST_NAP_S = 1.0
+_LONGEST_NAP_S, _LONGEST_SHARED_NAP_S = 60.0, 1.0
 _RECEIPT_WITHIN_S = 10.0
 """A message without a receipt is sent again after this; the desk knows it by its identifier."""
 
@@ -62,6 +63,8 @@ class Engine:
         self._locator, self._desks, self._hooks, self._observer = locator, desks, hooks, observer
         self._read = read or _in_thread
         self._wake = asyncio.Event()
+        self._looks_at_ms: float = math.inf
+        self._was_full = False
         self._running: set[asyncio.Task[None]] = set()
         self._backlog: list[tuple[Task, bytes]] = []
         self._mailed: OrderedDict[bytes, tuple[str, str]] = OrderedDict()
@@ -92,7 +95,8 @@ class Engine:
                     done.stopped.outcome, done.stopped.scope, done.stopped.counted_ms / 1000
                 )
             self.on_change(case_id, done)
-            self._wake.set()
+        if done.next_ms and done.next_ms < self._looks_at_ms:
+            self._wake.set()  # it is due before the next look that was planned
         for task in done.tasks:
             self._start(task, done.raw)
 
@@ -130,6 +134,7 @@ class Engine:
     async def _serve(self) -> None:
         while True:
             self._wake.clear()
+            self._looks_at_ms = math.inf
             with contextlib.suppress(
                 Refusal
             ):  # the store is unavailable for a moment: look again after the nap
@@ -147,6 +152,7 @@ class Engine:
             if isinstance(done, Done) and done.raw:
                 self._after(done.case.id, done)
         free = MOST_RUNNING - len(self._running) - len(self._backlog)
+        self._was_full = free <= 0
         tasks: list[Task] = []
         if free > 0 and not self._draining:
             tasks = await self._writer.call(lambda store: store.claim(min(free, _CLAIM)))
@@ -155,18 +161,20 @@ class Engine:
         return bool(due or tasks)
 
     async def _nap(self) -> None:
+        """Sleep until the next thing is due, or something earlier is ordered. Where other replicas write too, no longer
+        than a second: their orders ring no bell here.
+        """
         next_ms = await self._read(self._store.next_due_ms)
         now = self._store.now_ms()
         self._observer.oldest_due(max(0.0, (now - next_ms) / 1000) if next_ms is not None else 0.0)
-        nap = _LONGEST_NAP_S
+        longest = _LONGEST_NAP_S if self._store.is_exclusive else _LONGEST_SHARED_NAP_S
+        until = longest if next_ms is None else min(longest, (next_ms - now) / 1000)
         if next_ms is not None:
-            nap = max(0.005, min(nap, (next_ms - now) / 1000))
-        elif self._store.is_exclusive:
-            nap = 60.0  # nobody else writes: the next change wakes us
-        if self._store.is_exclusive and next_ms is not None:
-            nap = max(0.005, min(60.0, (next_ms - now) / 1000))
+            self._looks_at_ms = next_ms
+        if self._was_full and until <= 0:
+            until = longest  # a task that ends rings the bell
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(nap):
+            async with asyncio.timeout(max(0.005, until)):
                 await self._wake.wait()
 
     async def _extend(self) -> None:
@@ -192,7 +200,8 @@ class Engine:
             self._observer.task_failed("crashed")
         while self._backlog and len(self._running) < MOST_RUNNING:
             self._start(*self._backlog.pop())
-        self._wake.set()
+        if self._was_full:
+            self._wake.set()
 
     async def drain(self, within_s: float = 5.0) -> None:
         """Take no more, let running work finish for a moment, give the leases back."""

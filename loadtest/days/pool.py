@@ -1,0 +1,54 @@
+"""Reviewers in virtual time: a few people who take what they have noticed, first noticed first, while on duty."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Awaitable, Callable
+from itertools import count
+
+Work = Callable[[], Awaitable[None]]
+
+
+class Pool:
+    """`people` reviewers. `off_duty_s(now)` gives the seconds until somebody is on duty, 0 = now."""
+
+    def __init__(self, people: int, off_duty_s: Callable[[float], float], now_s: Callable[[], float]) -> None:
+        self._off_duty_s, self._now_s = off_duty_s, now_s
+        self._waiting: list[tuple[float, int, Work]] = []
+        self._order = count()
+        self._changed = asyncio.Condition()
+        self._tasks = [
+            asyncio.create_task(self._work(), name=f"reviewer {number}") for number in range(people)
+        ]
+
+    async def offer(self, noticed_s: float, work: Work) -> None:
+        """`work` is begun by the first free reviewer after `noticed_s`; it may find that somebody else was first."""
+        async with self._changed:
+            heapq.heappush(self._waiting, (noticed_s, next(self._order), work))
+            self._changed.notify_all()
+
+    async def _work(self) -> None:
+        while True:
+            await (await self._next())()
+
+    async def _next(self) -> Work:
+        async with self._changed:
+            while True:
+                if not self._waiting:
+                    await self._changed.wait()
+                    continue
+                now = self._now_s()
+                pause = max(self._waiting[0][0] - now, self._off_duty_s(now))
+                if pause <= 0:
+                    return heapq.heappop(self._waiting)[2]
+                try:
+                    async with asyncio.timeout(pause):
+                        await self._changed.wait()
+                except TimeoutError:
+                    continue
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
