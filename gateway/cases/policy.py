@@ -79,6 +79,10 @@ class Policy:
                     f"{name}: 各环节时限合计 {budgets.total} 秒超过目标 {budgets.target} 秒"
                     f" · the stage budgets add up to {budgets.total} s, more than the target of {budgets.target} s"
                 )
+        if missing := sorted(stage.value for stage in Stage if stage not in self.ladders):
+            raise PolicyError(f"缺少环节的升级步骤：{missing} · stages without a ladder: {missing}")
+        if own := sorted(holder for holder, deputy in self.deputies.items() if holder == deputy):
+            raise PolicyError(f"不能由本馆代理本馆：{own} · an archive can not be its own deputy: {own}")
         for stage, rungs in self.ladders.items():
             shares = [rung.share for rung in rungs]
             if shares != sorted(shares) or any(share <= 0 for share in shares):
