@@ -1,0 +1,122 @@
+"""The record a request points at, found again in the archive's own index and compared afresh with what was asked.
+
+Nothing the request says about the match is believed: levels and the number of hits are computed here, from the record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, Protocol
+
+from federation.dates import DateSpan
+from federation.explanation import explain
+from federation.levels import Levels
+from federation.mail import Dispatch
+from federation.query import Query
+from federation.reasons import Refusal
+from federation.scoring import Decision, decide
+from node_agent.index import Found, Lookup, NoIndexError
+
+FIND_WITHIN_S = 0.25
+_CANDIDATES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """A record of this archive as the desk needs it, unmasked. `hits` counts records that may be the one asked for."""
+
+    archival_code: str
+    category: str
+    digitised: bool
+    hits: int
+    levels: Levels
+    title: str = ""
+    names: tuple[str, ...] = ()
+    id_numbers: tuple[str, ...] = ()
+    year: int = 0
+    place: str = ""
+
+    def shown(self, language: str) -> dict[str, Any]:
+        """For the reviewer's eyes, inside the archive."""
+        return {
+            "archival_code": self.archival_code,
+            "title": self.title,
+            "names": list(self.names),
+            "id_numbers": list(self.id_numbers),
+            "year": self.year or None,
+            "place": self.place,
+            "digitised": self.digitised,
+            "hits": self.hits,
+            "explanation": explain(self.levels, language, self.category),
+        }
+
+
+class Records(Protocol):
+    """The archive's holdings, as the desk asks them."""
+
+    def holding(self, dispatch: Dispatch) -> Holding | None:
+        """The record `dispatch.ref` names; None when it is not found, or not in time. Never raises."""
+
+
+class IndexRecords:
+    """`Records` over the index. `reference` makes the reference of a found record, as it left the archive."""
+
+    def __init__(self, lookup: Lookup, reference: Callable[[Found], str]) -> None:
+        self._lookup, self._reference = lookup, reference
+
+    def holding(self, dispatch: Dispatch) -> Holding | None:
+        if not dispatch.ref:
+            return None
+        try:
+            query = query_of(dispatch)
+            deadline = monotonic() + FIND_WITHIN_S
+            answer = self._lookup.search(query, limit=_CANDIDATES, deadline=deadline)
+        except (Refusal, NoIndexError):
+            return None
+        except Exception:  # a broken index must not keep a case from its reviewer
+            return None
+        found = next((one for one in answer.found if self._reference(one) == dispatch.ref), None)
+        if found is None:
+            return None
+        likely = [
+            one for one in answer.found if decide(one.score, answer.records, one.levels) is not Decision.NONE
+        ]
+        # a search that was cut short can not tell that there is no other
+        hits = max(2, len(likely)) if answer.soft_timeout or answer.truncated else len(likely)
+        record = found.record
+        return Holding(
+            archival_code=record.raw_code,
+            category=found.category,
+            digitised=found.digitised,
+            hits=hits,
+            levels=found.levels,
+            title=record.title,
+            names=tuple(one.name for one in record.persons),
+            id_numbers=tuple(one.id_number for one in record.persons if one.id_number),
+            year=record.event.first // 10000 if record.event else 0,
+            place=record.place_text or record.place,
+        )
+
+
+def query_of(dispatch: Dispatch) -> Query:
+    """The question a dispatched case asks of this archive; Refusal when a date of it can not be read."""
+    subject, event = dispatch.subject, dispatch.event
+
+    def span(written: str, pointer: str) -> DateSpan | None:
+        return DateSpan.written(written, pointer) if written else None
+
+    first = span(event.get("from", ""), "/event/from") or span(event.get("to", ""), "/event/to")
+    last = span(event.get("to", ""), "/event/to") or first
+    return Query(
+        category=dispatch.category,
+        name=subject.name,
+        id_number=subject.id_number,
+        birth=span(subject.birth, "/subject/birth"),
+        other_name=subject.other_name,
+        other_id_number=subject.other_id_number,
+        event=DateSpan(first.first, max(first.last, last.last)) if first and last else None,
+        place=event.get("place", ""),
+        certificate_no=event.get("certificate_no", ""),
+    )
