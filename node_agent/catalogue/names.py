@@ -16,7 +16,7 @@ _INVISIBLE = re.compile(r"[\ufeff\u200b-\u200f\u202a-\u202e\u2060\xad]")
 _SPACES = re.compile(r"[\s\u3000\xa0]+")
 _BRACKETS = re.compile(r"[（(\[【〔]([^）)\]】〕]*)[）)\]】〕]?")
 _LOST = re.compile(r"[?？〓□\ufffd]")
-_PLAIN_NAME = re.compile(
+PLAIN_NAME = re.compile(
     r"[\u4e00-\u9fff]{1,2}[\u4e00-\u540c\u540e-\u5972\u5974-\u5a73\u5a75-\u5b4f\u5b51-\u7536\u7538-\u9fff]"
 )
 """Two or three Han characters that do not end like 某某之子, 某某之女, 女婴, 无名 …: needs no further look."""
@@ -53,7 +53,7 @@ def read_name(raw: str) -> CleanName:
     """(name, aliases in brackets, what is wrong): characters as written; spaces, brackets, marks and titles aside.
     An empty name with CHILD_UNNAMED for 某某之子.
     """
-    if _PLAIN_NAME.fullmatch(raw) and raw not in PLACEHOLDERS:
+    if PLAIN_NAME.fullmatch(raw) and raw not in PLACEHOLDERS:
         return raw, NO_ALIASES, None
     text, finding = clean_text(raw)
     aliases: tuple[str, ...] = NO_ALIASES

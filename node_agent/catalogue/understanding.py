@@ -33,6 +33,7 @@ from node_agent.catalogue.names import (
     split_people,
 )
 from node_agent.catalogue.notation import read_birth, read_date
+from node_agent.catalogue.plain import PlainRows
 from node_agent.catalogue.readers import Row, Table
 from node_agent.index.seen import Seen
 from node_agent.record import Person, Record, Role
@@ -124,6 +125,7 @@ class TableReader:
         self._rows: Iterator[Row] = iter(())
         self._header: list[Any] = []
         self._second: list[Any] = []
+        self._plain: PlainRows | None = None
         self._household: Record | None = None
         self._household_lost = False
 
@@ -186,6 +188,16 @@ class TableReader:
         width = len(columns.headings)
         self._counters = columns.places.get("seq", ())
         household = "member" in columns.places
+        if PlainRows.can_read(columns.places):
+            self._plain = PlainRows(
+                columns.places,
+                width,
+                category=self.category,
+                division=self._division,
+                is_copy=self._is_copy,
+                category_of=_category_said,
+                yes=_YES,
+            )
         for number, cells, problem in self._rows:
             if problem is Finding.DELETED:
                 self._skip(number, Finding.DELETED)
@@ -276,6 +288,10 @@ class TableReader:
     def _read(self, number: int, cells: list[Any], problem: Finding | None) -> Record | None:
         """One row as a record, or None when it was rejected or set aside."""
         self.report.read += 1
+        if self._plain is not None and problem is None:
+            record = self._plain.read(number, tuple(cells))
+            if record is not None:
+                return self._noted(number, record)
         try:
             whole = "\x1f".join(cells)
             originals = tuple(cells)
@@ -340,13 +356,23 @@ class TableReader:
             self.report.warned += 1
         return record
 
+    def _noted(self, number: int, record: Record) -> Record | None:
+        """A plain record, when its row is no repetition; all that can be amiss is that its code is shared."""
+        row = _RowBeingRead(self, number)
+        if self._repeats(number, record.cells, row):
+            return None
+        self._note_code(number, record.archival_code, row)
+        self.report.taken += 1
+        if row.flags:
+            self.report.warned += 1
+            record.flags = tuple(dict.fromkeys(row.flags))
+        return record
+
     def _row_category(self, cells: list[Any]) -> str:
         if not self.columns.has("category"):
             return self.category
         said = self._text(cells, "category").strip()
-        if not said:
-            return self.category
-        return said if said in CATEGORIES else _category_by_name(said)
+        return _category_said(said) if said else self.category
 
     def _event(self, cells: list[Any], hint: int, row: _RowBeingRead) -> DateSpan | None:
         if self.columns.has("event_year"):
@@ -629,6 +655,11 @@ def _year_in(code: str) -> int:
     """The year an archival code carries (J024-ZY·XJ·1950·Y-0001), 0 when it carries none."""
     match = _YEAR_IN_CODE.search(code)
     return int(match[1]) if match else 0
+
+
+def _category_said(said: str) -> str:
+    """The category a cell names by its key, its title or a word of it; "" when it names none."""
+    return said if said in CATEGORIES else _category_by_name(said)
 
 
 @lru_cache(1_000)
