@@ -17,6 +17,8 @@ from pathlib import Path
 import aiohttp
 
 from loadtest import report
+from loadtest.days import report as day_report
+from loadtest.days import scenario
 from loadtest.driver import Result, http_sender, judged, run
 from loadtest.fleet import Fleet, FleetError
 from loadtest.plan import Fault, Plan, PlanError, load
@@ -40,6 +42,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the report")
     args = parser.parse_args()
     try:
+        if scenario.is_day(args.plan):
+            return 0 if day_report.run(scenario.load(args.plan), args.out) else 1
         plan = load(args.plan)
         result = _against(plan, args) if args.url else _own_fleet(plan)
     except (PlanError, FleetError, ValueError) as error:

@@ -26,6 +26,9 @@ ARRIVALS = (
 REVIEW_MIX = ((0.65, 1.0), (0.25, 5 / 3), (0.10, 4.0))
 """(share, factor on the median): simple, middling, undigitised or kinship: 3, 5 and 12 minutes at a median of 3."""
 
+TARGETS = ("in_city_mean_s", "cross_city_mean_s", "share_within_900_s", "model_difference")
+"""What a plan may demand: means at most, the share at least, the difference from the plain model at most."""
+
 JIAXING = ("330400", "330402", "330411", "330421", "330424", "330481", "330482", "330483")
 
 
@@ -65,7 +68,8 @@ class Scenario:
     name: str
     archives: int = 8
     cities: int = 1
-    cases_per_archive: int = 16
+    loads: tuple[int, ...] = (12, 48)
+    """Cases per archive and day; the day is run once for each."""
     cross_share: float = 0.3
     reviewers: int = 1
     deputies_per_city: int = 2
@@ -74,7 +78,7 @@ class Scenario:
     duty: tuple[tuple[float, float], ...] = ((8.5, 11.5), (13.5, 17.5))
     noon: tuple[float, float] = (11.5, 13.5)
     glance_s: float = 1200.0
-    notice_s: float = 60.0
+    notice_s: float = 120.0
     """Mean time until a pushed reviewer turns to the desk (exponential)."""
     review_median_s: float = 180.0
     review_sigma: float = 0.6
@@ -155,14 +159,14 @@ class Drawn:
     deliver_s: float
 
 
-def draw(scenario: Scenario) -> list[Drawn]:
-    """The day's cases, in order of arrival."""
+def draw(scenario: Scenario, load: int) -> list[Drawn]:
+    """A day with `load` cases per archive, in order of arrival."""
     random = Random(scenario.seed)
     codes = scenario.codes
     weights = [share for _first, _last, share in ARRIVALS]
     drawn = []
     for holder in codes:
-        for _ in range(scenario.cases_per_archive):
+        for _ in range(load):
             first, last, _share = random.choices(ARRIVALS, weights)[0]
             city = scenario.city_of(holder)
             is_cross = random.random() < scenario.cross_share
@@ -235,7 +239,7 @@ def load(name: str) -> Scenario:
         table["outages"] = tuple(Outage(**row) for row in table.get("outages", ()))
     except TypeError as error:
         raise PlanError(str(error)) from error
-    for key in ("duty", "noon"):
+    for key in ("duty", "noon", "loads"):
         if key in table:
             table[key] = tuple(tuple(one) if isinstance(one, list) else one for one in table[key])
     scenario = Scenario(name=path.stem, **table)
@@ -245,6 +249,8 @@ def load(name: str) -> Scenario:
             raise PlanError(f"{one.name} must be from 0 to 1")
         if one.name.endswith(("_s", "_sigma")) and value <= 0:
             raise PlanError(f"{one.name} must be above 0")
-    if not 1 <= scenario.archives <= 1000 or not 1 <= scenario.cases_per_archive <= 1000:
-        raise PlanError("archives and cases_per_archive must be from 1 to 1000")
+    if not 1 <= scenario.archives <= 1000 or not all(1 <= load <= 1000 for load in scenario.loads):
+        raise PlanError("archives and loads must be from 1 to 1000")
+    if unknown := scenario.targets.keys() - set(TARGETS):
+        raise PlanError(f"targets must hold some of: {', '.join(TARGETS)}; not {', '.join(sorted(unknown))}")
     return scenario
