@@ -158,6 +158,8 @@ async def serve(folder: Path, settings: NodeSettings) -> None:
     async with contextlib.AsyncExitStack() as stack:
         if settings.metrics_listen:
             await stack.enter_async_context(_metrics(settings.metrics_listen))
+        if settings.health_listen:
+            await stack.enter_async_context(_health(settings.health_listen))
         if settings.listen:
             await stack.enter_async_context(agent.listening(settings.listen))
         telemetry.log.info("serving", action="agent.serving", archive=settings.archive)
@@ -201,6 +203,22 @@ async def _metrics(address: str) -> Any:
         yield
     finally:
         await runner.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def _health(address: str) -> Any:
+    """Whether this process answers, for a probe without a certificate; it tells nothing else."""
+    server = transport.server()
+    checks = health_aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    transport.listen_for_probes(server, address)
+    await server.start()
+    await checks.set("", health_pb2.HealthCheckResponse.SERVING)
+    try:
+        yield
+    finally:
+        await checks.enter_graceful_shutdown()
+        await server.stop(0.5)
 
 
 class Agent:

@@ -44,10 +44,13 @@ class NodeSettings(BaseSettings):
     key: str = ""
     plaintext_on_loopback: bool = Field(False, description="no TLS; only on loopback addresses, for try-outs")
     metrics_listen: str = Field("", description="host:port of /metrics and /livez; empty = none")
+    health_listen: str = Field(
+        "", description="host:port of grpc.health.v1 alone, in the clear, for probes; empty = none"
+    )
     closed_categories: tuple[str, ...] = Field((), description="categories not searched from outside")
     worker_queue: int = Field(32, ge=1, le=1024, description="slow searches waiting for the worker thread")
 
-    @field_validator("listen", "metrics_listen", "gateways")
+    @field_validator("listen", "metrics_listen", "health_listen", "gateways")
     @classmethod
     def _is_address(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
         for one in (value,) if isinstance(value, str) else value:

@@ -82,6 +82,11 @@ def listen(server: grpc.aio.Server, address: str, credentials: Credentials) -> i
     return server.add_secure_port(address, _server_credentials(credentials))
 
 
+def listen_for_probes(server: grpc.aio.Server, address: str) -> int:
+    """Bind a server that serves nothing but grpc.health.v1, in the clear: an orchestrator's probe has no certificate."""
+    return server.add_insecure_port(address)
+
+
 def _server_credentials(credentials: Credentials) -> grpc.ServerCredentials:
     held = credentials.read()
 
