@@ -32,11 +32,15 @@ class FleetError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """One archive of the fleet; `dials_in` = the agent dials the gateway, not the other way round."""
+    """One archive of the fleet; `dials_in` = the agent dials the gateway, not the other way round. `deputy` is the archive
+    that reviews in its name when it is late; `desk` is TOML added to its archive.toml: hours, rota, release.
+    """
 
     code: str
     name: str
     dials_in: bool = False
+    deputy: str = ""
+    desk: str = ""
 
 
 def free_port(wanted: int = 0) -> int:
@@ -68,6 +72,7 @@ class Fleet:
         self._port = free_port(port)
         self._link_port = free_port()
         self._ports = {archive.code: free_port() for archive in archives}
+        self._desk_ports = {archive.code: free_port() for archive in archives}
         self._metrics_ports = {archive.code: free_port() for archive in archives}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -84,6 +89,10 @@ class Fleet:
 
     def agent_metrics_url(self, code: str) -> str:
         return f"http://127.0.0.1:{self._metrics_ports[code]}/metrics"
+
+    def desk_url(self, code: str) -> str:
+        """The archive's review desk."""
+        return f"http://127.0.0.1:{self._desk_ports[code]}"
 
     def agent_pid(self, code: str) -> int:
         return self._processes[code].pid
@@ -133,6 +142,9 @@ class Fleet:
             else:
                 arguments += ["--listen", self.agent_address(archive.code)]
             self.node("init", *arguments)
+            self._write_desk(archive)
+            if archive.deputy:
+                where += f'\ndeputy = "{archive.deputy}"'
             roster += [
                 "[[archive]]",
                 f'code = "{archive.code}"',
@@ -150,6 +162,20 @@ class Fleet:
         }
         lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
         (self.folder / "gateway.toml").write_text("\n".join(lines) + "\n", "utf-8")
+
+    def _write_desk(self, archive: Archive) -> None:
+        with (self.data(archive.code) / "archive.toml").open("a", encoding="utf-8") as settings:
+            settings.write(f'desk_listen = "127.0.0.1:{self._desk_ports[archive.code]}"\n{archive.desk}\n')
+
+    def add_user(self, code: str, name: str, role: str = "reviewer") -> str:
+        """Somebody who may use an archive's desk; the token."""
+        arguments = ("user", "add", name, "--role", role, "--data", str(self.data(code)), "--json")
+        return str(json.loads(self.node(*arguments))["token"])
+
+    def desk(self, code: str, action: str, *arguments: str) -> list[Any]:
+        """Run one `lantai-node desk` command; what it printed."""
+        printed = self.node("desk", action, *arguments, "--data", str(self.data(code)), "--json")
+        return [json.loads(line) for line in printed.splitlines()]
 
     def node(self, *arguments: str) -> str:
         """Run one `lantai-node` command to its end; its output."""

@@ -12,6 +12,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "import": ("node_agent.importing", "导入目录文件 · import catalogue files"),
     "search": ("node_agent.searching", "在本馆窗口查询 · search the archive's own index"),
     "run": ("node_agent.app", "启动节点 · run the node agent"),
+    "desk": ("node_agent.desk.commands", "审核台 · the review desk"),
+    "user": ("node_agent.desk.commands", "审核台用户 · who may use the review desk"),
 }
 """command -> (module, help). The module offers `configure_<command>(parser)` and `run_<command>(args) -> int`."""
 

@@ -27,11 +27,15 @@ from federation.rpc import transport
 from federation.rpc.authority import uri_name
 from federation.rpc.links import HOLDINGS, LINK, AcceptedLink, DialledLink, open_handler
 from federation.session.answering import CREDITS, AnsweringSession
-from federation.session.base import LARGEST_FRAME, PROTOCOL, SessionEndedError
+from federation.session.base import CASES, LARGEST_FRAME, PROTOCOL, SessionEndedError
 from federation.session.link import Link
 from federation.wire.v1 import holdings_pb2 as pb
 from node_agent import settings as settings_module
 from node_agent import telemetry
+from node_agent.desk.issuing import ApprovalNotice
+from node_agent.desk.office import Office
+from node_agent.desk.setup import open_desk
+from node_agent.desk.store import StoreVersionError
 from node_agent.disclosure import Disclosure
 from node_agent.index import Lookup
 from node_agent.index.folder import DataFolder
@@ -127,7 +131,7 @@ def run_run(args: argparse.Namespace) -> int:
     try:
         settings = settings_module.load(folder)
         uvloop.run(serve(folder, settings))
-    except (SettingsError, transport.TransportRefusedError) as error:
+    except (SettingsError, StoreVersionError, transport.TransportRefusedError) as error:
         print(f"lantai-node run: {error}", file=sys.stderr)
         return 1
     except OSError as error:
@@ -148,12 +152,14 @@ async def serve(folder: Path, settings: NodeSettings) -> None:
     service = ArchiveService(
         settings.archive, settings.name, lookup, disclosure, worker_queue=settings.worker_queue
     )
-    agent = Agent(settings, settings.credentials(folder), service)
+    office = Office(open_desk(folder, settings, lookup, disclosure), ApprovalNotice())
+    agent = Agent(settings, settings.credentials(folder), service, office)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     tasks: dict[str, Awaitable[None]] = {"watch the index": agent.watch()}
+    tasks |= office.loops()
     tasks |= {f"dial {address}": agent.dial_out(address) for address in settings.gateways}
     async with contextlib.AsyncExitStack() as stack:
         if settings.metrics_listen:
@@ -165,6 +171,7 @@ async def serve(folder: Path, settings: NodeSettings) -> None:
         telemetry.log.info("serving", action="agent.serving", archive=settings.archive)
         await _until_stopped(stop, tasks)
         await agent.drain()
+    office.close()
     service.close()
     lookup.close()
 
@@ -221,13 +228,34 @@ async def _health(address: str) -> Any:
         await server.stop(0.5)
 
 
+class _SessionLine:
+    """A session as the desk's courier uses it."""
+
+    def __init__(self, session: AnsweringSession) -> None:
+        self._session = session
+
+    def send(self, mail_id: bytes, case_id: str, body: bytes) -> bool:
+        return not self._session.draining and self._session.mail(
+            pb.Mail(id=mail_id, case_id=case_id, body=body)
+        )
+
+    def receipt(self, mail_id: bytes, reason: str) -> None:
+        if not self._session.ended:
+            self._session.receipt(mail_id, reason)
+
+
 class Agent:
     """The archive's sessions with gateways, dialled and accepted."""
 
     def __init__(
-        self, settings: NodeSettings, credentials: transport.Credentials, service: ArchiveService
+        self,
+        settings: NodeSettings,
+        credentials: transport.Credentials,
+        service: ArchiveService,
+        office: Office,
     ) -> None:
         self._settings, self._credentials, self._service = settings, credentials, service
+        self._office = office
         self._sessions: set[AnsweringSession] = set()
         self._allowed = frozenset(
             uri_name(settings.federation, "gateway", name) for name in settings.gateway_names
@@ -241,6 +269,7 @@ class Agent:
         return pb.Hello(
             protocol_min=PROTOCOL,
             protocol_max=PROTOCOL,
+            features=[CASES],
             credits=CREDITS,
             max_frame_bytes=LARGEST_FRAME,
             max_candidates=MOST_CANDIDATES,
@@ -257,9 +286,16 @@ class Agent:
         self._sessions.add(session)
         telemetry.SESSIONS.set(len(self._sessions))
         self._observe("opened")
+        line = _SessionLine(session)
+        courier = self._office.courier
+        session.on_mail = lambda mail: courier.arrived(line, mail.id, mail.case_id, mail.body)
+        session.on_receipt = lambda receipt: courier.receipted(receipt.id, receipt.reason)
+        if session.takes_cases:
+            courier.joined(line)
         try:
             await session.run()
         finally:
+            courier.left(line)
             self._sessions.discard(session)
             telemetry.SESSIONS.set(len(self._sessions))
             self._observe("closed")

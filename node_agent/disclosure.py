@@ -44,7 +44,7 @@ class Disclosure:
         persons = found.stored.persons
         other = next((one.name for place, one in enumerate(persons) if place != found.person), "")
         return Candidate(
-            ref=self._reference(found.digest),
+            ref=self.reference(found),
             category=found.category,
             masked_name=mask_name(persons[found.person].name) if persons else "",
             masked_other_name=mask_name(other),
@@ -57,9 +57,9 @@ class Disclosure:
             digitised=found.digitised,
         )
 
-    def _reference(self, digest: int) -> str:
+    def reference(self, found: Found) -> str:
         """Digest of the record's content, enciphered: equal for equal content, says nothing to others, can not be made up."""
-        plain = digest.to_bytes(8, "big", signed=True)
+        plain = found.digest.to_bytes(8, "big", signed=True)
         tag = blake2b(plain, digest_size=8, key=self._archive_key, person=b"lantai-ref-tag").digest()
         pad = blake2b(tag, digest_size=8, key=self._archive_key, person=b"lantai-ref-pad").digest()
         body = bytes(one ^ other for one, other in zip(plain, pad, strict=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
@@ -48,9 +48,17 @@ class NodeSettings(BaseSettings):
         "", description="host:port of grpc.health.v1 alone, in the clear, for probes; empty = none"
     )
     closed_categories: tuple[str, ...] = Field((), description="categories not searched from outside")
+    desk_listen: str = Field("", description="host:port of the review desk's own API; empty = none")
+    desk_certificate: str = Field("", description="TLS certificate of the desk's API; needed off loopback")
+    desk_key: str = ""
+    hours: dict[str, Any] = Field({}, description="when the archive serves; see docs/desk.md")
+    rota: dict[str, Any] = Field({}, description="who is on duty and how people are called")
+    release: dict[str, Any] = Field(
+        {}, description="the rule of automatic release; off unless enabled = true"
+    )
     worker_queue: int = Field(32, ge=1, le=1024, description="slow searches waiting for the worker thread")
 
-    @field_validator("listen", "metrics_listen", "health_listen", "gateways")
+    @field_validator("listen", "metrics_listen", "health_listen", "desk_listen", "gateways")
     @classmethod
     def _is_address(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
         for one in (value,) if isinstance(value, str) else value:

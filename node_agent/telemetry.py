@@ -29,6 +29,12 @@ SESSION_EVENTS = Counter(
 WAITING = Gauge("agent_worker_waiting", "Slow searches waiting for the worker thread.", registry=REGISTRY)
 RECORDS = Gauge("agent_index_records", "Records in the index.", registry=REGISTRY)
 EPOCH = Gauge("agent_index_epoch", "Epoch of the index.", registry=REGISTRY)
+DESK_EVENTS = Counter(
+    "agent_desk_events_total",
+    "Things that happened at the review desk and on the way to and from it.",
+    ["event"],
+    registry=REGISTRY,
+)
 
 LOG_FIELDS = frozenset(
     {

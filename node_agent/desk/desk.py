@@ -16,7 +16,8 @@ from federation import mail
 from federation.mail import UnreadableMailError
 from federation.reasons import Reason, Refusal
 from federation.service_hours import ServiceHours
-from node_agent.desk import incoming, reviewing
+from node_agent.desk import incoming, issuing, reviewing
+from node_agent.desk.issuing import Document, Order
 from node_agent.desk.records import Holding, Records
 from node_agent.desk.reviewing import LEASE_MS
 from node_agent.desk.rota import Rota
@@ -27,9 +28,11 @@ MOST_NOTICES = 1_000
 REMEMBER_MS = 90 * 86_400_000
 """How long identifiers of messages are kept: longer than any gateway sends one again."""
 
-_REOPENED_BY = frozenset({Reason.REFERRED_IN_A_CIRCLE, Reason.NOT_A_MEMBER, Reason.OUT_OF_RANGE})
+_BACK_AFTER_REFERRAL = frozenset({Reason.REFERRED_IN_A_CIRCLE, Reason.NOT_A_MEMBER, Reason.OUT_OF_RANGE})
 """Answers to a referral that leave the case with this archive."""
 
+_NOT_UNDERSTOOD = frozenset({Reason.INTERNAL, Reason.BAD_FRAME})
+"""Answers that say nothing about the case: it is still open, and a person must look again."""
 
 _DECIDING = frozenset({"approved", "refused", "referred", "evidence_wanted", "issued"})
 """Messages that ask something of the gateway; the others only tell."""
@@ -157,8 +160,15 @@ class Desk:
                 return  # receipted before
             tx.receipt(mail_id, reason)
             item = tx.item(sent.case_id, sent.group)
-            if reason and item is not None:
+            if item is None:
+                pass
+            elif reason:
                 _not_taken(tx, item, sent.kind, reason)
+            elif sent.kind == "approved" and item.state is State.APPROVED and not item.on_behalf_of:
+                issuing.begin_issuing(tx, item)  # the decision stands; only now is a document made of it
+                item.version, item.last = item.version + 1, ""
+                tx.save(item)
+                tx.act(item, "gateway", "taken_up")
         self._changed(())
 
     def tick(self) -> None:
@@ -193,6 +203,31 @@ class Desk:
         to = (item.reviewer,) if is_own else self.rota.on_duty(tx.now_ms, item.rung)
         tx.act(item, "clock", "notified", {"rung": item.rung, "stage": stage})
         return [Notice(case_id, stage, item.rung, until - tx.now_ms, to)]
+
+    # with the issuer ---------------------------------------------------------------------------------------------
+
+    def orders(self, limit: int = 16) -> list[Order]:
+        """Documents to be made now, the longest waiting first."""
+        return [issuing.order_of(item) for item in self.store.issuing_items(self.now_ms(), limit)]
+
+    def issued(self, order: Order, document: Document) -> bool:
+        """The document exists and is durable; False when it is no longer wanted: the case was withdrawn meanwhile."""
+        with self.store.writing(self.now_ms()) as tx:
+            item = tx.item(order.case_id, order.group)
+            if item is None or item.state is not State.ISSUING:
+                return item is not None and item.state is State.ISSUED
+            issuing.complete(tx, item, document)
+        self._changed(())
+        return True
+
+    def not_issued(self, order: Order, kind: str, retry_after_s: float | None = None) -> None:
+        """The document could not be made: it is tried again."""
+        with self.store.writing(self.now_ms()) as tx:
+            item = tx.item(order.case_id, order.group)
+            if item is None or item.state is not State.ISSUING:
+                return
+            issuing.postpone(tx, item, kind, retry_after_s)
+        self._changed(())
 
     # with reviewers ----------------------------------------------------------------------------------------------
 
@@ -309,20 +344,22 @@ def _not_taken(tx: Transaction, item: Item, kind: str, reason: str) -> None:
     """The gateway did not accept what this desk said: the case has gone on without it, or stays where it was."""
     if kind not in _DECIDING or (kind == "evidence_wanted" and item.state in DECIDED):
         return  # news, or followed by a decision whose own receipt will tell
-    if kind == "approved" and item.state is State.ISSUED and not _is_asked_to_issue(item):
-        tx.recall(item, "issued")
-    if kind == "referred" and reason in _REOPENED_BY:
-        item.state, item.reviewer, item.lease_until_ms = State.WAITING, "", 0
-        item.queued_ms, item.told, item.decided_ms, item.decided_by = tx.now_ms, -1, 0, ""
-        action = "reopened"
-    elif kind == "approved" and _is_asked_to_issue(item):
+    if kind == "approved" and _is_asked_to_issue(item):
         action = "not_taken"  # a deputy was first, and this archive issues all the same
+    elif item.state in DECIDED and (
+        reason in _NOT_UNDERSTOOD or (kind == "referred" and reason in _BACK_AFTER_REFERRAL)
+    ):
+        reviewing.reopen(tx, item)
+        item.decided_ms, item.decided_by = 0, ""
+        item.reason = reason
+        action = "reopened"
+    elif item.state is State.CLOSED:
+        return  # it was told why before
     else:
         item.state, item.reviewer, item.lease_until_ms = State.CLOSED, "", 0
+        item.reason = reason
         action = "not_taken"
-    item.reason = reason
-    item.version += 1
-    item.last = ""
+    item.version, item.last = item.version + 1, ""
     tx.save(item)
     tx.act(item, "gateway", action, {"message": kind, "reason": reason})
 

@@ -8,6 +8,7 @@ import msgspec
 
 from federation import mail
 from federation.service_hours import day_start, local_date
+from node_agent.desk.issuing import begin_issuing
 from node_agent.desk.records import Holding
 from node_agent.desk.reviewing import decide_approved, reopen, shut
 from node_agent.desk.rules import ReleaseRule
@@ -108,6 +109,10 @@ def _ended(tx: Transaction, case_id: str, group: int, reason: str, detail: dict[
     elif item.state is State.CLOSED and item.reason == "taken":
         item.reason = reason  # what is withdrawn does not come back when the other desk lets go
         tx.save(item)
+    elif item.state is State.ISSUING and reason == "withdrawn":
+        shut(tx, item, reason)  # what is not made yet need not be made
+        tx.save(item)
+        tx.act(item, "gateway", reason, detail)
     for one in tx.open_of_case(case_id, group):
         shut(tx, one, reason)
         tx.save(one)
@@ -125,13 +130,12 @@ def _issue(tx: Transaction, case_id: str, message: mail.Issue) -> None:
         shut(tx, older, "superseded")
         tx.save(older)
         tx.act(older, "gateway", "superseded")
-    item.number = item.number or tx.next_number(local_date(tx.now_ms).year)
-    item.state, item.reviewer, item.lease_until_ms, item.reason = State.ISSUED, "", 0, ""
-    item.decided_by, item.decided_ms = BY_DEPUTY, item.decided_ms or tx.now_ms
+    if item.state not in {State.ISSUING, State.ISSUED}:
+        item.number = item.number or tx.next_number(local_date(tx.now_ms).year)
+        item.decided_by, item.decided_ms = BY_DEPUTY, item.decided_ms or tx.now_ms
+        begin_issuing(tx, item)
     item.version += 1
     item.last = ""
-    if not tx.has_mail(item, "issued"):
-        tx.post(item, mail.Issued(group=item.grp, number=item.number, archival_code=item.archival_code))
     tx.save(item)
     tx.act(item, "gateway", "issue", {"by": message.by})
 

@@ -89,15 +89,14 @@ def _decide(tx: Transaction, item: Item, state: State, by: str) -> None:
 
 
 def decide_approved(tx: Transaction, item: Item, by: str, *, rule: str = "") -> None:
-    """Give the decision its number; the holder issues at once, a deputy leaves that to the holder."""
+    """Give the decision its number. Once the gateway has taken it, the holder issues."""
     item.number = item.number or tx.next_number(local_date(tx.now_ms).year)
-    _decide(tx, item, State.APPROVED if item.on_behalf_of else State.ISSUED, by)
+    _decide(tx, item, State.APPROVED, by)
+    item.rule = rule
     tx.post(
         item,
         mail.Approved(group=item.grp, number=item.number, archival_code=item.archival_code, rule=rule),
     )
-    if not item.on_behalf_of:
-        tx.post(item, mail.Issued(group=item.grp, number=item.number, archival_code=item.archival_code))
 
 
 def approving(archival_code: str) -> Work:

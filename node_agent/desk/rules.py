@@ -6,7 +6,7 @@ the item: which rule, which version, and for each condition whether it held.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +56,10 @@ _AGREEING_DATES = frozenset(
 )
 
 
+class RuleError(ValueError):
+    """The release rule can not be used; the text says why, in both languages."""
+
+
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """What the rule said of one case. `failed` are the conditions that did not hold; none = released."""
@@ -93,6 +97,29 @@ class ReleaseRule:
     sensitivity: int = 1
     daily_cap: int = 50
     categories: frozenset[str] = frozenset()
+
+    @classmethod
+    def from_dict(cls, written: Mapping[str, Any]) -> ReleaseRule:
+        """Read settings: {"enabled": true, "sensitivity": 1 or 2, "daily_cap": 50, "categories": ["marriage"]};
+        RuleError says what is wrong.
+        """
+        if unknown := sorted(map(str, set(written) - {"enabled", "sensitivity", "daily_cap", "categories"})):
+            raise RuleError(
+                f"放行规则中有不认识的键 · unknown keys of the release rule: {', '.join(unknown)}"
+            )
+        enabled, sensitivity = written.get("enabled", False), written.get("sensitivity", 1)
+        cap, categories = written.get("daily_cap", 50), written.get("categories", [])
+        if not isinstance(enabled, bool):
+            raise RuleError("enabled 应为 true 或 false · enabled must be true or false")
+        if isinstance(sensitivity, bool) or sensitivity not in range(1, HIGHEST_SENSITIVITY + 1):
+            raise RuleError(
+                f"sensitivity 应为 1 到 {HIGHEST_SENSITIVITY} · sensitivity must be 1 to {HIGHEST_SENSITIVITY}"
+            )
+        if isinstance(cap, bool) or not isinstance(cap, int) or cap < 0:
+            raise RuleError("daily_cap 应为不小于零的整数 · daily_cap must be a number from 0")
+        if not isinstance(categories, (list, tuple)) or any(one not in CATEGORIES for one in categories):
+            raise RuleError("categories 应为类别列表 · categories must be a list of known categories")
+        return cls(enabled, sensitivity, cap, frozenset(categories))
 
     def judge(self, dispatch: Dispatch, holding: Holding | None, released_today: int) -> Judgement:
         """Every condition, on one case; `released_today` is how many the rule has released since midnight."""

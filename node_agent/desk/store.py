@@ -33,7 +33,10 @@ class State(StrEnum):
     CLAIMED = "claimed"
     AWAITING_EVIDENCE = "awaiting_evidence"
     RETRIEVING = "retrieving"
-    APPROVED = "approved"  # in another archive's name: the holder issues
+    APPROVED = (
+        "approved"  # the gateway has not taken the decision yet; a deputy's stays so, for the holder issues
+    )
+    ISSUING = "issuing"  # the gateway has taken it: the document is being made
     ISSUED = "issued"
     REFUSED = "refused"
     REFERRED = "referred"
@@ -43,7 +46,7 @@ class State(StrEnum):
 
 
 OPEN = frozenset({State.WAITING, State.CLAIMED, State.AWAITING_EVIDENCE, State.RETRIEVING})
-DECIDED = frozenset({State.APPROVED, State.ISSUED, State.REFUSED, State.REFERRED})
+DECIDED = frozenset({State.APPROVED, State.ISSUING, State.ISSUED, State.REFUSED, State.REFERRED})
 
 
 class Item(msgspec.Struct):
@@ -69,6 +72,8 @@ class Item(msgspec.Struct):
     lease_until_ms: int = 0
     rung: int = 0
     told: int = -1
+    told_to: str = ""
+    """Who was told last, names joined by spaces: when others come on duty, they are told too."""
     proofs: bytes = b"[]"
     archival_code: str = ""
     release: bytes = b"{}"
@@ -76,6 +81,11 @@ class Item(msgspec.Struct):
     reason: str = ""
     decided_by: str = ""
     decided_ms: int = 0
+    rule: str = ""
+    """The release rule that decided, with its version; "" = a person."""
+    document: str = ""
+    issue_due_ms: int = 0
+    issue_tries: int = 0
     last: str = ""
     """Who did what last, so that the same request sent twice is answered alike."""
 
@@ -92,6 +102,9 @@ _TEXTS = frozenset(
         "number",
         "reason",
         "decided_by",
+        "rule",
+        "document",
+        "told_to",
         "last",
     }
 )
@@ -104,6 +117,7 @@ _TABLES = f"""
 create table items({_COLUMNS}, primary key(case_id, grp)) strict, without rowid;
 create index open_items on items(queued_ms) where state in ({_OPEN_STATES});
 create index rule_releases on items(decided_ms) where decided_by = 'rule';
+create index issuing on items(issue_due_ms) where state = 'issuing';
 create table outbox(seq integer primary key autoincrement, id blob not null unique, case_id text not null,
   grp integer not null, kind text not null, body blob not null, happened_ms integer not null,
   receipted_ms integer not null default 0, reason text not null default '') strict;
@@ -113,7 +127,7 @@ create table actions(seq integer primary key autoincrement, at_ms integer not nu
   grp integer not null, actor text not null, action text not null, state text not null, version integer not null,
   detail text not null) strict;
 create index case_actions on actions(case_id, seq);
-create table users(name text primary key, role text not null, salt blob not null, hash blob not null,
+create table users(name text primary key, role text not null, hash blob not null unique,
   created_ms integer not null, removed_ms integer not null default 0) strict, without rowid;
 create table numbers(year integer primary key, last integer not null) strict;
 pragma user_version = {SCHEMA_VERSION};
@@ -214,21 +228,6 @@ class Transaction:
     def receipt(self, message_id: bytes, reason: str) -> None:
         self._do(
             "update outbox set receipted_ms = ?, reason = ? where id = ?", (self.now_ms, reason, message_id)
-        )
-
-    def has_mail(self, item: Item, kind: str) -> bool:
-        """Whether a message of this kind is waiting or was taken."""
-        row = self._do(
-            "select 1 from outbox where case_id = ? and grp = ? and kind = ? and reason = ''",
-            (item.case_id, item.grp, kind),
-        ).fetchone()
-        return row is not None
-
-    def recall(self, item: Item, kind: str) -> None:
-        """Do not send what waits of this kind."""
-        self._do(
-            "delete from outbox where case_id = ? and grp = ? and kind = ? and receipted_ms = 0",
-            (item.case_id, item.grp, kind),
         )
 
     def next_number(self, year: int) -> str:
@@ -336,6 +335,20 @@ class Store:
         )
         return [Waiting(*row) for row in rows]
 
+    def issuing_items(self, until_ms: int, limit: int) -> list[Item]:
+        """Items whose document is due to be made, the longest waiting first."""
+        rows = self._rows(
+            f"{_ITEM} where state = 'issuing' and issue_due_ms <= ? order by issue_due_ms limit ?",
+            until_ms,
+            limit,
+        )
+        return [_item(row) for row in rows]
+
+    def next_issue_ms(self) -> int | None:
+        """When the next document is due; None = none is."""
+        row = self._rows("select min(issue_due_ms) from items where state = 'issuing'")[0]
+        return None if row[0] is None else int(row[0])
+
     def has_seen(self, message_id: bytes) -> bool:
         return bool(self._rows("select 1 from seen where id = ?", message_id))
 
@@ -384,19 +397,27 @@ class Store:
         rows = self._rows("select role from users where name = ? and removed_ms = 0", name)
         return str(rows[0][0]) if rows else ""
 
-    def secret(self, name: str) -> tuple[bytes, bytes] | None:
-        """(salt, hash) of a user's token."""
-        rows = self._rows("select salt, hash from users where name = ? and removed_ms = 0", name)
-        return (bytes(rows[0][0]), bytes(rows[0][1])) if rows else None
+    def user_of(self, digest: bytes) -> tuple[str, str] | None:
+        """(name, role) of the user whose token has this SHA-256."""
+        rows = self._rows("select name, role from users where hash = ? and removed_ms = 0", digest)
+        return (str(rows[0][0]), str(rows[0][1])) if rows else None
 
-    def put_user(self, name: str, role: str, salt: bytes, digest: bytes, now_ms: int) -> bool:
+    def put_user(self, name: str, role: str, digest: bytes, now_ms: int) -> bool:
         """Add a user, or one removed earlier again; False when the name is in use."""
         with self.writing(now_ms):
             done = self._connection.execute(
-                "insert into users(name, role, salt, hash, created_ms) values (?,?,?,?,?) on conflict(name) do update set"
-                " role = excluded.role, salt = excluded.salt, hash = excluded.hash, created_ms = excluded.created_ms,"
+                "insert into users(name, role, hash, created_ms) values (?,?,?,?) on conflict(name) do update set"
+                " role = excluded.role, hash = excluded.hash, created_ms = excluded.created_ms,"
                 " removed_ms = 0 where removed_ms > 0",
-                (name, role, salt, digest, now_ms),
+                (name, role, digest, now_ms),
+            )
+            return done.rowcount == 1
+
+    def change_token(self, name: str, digest: bytes, now_ms: int) -> bool:
+        """Give a user another token; the old one ends. False when there is no such user."""
+        with self.writing(now_ms):
+            done = self._connection.execute(
+                "update users set hash = ? where name = ? and removed_ms = 0", (digest, name)
             )
             return done.rowcount == 1
 

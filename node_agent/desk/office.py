@@ -1,0 +1,110 @@
+"""The desk as a running part of the agent: its thread, its courier, and the loops that keep its time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from federation.reasons import Refusal
+from node_agent import telemetry
+from node_agent.desk.courier import Courier
+from node_agent.desk.desk import Desk
+from node_agent.desk.issuing import Document, IssueDeferredError, Issuer, Order
+from node_agent.desk.thread import DeskThread
+
+TICK_EVERY_S = 1.0
+POLL_EVERY_S = 0.2
+"""How soon the agent notices what `lantai-node desk` did; a look costs some microseconds."""
+
+
+class Office:
+    """Runs one desk. `loops` are to be run as named tasks; `close` after they have ended."""
+
+    def __init__(self, desk: Desk, issuer: Issuer) -> None:
+        self.desk, self._issuer = desk, issuer
+        self.thread = DeskThread()
+        self.courier = Courier(desk, self.thread, _count)
+        self._issuing = ThreadPoolExecutor(1, thread_name_prefix="issuing")
+        self._to_issue = asyncio.Event()
+        self._watchers: list[Callable[[], None]] = []
+        loop = asyncio.get_running_loop()
+
+        def changed() -> None:  # in the desk's thread
+            loop.call_soon_threadsafe(self._changed)
+
+        self._stop_listening = desk.on_change(changed)
+
+    def loops(self) -> dict[str, Awaitable[None]]:
+        """Name -> what to run until the process stops."""
+        return {
+            "desk outbox": self.courier.run(),
+            "desk clock": self._keep_time(),
+            "desk poll": self._poll(),
+            "desk issuing": self._issue(),
+        }
+
+    def watch(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Have `listener` called on the loop after every change of the desk; call what is returned to end that."""
+        self._watchers.append(listener)
+        return lambda: self._watchers.remove(listener)
+
+    def _changed(self) -> None:
+        self.courier.ring()
+        self._to_issue.set()
+        for listener in list(self._watchers):
+            listener()
+
+    async def _keep_time(self) -> None:
+        """Leases end, waiting items are shown to more people, whether a gateway is there or not."""
+        while True:
+            with contextlib.suppress(
+                Refusal
+            ):  # the file can not be written for a moment; the next tick does it
+                await self.thread.call(self.desk.tick)
+            await asyncio.sleep(TICK_EVERY_S)
+
+    async def _poll(self) -> None:
+        """Notice what another process did to the desk's file."""
+        while True:
+            await asyncio.sleep(POLL_EVERY_S)
+            with contextlib.suppress(Refusal):
+                await self.thread.call(self.desk.poll)
+
+    async def _issue(self) -> None:
+        """Make documents of decisions, one after the other, the longest waiting first."""
+        while True:
+            self._to_issue.clear()
+            with contextlib.suppress(Refusal):
+                for order in await self.thread.call(self.desk.orders):
+                    await self._issue_one(order)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_EVERY_S):
+                    await self._to_issue.wait()
+
+    async def _issue_one(self, order: Order) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            document: Document = await loop.run_in_executor(self._issuing, self._issuer.issue, order)
+        except IssueDeferredError as error:
+            _count("not_issued")
+            await self.thread.call(self.desk.not_issued, order, error.kind, error.retry_after_s)
+        except Exception as error:
+            _count("not_issued")
+            telemetry.log.error("issuing failed", action="desk.issuing_failed", kind=type(error).__name__)
+            await self.thread.call(self.desk.not_issued, order, "failed")
+        else:
+            is_wanted = await self.thread.call(self.desk.issued, order, document)
+            _count("issued" if is_wanted else "issued_in_vain")
+
+    def close(self) -> None:
+        """Finish what is being written and close the file."""
+        self._stop_listening()
+        self._issuing.shutdown(wait=True, cancel_futures=True)
+        self.thread.close()
+        self.desk.store.close()
+
+
+def _count(event: str) -> None:
+    telemetry.DESK_EVENTS.labels(event=event).inc()
