@@ -102,6 +102,13 @@ NODE: dict[str, dict[str, Any]] = {
         "federationKey": {"existingSecret": "federation"},
         "gateways": ["gateway.example:7443"],
         "listen": {"enabled": True, "service": {"type": "NodePort", "annotations": {"a": "b"}}},
+        "desk": {
+            "enabled": True,
+            "tls": {"existingSecret": "desk-tls"},
+            "service": {"annotations": {"a": "b"}},
+            "from": [{"namespace": "office"}],
+        },
+        "settings": "[release]\nenabled = false\n",
         "closedCategories": ["adoption"],
         "data": {"storageClass": "local"},
         "networkPolicy": {
