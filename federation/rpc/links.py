@@ -20,10 +20,10 @@ HOLDINGS, LINK = "federation.wire.v1.Holdings", "federation.wire.v1.Link"
 class DialledLink:
     """The dialling side's link: a stream call on a channel of its own, closed with it."""
 
-    def __init__(self, channel: grpc.aio.Channel, service: str) -> None:
+    def __init__(self, channel: grpc.aio.Channel, service: str, method: str = "Open") -> None:
         self._channel = channel
         open_stream: Any = channel.stream_stream(
-            f"/{service}/Open", request_serializer=None, response_deserializer=None
+            f"/{service}/{method}", request_serializer=None, response_deserializer=None
         )
         self._call = open_stream()
         self._closed = False
@@ -111,18 +111,22 @@ def _kind(error: BaseException) -> str:
     return error.code().name.lower() if isinstance(error, grpc.aio.AioRpcError) else "closed"
 
 
-def open_handler(
-    service: str,
-    serve: Callable[[AcceptedLink, grpc.aio.ServicerContext[Any, Any]], Awaitable[None]],
-    others: dict[str, grpc.RpcMethodHandler[Any, Any]] | None = None,
-) -> grpc.GenericRpcHandler[Any, Any]:
-    """Handlers of `service`: its Open stream served by `serve` with a link, beside `others`."""
+Serve = Callable[[AcceptedLink, grpc.aio.ServicerContext[Any, Any]], Awaitable[None]]
+"""Serves one accepted stream to its end."""
+
+
+def stream_handler(serve: Serve) -> grpc.RpcMethodHandler[Any, Any]:
+    """The handler of a stream of raw messages, served with a link."""
 
     async def accept(_requests: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         await serve(AcceptedLink(context), context)
 
-    handlers: dict[str, Any] = {
-        "Open": grpc.stream_stream_rpc_method_handler(accept, None, None),
-        **(others or {}),
-    }
+    return grpc.stream_stream_rpc_method_handler(accept, None, None)
+
+
+def open_handler(
+    service: str, serve: Serve, others: dict[str, grpc.RpcMethodHandler[Any, Any]] | None = None
+) -> grpc.GenericRpcHandler[Any, Any]:
+    """Handlers of `service`: its Open stream served by `serve`, beside `others`."""
+    handlers: dict[str, Any] = {"Open": stream_handler(serve), **(others or {})}
     return grpc.method_handlers_generic_handler(service, handlers)

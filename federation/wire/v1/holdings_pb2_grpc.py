@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from federation.wire.v1 import bulk_pb2 as federation_dot_wire_dot_v1_dot_bulk__pb2
 from federation.wire.v1 import holdings_pb2 as federation_dot_wire_dot_v1_dot_holdings__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -44,6 +45,11 @@ class HoldingsStub:
                 request_serializer=federation_dot_wire_dot_v1_dot_holdings__pb2.Frame.SerializeToString,
                 response_deserializer=federation_dot_wire_dot_v1_dot_holdings__pb2.Frame.FromString,
                 _registered_method=True)
+        self.Bulk = channel.stream_stream(
+                '/federation.wire.v1.Holdings/Bulk',
+                request_serializer=federation_dot_wire_dot_v1_dot_bulk__pb2.BulkFrame.SerializeToString,
+                response_deserializer=federation_dot_wire_dot_v1_dot_bulk__pb2.BulkFrame.FromString,
+                _registered_method=True)
         self.Search = channel.unary_unary(
                 '/federation.wire.v1.Holdings/Search',
                 request_serializer=federation_dot_wire_dot_v1_dot_holdings__pb2.SearchRequest.SerializeToString,
@@ -72,6 +78,13 @@ class HoldingsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Bulk(self, request_iterator, context):
+        """Called by the gateway on a connection of its own, so that a document never holds up a search. Safe to resume.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Search(self, request, context):
         """Called by simple clients; safe to retry.
         """
@@ -93,6 +106,11 @@ def add_HoldingsServicer_to_server(servicer, server):
                     servicer.Open,
                     request_deserializer=federation_dot_wire_dot_v1_dot_holdings__pb2.Frame.FromString,
                     response_serializer=federation_dot_wire_dot_v1_dot_holdings__pb2.Frame.SerializeToString,
+            ),
+            'Bulk': grpc.stream_stream_rpc_method_handler(
+                    servicer.Bulk,
+                    request_deserializer=federation_dot_wire_dot_v1_dot_bulk__pb2.BulkFrame.FromString,
+                    response_serializer=federation_dot_wire_dot_v1_dot_bulk__pb2.BulkFrame.SerializeToString,
             ),
             'Search': grpc.unary_unary_rpc_method_handler(
                     servicer.Search,
@@ -137,6 +155,33 @@ class Holdings:
             '/federation.wire.v1.Holdings/Open',
             federation_dot_wire_dot_v1_dot_holdings__pb2.Frame.SerializeToString,
             federation_dot_wire_dot_v1_dot_holdings__pb2.Frame.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Bulk(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/federation.wire.v1.Holdings/Bulk',
+            federation_dot_wire_dot_v1_dot_bulk__pb2.BulkFrame.SerializeToString,
+            federation_dot_wire_dot_v1_dot_bulk__pb2.BulkFrame.FromString,
             options,
             channel_credentials,
             insecure,
@@ -217,6 +262,11 @@ class LinkStub:
                 request_serializer=federation_dot_wire_dot_v1_dot_holdings__pb2.Frame.SerializeToString,
                 response_deserializer=federation_dot_wire_dot_v1_dot_holdings__pb2.Frame.FromString,
                 _registered_method=True)
+        self.Bulk = channel.stream_stream(
+                '/federation.wire.v1.Link/Bulk',
+                request_serializer=federation_dot_wire_dot_v1_dot_bulk__pb2.BulkFrame.SerializeToString,
+                response_deserializer=federation_dot_wire_dot_v1_dot_bulk__pb2.BulkFrame.FromString,
+                _registered_method=True)
 
 
 class LinkServicer:
@@ -230,6 +280,13 @@ class LinkServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Bulk(self, request_iterator, context):
+        """Called by the node agent; the same as Holdings.Bulk with the dialling side exchanged.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LinkServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -237,6 +294,11 @@ def add_LinkServicer_to_server(servicer, server):
                     servicer.Open,
                     request_deserializer=federation_dot_wire_dot_v1_dot_holdings__pb2.Frame.FromString,
                     response_serializer=federation_dot_wire_dot_v1_dot_holdings__pb2.Frame.SerializeToString,
+            ),
+            'Bulk': grpc.stream_stream_rpc_method_handler(
+                    servicer.Bulk,
+                    request_deserializer=federation_dot_wire_dot_v1_dot_bulk__pb2.BulkFrame.FromString,
+                    response_serializer=federation_dot_wire_dot_v1_dot_bulk__pb2.BulkFrame.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -267,6 +329,33 @@ class Link:
             '/federation.wire.v1.Link/Open',
             federation_dot_wire_dot_v1_dot_holdings__pb2.Frame.SerializeToString,
             federation_dot_wire_dot_v1_dot_holdings__pb2.Frame.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Bulk(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/federation.wire.v1.Link/Bulk',
+            federation_dot_wire_dot_v1_dot_bulk__pb2.BulkFrame.SerializeToString,
+            federation_dot_wire_dot_v1_dot_bulk__pb2.BulkFrame.FromString,
             options,
             channel_credentials,
             insecure,

@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from federation.wire.v1 import bulk_pb2 as _bulk_pb2
 from federation.wire.v1 import holdings_pb2 as _holdings_pb2
 from grpc import aio as _aio
 import abc as _abc_1
@@ -42,6 +43,8 @@ class HoldingsStub:
     """Called by the gateway; one long-lived session. A lost session is re-made; its sub-requests may be resent
     once with the same subrequest_id.
     """
+    Bulk: _grpc.StreamStreamMultiCallable[_bulk_pb2.BulkFrame, _bulk_pb2.BulkFrame]
+    """Called by the gateway on a connection of its own, so that a document never holds up a search. Safe to resume."""
     Search: _grpc.UnaryUnaryMultiCallable[_holdings_pb2.SearchRequest, _holdings_pb2.SearchResponse]
     """Called by simple clients; safe to retry."""
     Describe: _grpc.UnaryUnaryMultiCallable[_holdings_pb2.DescribeRequest, _holdings_pb2.Manifest]
@@ -61,6 +64,8 @@ class HoldingsAsyncStub(HoldingsStub):
     """Called by the gateway; one long-lived session. A lost session is re-made; its sub-requests may be resent
     once with the same subrequest_id.
     """
+    Bulk: _aio.StreamStreamMultiCallable[_bulk_pb2.BulkFrame, _bulk_pb2.BulkFrame]  # type: ignore[assignment]
+    """Called by the gateway on a connection of its own, so that a document never holds up a search. Safe to resume."""
     Search: _aio.UnaryUnaryMultiCallable[_holdings_pb2.SearchRequest, _holdings_pb2.SearchResponse]  # type: ignore[assignment]
     """Called by simple clients; safe to retry."""
     Describe: _aio.UnaryUnaryMultiCallable[_holdings_pb2.DescribeRequest, _holdings_pb2.Manifest]  # type: ignore[assignment]
@@ -83,6 +88,14 @@ class HoldingsServicer(metaclass=_abc_1.ABCMeta):
         """Called by the gateway; one long-lived session. A lost session is re-made; its sub-requests may be resent
         once with the same subrequest_id.
         """
+
+    @_abc_1.abstractmethod
+    def Bulk(
+        self,
+        request_iterator: _MaybeAsyncIterator[_bulk_pb2.BulkFrame],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_bulk_pb2.BulkFrame], _abc.AsyncIterator[_bulk_pb2.BulkFrame]]:
+        """Called by the gateway on a connection of its own, so that a document never holds up a search. Safe to resume."""
 
     @_abc_1.abstractmethod
     def Search(
@@ -111,6 +124,8 @@ class LinkStub:
     def __new__(cls, channel: _aio.Channel) -> LinkAsyncStub: ...
     Open: _grpc.StreamStreamMultiCallable[_holdings_pb2.Frame, _holdings_pb2.Frame]
     """Called by the node agent; the same session as Holdings.Open with the dialling side exchanged."""
+    Bulk: _grpc.StreamStreamMultiCallable[_bulk_pb2.BulkFrame, _bulk_pb2.BulkFrame]
+    """Called by the node agent; the same as Holdings.Bulk with the dialling side exchanged."""
 
 @_typing.type_check_only
 class LinkAsyncStub(LinkStub):
@@ -119,6 +134,8 @@ class LinkAsyncStub(LinkStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Open: _aio.StreamStreamMultiCallable[_holdings_pb2.Frame, _holdings_pb2.Frame]  # type: ignore[assignment]
     """Called by the node agent; the same session as Holdings.Open with the dialling side exchanged."""
+    Bulk: _aio.StreamStreamMultiCallable[_bulk_pb2.BulkFrame, _bulk_pb2.BulkFrame]  # type: ignore[assignment]
+    """Called by the node agent; the same as Holdings.Bulk with the dialling side exchanged."""
 
 class LinkServicer(metaclass=_abc_1.ABCMeta):
     """Served by the gateway for node agents that dial out, because their archive admits no inbound connection."""
@@ -130,5 +147,13 @@ class LinkServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_holdings_pb2.Frame], _abc.AsyncIterator[_holdings_pb2.Frame]]:
         """Called by the node agent; the same session as Holdings.Open with the dialling side exchanged."""
+
+    @_abc_1.abstractmethod
+    def Bulk(
+        self,
+        request_iterator: _MaybeAsyncIterator[_bulk_pb2.BulkFrame],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_bulk_pb2.BulkFrame], _abc.AsyncIterator[_bulk_pb2.BulkFrame]]:
+        """Called by the node agent; the same as Holdings.Bulk with the dialling side exchanged."""
 
 def add_LinkServicer_to_server(servicer: LinkServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
