@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
-from sqlalchemy.exc import SQLAlchemyError
 
+from federation.reasons import Refusal
 from gateway import telemetry
 from gateway.adapters.hooks import WebHooks, read_targets
 from gateway.adapters.locating import SearchLocator, stored_question
 from gateway.adapters.nodes import NodeSessions
 from gateway.cases.cases import Cases
+from gateway.cases.clock import SteadyClock
 from gateway.cases.engine import Engine
 from gateway.cases.policy import Policy
 from gateway.cases.ports import AlwaysOpen
@@ -33,7 +34,7 @@ from gateway.settings import GatewaySettings
 
 SIGNING_KEY = "signing-key.pem"
 _TICK_S = 0.5
-_COUNT_EVERY_S = 5.0
+_COUNT_EVERY_S, _STEER_EVERY_S = 5.0, 10.0
 _DRAIN_S = 12.0  # longer than the longest search
 
 
@@ -51,9 +52,12 @@ async def run(settings: GatewaySettings, base: Path) -> None:
     searches = Searches(roster, nodes, observer, clock=time.monotonic)
     targets = read_targets(base / settings.clients if settings.clients else None)
     policy = Policy(deputies={member.code: member.deputy for member in roster.members if member.deputy})
-    store = Store(settings.store_url(base), policy, clock_ms=_now_ms, owner=new_owner())
+    steady = SteadyClock()
+    store = Store(settings.store_url(base), policy, clock_ms=steady, owner=new_owner())
     store.open()
     store.synchronise()
+    if store.is_exclusive:
+        store.release_all()  # leases of an earlier life: nobody else lives
     hooks = WebHooks(targets)
     counts = telemetry.CaseObserver()
     writer = ThreadedWriter(store, counts)
@@ -90,12 +94,15 @@ async def run(settings: GatewaySettings, base: Path) -> None:
         loops: dict[str, Awaitable[None]] = {
             "tick": _tick(health),
             "case engine": engine.run(),
-            "count cases": _count(store),
+            "count cases": _count(store, engine),
+            "case writer": _watch(writer),
+            "case clock": _steer(steady, store, engine),
         }
         if not store.is_exclusive:
             loops["watch cases"] = cases.look()
         await _until_stopped(stop, loops)
         health.draining = True
+        cases.leave()
         await engine.drain()
     await nodes.stop()
     await hooks.close()
@@ -103,18 +110,35 @@ async def run(settings: GatewaySettings, base: Path) -> None:
     store.close()
 
 
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-async def _count(store: Store) -> None:
+async def _count(store: Store, engine: Engine) -> None:
     """Show what is open and what waits, from the store; replicas show the same, so dashboards take the maximum."""
     while True:
         await asyncio.sleep(_COUNT_EVERY_S)
-        with contextlib.suppress(SQLAlchemyError):  # the store's own calls name it; the gauges just stay
-            stages = await asyncio.to_thread(store.open_stages)
-            oldest = await asyncio.to_thread(store.oldest_waiting)
+        try:
+            stages = await engine.read(store.open_stages)
+            oldest = await engine.read(store.oldest_waiting)
+        except Refusal:  # the gauges just stay
+            telemetry.STORE_UP.set(0)
+        else:
+            telemetry.STORE_UP.set(1)
             telemetry.show_cases(stages, oldest)
+
+
+async def _watch(writer: ThreadedWriter) -> None:
+    """Notice when the writer's thread has died; then this process can do nothing for a case."""
+    while writer.is_alive:  # noqa: ASYNC110 - a thread that died sets nothing
+        await asyncio.sleep(1.0)
+
+
+async def _steer(steady: SteadyClock, store: Store, engine: Engine) -> None:
+    """Keep the cases' clock near the database's (or the machine's), and report when that one has jumped."""
+    while True:
+        await asyncio.sleep(_STEER_EVERY_S)
+        with contextlib.suppress(Refusal):
+            jump = steady.steer(await engine.read(store.skew_ms))
+            if jump:
+                telemetry.CLOCK_JUMPS.inc()
+                telemetry.log.warning("a clock jumped", action="gateway.clock_jumped", ms=jump)
 
 
 def tokens(settings: GatewaySettings, base: Path) -> Tokens:

@@ -82,6 +82,10 @@ COMMIT_SECONDS = Histogram(
 BATCH_UNITS = Histogram(
     "gw_store_batch_units", "Units of work in one transaction.", buckets=(1, 2, 4, 8, 16, 32, 64, 128), registry=REGISTRY
 )  # fmt: skip
+STORE_UP = Gauge("gw_store_up", "Whether the case store could be read at the last look.", registry=REGISTRY)
+CLOCK_JUMPS = Counter(
+    "gw_clock_jumps_total", "Times the machine's or the database's clock was seen to have jumped.", registry=REGISTRY
+)  # fmt: skip
 STORE_QUEUE = Gauge("gw_store_queue", "Units waiting for the writer.", registry=REGISTRY)
 OUTBOX_OLDEST = Gauge(
     "gw_outbox_oldest_seconds", "How long the oldest message or call back has waited.", ["kind"], registry=REGISTRY

@@ -38,6 +38,8 @@ class Case(msgspec.Struct, omit_defaults=True):
     has_hook: bool = False
     state: State = State.SUBMITTED
     version: int = 0
+    last_ms: int = 0
+    """When the last journal line was written: the next one is never earlier, whichever replica writes it."""
     entered_ms: int = 0
     stage: Stage = Stage.LOCATE
     stage_began_ms: int = 0

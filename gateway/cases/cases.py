@@ -58,7 +58,12 @@ class Cases:
         self._store, self._engine, self._hooks, self._hours = store, engine, hooks, hours
         self._records: dict[str, tuple[int, list[StoppedCase]]] = {}
         self._watching: dict[str, set[asyncio.Event]] = {}
+        self._watchers = 0
+        self._is_leaving = False
         engine.on_change = self._changed
+
+    async def _read(self, work: Callable[..., Any], *given: Any) -> Any:
+        return await self._engine.read(lambda: work(*given))
 
     # the clock and the record ----------------------------------------------------------------------------------
 
@@ -81,14 +86,14 @@ class Cases:
         now = self._store.now_ms()
         at, kept = self._records.get(archive, (0, []))
         if now - at > _REMEMBER_MS:
-            kept = await asyncio.to_thread(self._store.results, archive, now - _RECENT_MS, _MOST_RECENT)
+            kept = await self._read(self._store.results, archive, now - _RECENT_MS, _MOST_RECENT)
             self._records[archive] = (now, kept)
         return kept
 
     async def scorecard(self, archive: str, days: int) -> Scorecard:
         """The archive's scorecard over the last days."""
         since = self._store.now_ms() - days * 86_400_000
-        return scorecard(await asyncio.to_thread(self._store.results, archive, since, MOST_SCORED))
+        return scorecard(await self._read(self._store.results, archive, since, MOST_SCORED))
 
     # what callers do -------------------------------------------------------------------------------------------
 
@@ -111,14 +116,15 @@ class Cases:
 
     async def case(self, case_id: str, client: str) -> Case:
         """The client's case; Refusal(UNKNOWN_CASE) when there is none of that name or it is another client's."""
-        case = await asyncio.to_thread(self._store.case, case_id)
+        case: Case | None = await self._read(self._store.case, case_id)
         if case is None or case.client != client:
             raise Refusal(Reason.UNKNOWN_CASE)
         return case
 
     async def journal(self, case_id: str, after: int = 0) -> list[Entry]:
         """The journal lines after `after`. Whose case it is was asked before."""
-        return await asyncio.to_thread(self._store.journal, case_id, after)
+        entries: list[Entry] = await self._read(self._store.journal, case_id, after)
+        return entries
 
     async def select(self, case: Case, ref: str) -> Case:
         """The caller chose a candidate; "" = none of them."""
@@ -149,13 +155,15 @@ class Cases:
 
     @contextlib.contextmanager
     def _watcher(self, case_id: str) -> Any:
-        if sum(map(len, self._watching.values())) >= _MOST_WATCHERS:
+        if self._watchers >= _MOST_WATCHERS:
             raise Refusal(Reason.OVERLOADED, retry_after_s=5.0)
         bell = asyncio.Event()
+        self._watchers += 1
         self._watching.setdefault(case_id, set()).add(bell)
         try:
             yield bell
         finally:
+            self._watchers -= 1
             bells = self._watching[case_id]
             bells.discard(bell)
             if not bells:
@@ -167,7 +175,7 @@ class Cases:
             current = await self.case(case.id, case.client)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
-                    while current.version <= known_version:
+                    while current.version <= known_version and not self._is_leaving:
                         await bell.wait()
                         bell.clear()
                         current = await self.case(case.id, case.client)
@@ -182,16 +190,23 @@ class Cases:
                     after = entries[-1].seq
                     yield entries
                     continue
-                try:
-                    async with asyncio.timeout(quiet_s):
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0 if self._is_leaving else quiet_s):
                         await bell.wait()
                         bell.clear()
-                except TimeoutError:
-                    yield []
+                        continue
+                yield []
 
     def _changed(self, case_id: str, _done: Done) -> None:
         for bell in self._watching.get(case_id, ()):
             bell.set()
+
+    def leave(self) -> None:
+        """The process is ending: whoever waits is answered now, and asks another replica."""
+        self._is_leaving = True
+        for bells in self._watching.values():
+            for bell in bells:
+                bell.set()
 
     async def look(self) -> None:
         """Notice what other replicas wrote about cases watched here; runs until cancelled. Needless on SQLite."""
@@ -202,7 +217,12 @@ class Cases:
             if not watched:
                 known.clear()
                 continue
-            versions = await asyncio.to_thread(self._store.versions, watched)
+            try:
+                versions = await self._read(self._store.versions, watched)
+            except (
+                Refusal
+            ):  # the store is in trouble for a moment; watchers look for themselves when it is not
+                continue
             for case_id, version in versions.items():
                 if known.get(case_id, version) != version:
                     for bell in self._watching.get(case_id, ()):

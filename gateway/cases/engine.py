@@ -12,6 +12,7 @@ import math
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import accumulate
 from typing import Any
@@ -30,9 +31,19 @@ from gateway.cases.store import Done, Store, Unit
 from gateway.cases.writer import Writer
 
 MOST_RUNNING = 64
+"""Tasks of one lane at a time. Calls to platforms have a lane of their own: theirs can hang, ours must not wait."""
+
 _CLAIM = 64
+_READERS = 4
+_MOST_BACKLOG = 4_096
+_POISON_S = 60.0
+"""A case the clock can not look at is left for this long, so that it holds up no other."""
+
+_LONGEST_TROUBLE_S = 1.0
 _TICKS = 256
-_LONGEST_NAP_S, _LONGEST_SHARED_NAP_S = 60.0, 1.0
+_LONGEST_NAP_S, _LONGEST_SHARED_NAP_S = 10.0, 1.0
+"""Where one process owns the store only the operator's commands ring no bell; where replicas share it, their orders too."""
+
 _RECEIPT_WITHIN_S = 10.0
 """A message without a receipt is sent again after this; the desk knows it by its identifier."""
 
@@ -43,6 +54,20 @@ HOOK_SCHEDULE_S = (5, 15, 30, 60, 120, 300, 1800, 7200, 18_000, 36_000, 50_400, 
 """Pauses between tries of a call back: quick enough for a 15-minute target, then for about three days."""
 
 _BACKOFF_S = (1.0, 60.0)
+
+
+class _Lane:
+    """Tasks of some kinds: those being done, and those leased that wait for a place."""
+
+    def __init__(self, kinds: tuple[str, ...]) -> None:
+        self.kinds = kinds
+        self.running: set[asyncio.Task[None]] = set()
+        self.backlog: list[tuple[Task, bytes]] = []
+        self.was_full = False
+
+    @property
+    def free(self) -> int:
+        return MOST_RUNNING - len(self.running) - len(self.backlog)
 
 
 class Engine:
@@ -61,12 +86,15 @@ class Engine:
     ) -> None:
         self._store, self._writer = store, writer
         self._locator, self._desks, self._hooks, self._observer = locator, desks, hooks, observer
-        self._read = read or _in_thread
+        self.read = read or _Readers()
         self._wake = asyncio.Event()
         self._looks_at_ms: float = math.inf
-        self._was_full = False
-        self._running: set[asyncio.Task[None]] = set()
-        self._backlog: list[tuple[Task, bytes]] = []
+        self._idle = 0
+        work, calls = _Lane((SEARCH, MAIL)), _Lane((HOOK,))
+        self._lanes = (work, calls)
+        self._lane_of = {SEARCH: work, MAIL: work, HOOK: calls}
+        self._leases: dict[tuple[str, int], float] = {}
+        self._leased = asyncio.Event()
         self._mailed: OrderedDict[bytes, tuple[str, str]] = OrderedDict()
         self._draining = False
         self.on_change: Callable[[str, Done], None] = lambda _case_id, _done: None
@@ -82,7 +110,7 @@ class Engine:
     @property
     def is_busy(self) -> bool:
         """Whether new cases should be turned away for a moment."""
-        return self._writer.is_busy
+        return self._writer.is_busy or any(len(lane.backlog) > _MOST_BACKLOG for lane in self._lanes)
 
     def _after(self, case_id: str, done: Done) -> None:
         if done.entries:
@@ -128,90 +156,130 @@ class Engine:
         """Take due tasks and let the clock tick, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._serve(), name="case engine")
-            if not self._store.is_exclusive:
-                group.create_task(self._extend(), name="case leases")
+            group.create_task(self._extend(), name="case leases")
 
     async def _serve(self) -> None:
+        """While the store is in trouble nothing is done and nothing is lost: look again, a little later each time."""
+        trouble = 0.0
         while True:
             self._wake.clear()
             self._looks_at_ms = math.inf
-            with contextlib.suppress(
-                Refusal
-            ):  # the store is unavailable for a moment: look again after the nap
-                busy = await self._round()
-                if busy:
-                    continue
-            await self._nap()
+            try:
+                if await self._round():
+                    self._idle = 0
+                else:
+                    await self._nap()
+                trouble = 0.0
+            except Refusal:
+                self._observer.task_failed("store")
+                trouble = min(_LONGEST_TROUBLE_S, max(0.05, 2 * trouble))
+                await asyncio.sleep(trouble)
 
     async def _round(self) -> bool:
-        """One look at what is due; whether there was anything."""
-        due = await self._read(lambda: self._store.due_cases(_TICKS))
-        for done in await asyncio.gather(
+        """One look at what is due; whether any of it went on."""
+        due = await self.read(lambda: self._store.due_cases(_TICKS))
+        results = await asyncio.gather(
             *[self._writer.submit(Unit(case_id, TICK)) for case_id in due], return_exceptions=True
-        ):
-            if isinstance(done, Done) and done.raw:
-                self._after(done.case.id, done)
-        free = MOST_RUNNING - len(self._running) - len(self._backlog)
-        self._was_full = free <= 0
-        tasks: list[Task] = []
-        if free > 0 and not self._draining:
-            tasks = await self._writer.call(lambda store: store.claim(min(free, _CLAIM)))
-            for task in tasks:
-                self._start(task)
-        return bool(due or tasks)
+        )
+        went_on = False
+        for case_id, done in zip(due, results, strict=True):
+            if isinstance(done, Done):
+                went_on = went_on or bool(done.entries)
+                self._after(case_id, done)
+            elif isinstance(done, Refusal):
+                raise done
+            else:
+                await self._put_off(case_id)
+        return bool(await self._claim()) or went_on
+
+    async def _put_off(self, case_id: str) -> None:
+        """A case that can not be read or ticked is for the operator; all others go on."""
+        self._observer.task_failed("tick")
+        until = self._store.now_ms() + int(_POISON_S * 1000)
+        await self._writer.call(lambda store: store.put_off(case_id, until))
+
+    async def _claim(self) -> int:
+        """Lease and start due tasks for the free places of every lane; how many."""
+        wanted = []
+        for lane in self._lanes:
+            lane.was_full = lane.free <= 0
+            if not lane.was_full and not self._draining:
+                wanted.append((min(lane.free, _CLAIM), lane.kinds))
+        if not wanted:
+            return 0
+        tasks = await self._writer.call(
+            lambda store: [task for most, kinds in wanted for task in store.claim(most, kinds)]
+        )
+        for task in tasks:
+            self._start(task)
+        return len(tasks)
 
     async def _nap(self) -> None:
-        """Sleep until the next thing is due, or something earlier is ordered. Where other replicas write too, no longer
-        than a second: their orders ring no bell here.
-        """
-        next_ms = await self._read(self._store.next_due_ms)
+        """Sleep until the next thing is due that there is a place for, or something earlier is ordered."""
+        kinds = [kind for lane in self._lanes if not lane.was_full for kind in lane.kinds]
+        next_ms = await self.read(lambda: self._store.next_due_ms(kinds))
         now = self._store.now_ms()
         self._observer.oldest_due(max(0.0, (now - next_ms) / 1000) if next_ms is not None else 0.0)
         longest = _LONGEST_NAP_S if self._store.is_exclusive else _LONGEST_SHARED_NAP_S
         until = longest if next_ms is None else min(longest, (next_ms - now) / 1000)
         if next_ms is not None:
             self._looks_at_ms = next_ms
-        if self._was_full and until <= 0:
-            until = longest  # a task that ends rings the bell
+        # due and yet nothing went on: somebody else has it, or it can not be done; look less and less often
+        self._idle = self._idle + 1 if until <= 0 else 0
+        shortest = min(_LONGEST_TROUBLE_S, 0.005 * 2.0 ** min(self._idle, 10))
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(0.005, until)):
+            async with asyncio.timeout(max(shortest, until)):
                 await self._wake.wait()
 
     async def _extend(self) -> None:
-        """Extend this replica's leases four times in each; a replica that can not loses its tasks to the others."""
+        """Extend the leases of work that takes long, four times in each; whoever can not loses its tasks to others."""
+        every_s = self._store.lease_ms / 4000
         while True:
-            await asyncio.sleep(self._store.lease_ms / 4000)
-            with contextlib.suppress(Refusal):
-                await self._writer.call(lambda store: store.extend())
+            await self._leased.wait()
+            await asyncio.sleep(every_s)
+            old = asyncio.get_running_loop().time() - every_s * 0.9
+            long = [lease for lease, began in self._leases.items() if began <= old]
+            if long:
+                with contextlib.suppress(Refusal):
+                    await self._writer.call(lambda store, long=long: store.extend(long))  # type: ignore[misc]
 
     def _start(self, task: Task, raw: bytes = b"") -> None:
         """Begin a leased task; `raw` is its case as the transaction left it, or nothing when it must be read."""
-        if self._draining or len(self._running) >= MOST_RUNNING:
-            if not self._draining:
-                self._backlog.append((task, raw))
+        if self._draining:
+            return
+        lane = self._lane_of[task.kind]
+        self._leases[task.id, task.fence] = asyncio.get_running_loop().time()
+        self._leased.set()
+        if len(lane.running) >= MOST_RUNNING:
+            lane.backlog.append((task, raw))
             return
         running = asyncio.create_task(self._do(task, raw), name=f"case task {task.kind}")
-        self._running.add(running)
-        running.add_done_callback(self._finished)
+        lane.running.add(running)
+        running.add_done_callback(lambda done: self._finished(lane, task, done))
 
-    def _finished(self, running: asyncio.Task[None]) -> None:
-        self._running.discard(running)
+    def _finished(self, lane: _Lane, task: Task, running: asyncio.Task[None]) -> None:
+        lane.running.discard(running)
+        self._leases.pop((task.id, task.fence), None)
+        if not self._leases:
+            self._leased.clear()
         if not running.cancelled() and running.exception() is not None:
             self._observer.task_failed("crashed")
-        while self._backlog and len(self._running) < MOST_RUNNING:
-            self._start(*self._backlog.pop())
-        if self._was_full:
+        while lane.backlog and len(lane.running) < MOST_RUNNING:
+            self._start(*lane.backlog.pop(0))
+        if lane.was_full:
             self._wake.set()
 
     async def drain(self, within_s: float = 5.0) -> None:
         """Take no more, let running work finish for a moment, give the leases back."""
         self._draining = True
-        if self._running:
-            await asyncio.wait(self._running, timeout=within_s)
-        for running in list(self._running):
-            running.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
-        await self._writer.call(lambda store: store.release_all())
+        running = [one for lane in self._lanes for one in lane.running]
+        if running:
+            await asyncio.wait(running, timeout=within_s)
+        for one in running:
+            one.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        with contextlib.suppress(Refusal):  # then they run out
+            await self._writer.call(lambda store: store.release_all())
 
     # doing -----------------------------------------------------------------------------------------------------
 
@@ -252,7 +320,7 @@ class Engine:
     async def _case(self, case_id: str, raw: bytes) -> Case | None:
         if raw:
             return decode_case(raw)
-        found: Case | None = await self._read(lambda: self._store.case(case_id))
+        found: Case | None = await self.read(lambda: self._store.case(case_id))
         return found
 
     async def _search(self, task: Task, raw: bytes) -> Unit:
@@ -326,8 +394,14 @@ def _looked_at(done: asyncio.Future[Any]) -> None:
         done.exception()
 
 
-async def _in_thread(work: Callable[[], Any]) -> Any:
-    return await asyncio.to_thread(work)
+class _Readers:
+    """Threads that only read the store: whatever else hangs in the process, they do not wait for it."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(_READERS, thread_name_prefix="case reader")
+
+    async def __call__(self, work: Callable[[], Any]) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
 
 __all__ = ["HOOK", "MAIL", "SEARCH", "Engine"]

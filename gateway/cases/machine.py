@@ -34,7 +34,7 @@ _FROM_DESKS = _HOLDER_ONLY | {
 
 def apply(case: Case, event: Event, now_ms: int, policy: Policy) -> Effects:
     """Apply `event`; Refusal(ILLEGAL_TRANSITION) leaves the case as it was. A tick that finds nothing due does nothing."""
-    step = _Step(case, now_ms, policy)
+    step = _Step(case, max(now_ms, case.last_ms), policy)
     if event.kind is Kind.WARNED:
         step.tick()
         return step.effects
@@ -78,6 +78,7 @@ class _Step:
         """One journal line, after the change it speaks of; a platform that wants calls gets one."""
         case = self.case
         case.version += 1
+        case.last_ms = self.now
         entry = Entry(case.version, self.now, kind, actor, case.state, case.stage.value, data or {})
         self.effects.entries.append(entry)
         if case.has_hook:
@@ -300,7 +301,8 @@ def _accepted(step: _Step, event: Event) -> None:
     case = step.case
     budgets = step.policy.budgets(case.window, str(event.data.get("expected_holder", "")))
     case.target_s = budgets.target
-    case.deadline_ms = case.created_ms + budgets.target * 1000
+    case.created_ms = step.now  # the clock starts when the case is durable, not when the request was read
+    case.deadline_ms = step.now + budgets.target * 1000
     case.stage_began_ms = case.entered_ms = step.now
     step.enter(State.LOCATING)
     step.budget()

@@ -30,12 +30,12 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import QueuePool
 
 from federation.reasons import Reason, Refusal
-from gateway.cases import machine, migrate
+from gateway.cases import clock, machine, migrate
 from gateway.cases.case import (
     Case,
     Entry,
@@ -55,6 +55,7 @@ LEASE_MS = 3_000
 """A dead replica's tasks are taken over after at most this; the living extend theirs four times in it."""
 
 _MOST_CACHED = 20_000
+_ALL_KINDS = (machine.SEARCH, machine.MAIL, machine.HOOK)
 
 _T = TypeVar("_T")
 
@@ -151,7 +152,7 @@ class Store:
                 hide_parameters=True,  # an error's text would hold the row, and with it names
                 connect_args={
                     "application_name": "lantai-gateway",
-                    "options": "-c statement_timeout=10000 -c idle_in_transaction_session_timeout=15000",
+                    "options": "-c statement_timeout=10000 -c idle_in_transaction_session_timeout=5000",
                 },
             )
         path = url.removeprefix("sqlite:///")
@@ -204,6 +205,14 @@ class Store:
 
     def open(self) -> None:
         """Bring a SQLite file to this version's tables; StoreError when PostgreSQL's are not: replicas never migrate it."""
+        try:
+            self._open()
+        except SQLAlchemyError as error:
+            raise StoreError(
+                f"案件库无法使用 · the case store can not be used: {type(error).__name__}"
+            ) from error
+
+    def _open(self) -> None:
         if self.is_exclusive:
             migrate.upgrade(self.engine)
             return
@@ -239,12 +248,7 @@ class Store:
         """Measure how far this clock is from the database's; StoreError when more than a quarter of the lease."""
         if self.is_exclusive:
             return 0
-        before = time.monotonic()
-        with self.engine.connect() as connection:
-            theirs = connection.execute(
-                text("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
-            ).scalar_one()
-        skew = int(theirs) - self._clock_ms() + int((time.monotonic() - before) * 500)
+        skew = self._offset_ms + self.skew_ms()
         self._offset_ms = skew
         if abs(skew) > self.lease_ms // 4 and abs(skew) > 5_000:
             raise StoreError(
@@ -252,6 +256,14 @@ class Store:
                 f" {skew / 1000:.1f} s: set up time synchronisation"
             )
         return skew
+
+    def skew_ms(self) -> int:
+        """How far the database's clock is ahead of this store's time; the machine's own time of day where it is a file."""
+        if self.is_exclusive:
+            return clock.wall_ms() - self.now_ms()
+        before = time.monotonic()
+        theirs = int(self.read(lambda c: c.execute(_DATABASE_CLOCK).scalar_one()))
+        return theirs - self.now_ms() + int((time.monotonic() - before) * 500)
 
     def transact(self, units: Sequence[Unit]) -> list[Result]:
         """Apply the units in order, in one transaction; when that fails, each by itself, so that one bad unit never
@@ -331,9 +343,7 @@ class Store:
     def forget(self, case_id: str) -> None:
         self._cache.pop(case_id, None)
 
-    def claim(
-        self, limit: int, kinds: Sequence[str] = (machine.SEARCH, machine.MAIL, machine.HOOK)
-    ) -> list[Task]:
+    def claim(self, limit: int, kinds: Sequence[str] = _ALL_KINDS) -> list[Task]:
         """Lease up to `limit` due tasks; each lease raises the task's fence."""
         now = self.now_ms()
         values = {
@@ -342,22 +352,27 @@ class Store:
         statement = _CLAIM if self.is_exclusive else _CLAIM_SHARED
         with self._transaction() as connection:
             rows = connection.execute(statement, values).all()
-        return [_task(row) for row in rows]
+            tasks, broken = [], []
+            for row in rows:
+                try:
+                    tasks.append(_task(row))
+                except (msgspec.DecodeError, UnicodeError):
+                    broken.append({"id_": row.id, "at": None, "dead_": 1})
+            if broken:  # nobody can do it: it is the operator's, and holds up no other
+                connection.execute(_PUT_BACK, broken)
+        return tasks
 
-    def extend(self) -> int:
-        """Extend all leases of this process; how many it holds."""
-        now = self.now_ms()
+    def extend(self, leases: Sequence[tuple[str, int]]) -> set[str]:
+        """Extend these leases (task id, fence) of work that is still being done; the tasks whose lease is still held.
+
+        Only what is named: a lease of work that nobody does must run out.
+        """
+        if not leases:
+            return set()
+        values = {"leases": list(leases), "until": self.now_ms() + self.lease_ms}
         with self._transaction() as connection:
-            done = connection.execute(
-                _EXTEND if self.is_exclusive else _EXTEND_UNLOCKED,
-                {
-                    "owner_": self.owner,
-                    "now_": now,
-                    "far": now + 2 * self.lease_ms,
-                    "until": now + self.lease_ms,
-                },
-            )
-        return int(done.rowcount)
+            rows = connection.execute(_EXTEND if self.is_exclusive else _EXTEND_UNLOCKED, values)
+            return set(rows.scalars())
 
     def release_all(self) -> None:
         """Give up this process's leases at once (drain); on SQLite at start everybody's, because nobody else lives."""
@@ -366,6 +381,12 @@ class Store:
             statement = statement.where(TASKS.c.owner == self.owner)
         with self._transaction() as connection:
             connection.execute(statement.values(owner="", visible_at=self.now_ms()))
+
+    def put_off(self, case_id: str, until_ms: int) -> None:
+        """The clock looks at this case again only then: what it found due could not be done."""
+        with self._transaction() as connection:
+            connection.execute(update(CASES).where(CASES.c.id == case_id).values(wake_at=until_ms))
+        self.forget(case_id)
 
     def wake(self, kind: str, target: str) -> None:
         """An archive is back: what waits for it is due now. Leased tasks stay with their owner."""
@@ -433,11 +454,14 @@ class Store:
         values = {"now_": self.now_ms(), "most": limit}
         return list(self.read(lambda c: c.execute(_DUE_CASES, values).scalars().all()))
 
-    def next_due_ms(self) -> int | None:
-        """When the next task or case is due; None when nothing waits."""
+    def next_due_ms(self, kinds: Sequence[str] = _ALL_KINDS) -> int | None:
+        """When the next task of these kinds or the next case is due; None when nothing waits."""
+        is_all = set(kinds) == set(_ALL_KINDS)
+        some = _NEXT_OF if self.is_exclusive else _NEXT_OF_SHARED
+        statement = _NEXT_TASK if is_all else some
 
         def work(connection: Connection) -> int | None:
-            first_task = connection.execute(_NEXT_TASK).scalar()
+            first_task = connection.execute(statement, {} if is_all else {"kinds": list(kinds)}).scalar()
             first_case = connection.execute(_NEXT_CASE).scalar()
             times = [int(one) for one in (first_task, first_case) if one is not None]
             return min(times) if times else None
@@ -465,6 +489,9 @@ class _Batch:
 
     def apply(self) -> list[Result]:
         self._load()
+        self._now = (
+            self._store.now_ms()
+        )  # only now: another replica may have held the cases until a moment ago
         results: list[Result] = []
         for unit in self._units:
             try:
@@ -717,6 +744,7 @@ def new_owner() -> str:
     return f"{os.getpid()}-{os.urandom(6).hex()}"
 
 
+_DATABASE_CLOCK = text("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
 _TASK_COLUMNS = (
     TASKS.c.id, TASKS.c.case_id, TASKS.c.kind, TASKS.c.target, TASKS.c.visible_at, TASKS.c.payload, TASKS.c.attempts,
     TASKS.c.fence,
@@ -767,16 +795,17 @@ _UPDATE_CASE = (
     )
 )
 _EXTENDED = (
-    TASKS.c.visible_at > bindparam("now_"),
-    TASKS.c.visible_at < bindparam("far"),
-    TASKS.c.owner == bindparam("owner_"),
+    tuple_(TASKS.c.id, TASKS.c.fence).in_(bindparam("leases", expanding=True)),
+    TASKS.c.visible_at.is_not(None),
+    TASKS.c.owner != "",
 )
-_EXTEND = update(TASKS).where(*_EXTENDED).values(visible_at=bindparam("until"))
+_EXTEND = update(TASKS).where(*_EXTENDED).values(visible_at=bindparam("until")).returning(TASKS.c.id)
 # what another replica is just completing needs no longer lease, and waiting for it here could deadlock
 _EXTEND_UNLOCKED = (
     update(TASKS)
     .where(TASKS.c.id.in_(select(TASKS.c.id).where(*_EXTENDED).with_for_update(skip_locked=True)))
     .values(visible_at=bindparam("until"))
+    .returning(TASKS.c.id)
 )
 _WAKE = (
     update(TASKS)
@@ -813,8 +842,19 @@ def _claiming(ids: Any) -> Any:
     )
 
 
+def _next_of(kind: Any) -> Any:
+    return (
+        select(TASKS.c.visible_at)
+        .where(TASKS.c.visible_at.is_not(None), kind.in_(bindparam("kinds", expanding=True)))
+        .order_by(TASKS.c.visible_at)
+        .limit(1)
+    )
+
+
 # The plus keeps SQLite from going through every timer of these kinds by the index on kinds.
-_CLAIM = _claiming(_due(literal_column("+tasks.kind", Text)).scalar_subquery())
+_PLAIN_KIND = literal_column("+tasks.kind", Text)
+_CLAIM = _claiming(_due(_PLAIN_KIND).scalar_subquery())
+_NEXT_OF, _NEXT_OF_SHARED = _next_of(_PLAIN_KIND), _next_of(TASKS.c.kind)
 # A CTE with row locks runs once, whatever the plan: a plain subquery might lease more than the limit.
 _LOCKED = _due(TASKS.c.kind).with_for_update(skip_locked=True).cte("due")
 _CLAIM_SHARED = _claiming(select(_LOCKED.c.id).scalar_subquery())

@@ -132,7 +132,7 @@ class ThreadedWriter:
 
     async def close(self) -> None:
         """Write what waits, then end the thread; bounded."""
-        self._queue.put_nowait(None)
+        await asyncio.to_thread(self._queue.put, None, True, 10.0)
         await asyncio.to_thread(self._thread.join, 10.0)
 
 

@@ -73,7 +73,7 @@ def test_a_dead_replicas_task_is_taken_over_and_its_late_result_fenced(
     assert (taken.id, taken.fence, taken.attempts) == (search.id, 2, 2)
     zombie = Unit("case-00001", located({HOLDER: "timeout"}), lease=lease(search))
     assert do(first, zombie).status == "fenced"
-    assert first.extend() == 0, "what is another's is not extended"
+    assert first.extend([lease(search)]) == set(), "what is another's is not extended"
     assert (
         do(second, Unit("case-00001", located({HOLDER: "hit"}, [found()]), lease=lease(taken))).status
         == "applied"

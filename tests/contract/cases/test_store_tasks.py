@@ -59,19 +59,32 @@ def test_a_lease_that_is_extended_is_kept_and_one_that_is_not_is_lost(stores: St
     [search] = do(store, accept()).tasks
     for _ in range(5):
         stores.clock.go(2.5)
-        assert store.extend() == 1
+        assert store.extend([lease(search)]) == {search.id}
         assert store.claim(10) == []
     stores.clock.go(3.1)
-    assert store.extend() == 0, "too late: it may be somebody else's any moment"
     [again] = store.claim(10)
     assert again.fence == search.fence + 1
+    assert store.extend([lease(search), lease(again)]) == {again.id}, "the older lease is lost"
+    do(store, Unit(again.case_id, lease=lease(again)))
+    assert store.extend([lease(again)]) == set(), "done"
+
+
+def test_a_lease_nobody_extends_runs_out_whoever_extends_others(stores: Stores, store: Store):
+    """A task whose worker is gone must not be kept from the others by its owner's being alive."""
+    [first] = do(store, accept()).tasks
+    [second] = do(store, accept(2)).tasks
+    for _ in range(3):
+        stores.clock.go(1.2)
+        store.extend([lease(first)])
+    assert [task.id for task in store.claim(10)] == [second.id]
 
 
 def test_extending_leaves_timers_and_postponed_tasks_alone(stores: Stores, store: Store):
-    postponed(store, 1, 2.0)
+    [search] = do(store, accept(1)).tasks
+    do(store, Unit(search.case_id, lease=lease(search), postpone_ms=store.now_ms() + 2000))
     timers(store, 10, stores.clock.now_ms + 1000)
     before = tasks(store)
-    assert store.extend() == 0
+    assert store.extend([lease(search), ("timer-1", 0)]) == set()
     assert tasks(store) == before
 
 
@@ -143,7 +156,7 @@ def test_ten_thousand_timers_neither_come_early_nor_are_looked_through(stores: S
     assert len(store.claim(64)) == 3
     stores.clock.go(4)
     index, whole = "tasks_due", ("SCAN tasks", "Seq Scan on tasks")
-    for work in (lambda: store.claim(64), store.next_due_ms, store.extend):
+    for work in (lambda: store.claim(64), store.next_due_ms, lambda: store.next_due_ms([MAIL])):
         told = plans(store, work)
         assert told
         assert index in told[0], told[0]

@@ -1,0 +1,263 @@
+"""The engine over both databases: it outlives its store's troubles, and nobody's hanging or broken work holds up others."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import Any
+
+import sqlalchemy as sa
+
+from federation.mail import Claimed, mail_id, write
+from gateway.cases.case import Case
+from gateway.cases.machine import MAIL
+from gateway.cases.ports import HookAnswer, Located
+from gateway.cases.schema import CASES, JOURNAL, TASKS
+from gateway.cases.states import State
+from gateway.cases.store import Store
+from tests.fakes.case_engines import Core, core, until
+from tests.fakes.case_stores import Stores, tasks
+from tests.fakes.cases import HOLDER, Clock, FakeHooks, FakeLocator, found
+
+FOUND = Located({HOLDER: "hit"}, [found()])
+
+
+def state(store: Store, case: Case) -> State:
+    stored = store.case(case.id)
+    assert stored is not None
+    return stored.state
+
+
+async def is_(running: Core, case: Case, wanted: State) -> None:
+    await until(lambda: state(running.store, case) is wanted)
+
+
+def rename(store: Store, old: str, new: str) -> None:
+    with store.engine.begin() as connection:
+        connection.execute(sa.text(f"ALTER TABLE {old} RENAME TO {new}"))
+
+
+async def test_the_engine_outlives_a_store_that_is_gone_for_a_while(stores: Stores):
+    """Everything the engine does at the store fails meanwhile; afterwards it goes on by itself."""
+    async with core(stores.url, locator=FakeLocator(FOUND)) as running:
+        first = await running.accept("1")
+        await is_(running, first, State.DISPATCHED)
+        rename(running.store, "tasks", "tasks_away")
+        running.engine.archive_returned(HOLDER)  # rings the bell: it must look now
+        await until(lambda: running.observer.count("task_failed", "store") >= 3)
+        assert not running.serving.done(), "the engine ended: the process would end"
+        rename(running.store, "tasks_away", "tasks")
+        second = await running.accept("2")
+        await is_(running, second, State.DISPATCHED)
+        assert not running.serving.done()
+
+
+async def test_a_store_in_trouble_is_not_asked_without_pause(stores: Stores):
+    async with core(stores.url, locator=FakeLocator(FOUND)) as running:
+        case = await running.accept("1")
+        await is_(running, case, State.DISPATCHED)
+        rename(running.store, "cases", "cases_away")
+        running.engine.archive_returned(HOLDER)
+        await until(lambda: running.observer.count("task_failed", "store") >= 1)
+        before = running.observer.count("task_failed", "store")
+        await asyncio.sleep(1.0)  # lets it ask as often as it likes
+        assert running.observer.count("task_failed", "store") - before < 20
+        rename(running.store, "cases_away", "cases")
+
+
+async def test_watching_other_replicas_outlives_trouble_too(replicas: Stores):
+    async with core(replicas.url, locator=FakeLocator(FOUND)) as running:
+        case = await running.accept("1")
+        looking = asyncio.create_task(running.cases.look())
+        await is_(running, case, State.DISPATCHED)
+        known = running.store.case(case.id)
+        assert known is not None
+        waiting = asyncio.create_task(running.cases.wait(known, known.version, 60))
+        await asyncio.sleep(0)
+        rename(running.store, "cases", "cases_away")
+        await asyncio.sleep(1.2)  # two looks
+        assert not looking.done()
+        rename(running.store, "cases_away", "cases")
+        looking.cancel()
+        waiting.cancel()
+        await asyncio.gather(looking, waiting, return_exceptions=True)
+
+
+async def test_work_that_takes_longer_than_a_lease_is_done_once_and_counts(stores: Stores):
+    """A platform that needs several leases' time to say yes is called once, not once for each lease for ever."""
+    hooks = FakeHooks()
+
+    async def slow(_client: str, _message: str, _body: bytes) -> None:
+        await asyncio.sleep(1.0)
+
+    hooks.on_call = slow
+    async with core(stores.url, locator=FakeLocator(FOUND), hooks=hooks, lease_ms=300) as running:
+        case = await running.accept("1")
+        await is_(running, case, State.DISPATCHED)
+
+        def called() -> bool:
+            rows = [row for row in tasks(running.store).values() if row.kind == "hook"]
+            return len(rows) >= 2 and all(row.visible_at is None for row in rows)
+
+        await until(called)
+        messages = [message for _client, message, _body in hooks.calls]
+        assert len(messages) == len(set(messages)), "called again while the first call was still open"
+        assert running.observer.count("lease_lost") == 0
+
+
+async def test_a_search_slower_than_a_lease_is_asked_once(stores: Stores):
+    locator = FakeLocator(FOUND)
+
+    async def slow(_case: Case, _archives: list[str]) -> None:
+        await asyncio.sleep(1.0)
+
+    locator.on_ask = slow
+    async with core(stores.url, locator=locator, lease_ms=300) as running:
+        case = await running.accept("1")
+        await is_(running, case, State.DISPATCHED)
+        assert len(locator.asked) == 1
+
+
+async def test_a_result_that_could_not_be_written_is_worked_out_again(stores: Stores):
+    """The lease of work whose result was lost runs out although its owner lives and extends others."""
+    locator = FakeLocator(FOUND)
+    async with core(stores.url, locator=locator, lease_ms=300) as running:
+        once = iter([True])
+
+        async def trouble(_case: Case, _archives: list[str]) -> None:
+            if next(once, False):
+                rename(running.store, "journal", "journal_away")
+
+        locator.on_ask = trouble
+        case = await running.accept("1")
+        await until(lambda: running.observer.count("task_failed", "search") >= 1)
+        rename(running.store, "journal_away", "journal")
+        await is_(running, case, State.DISPATCHED)
+        assert len(locator.asked) == 2
+
+
+async def test_platforms_that_hang_hold_up_nobody(stores: Stores):
+    """More hanging platforms than places for all tasks: searches and desks do not wait for one of them."""
+    forever = asyncio.Event()
+    broken = [f"broken-{n}" for n in range(40)]
+    hooks = FakeHooks(clients=broken)
+
+    async def hang(_client: str, _message: str, _body: bytes) -> None:
+        await forever.wait()
+
+    hooks.on_call = hang
+    async with core(stores.url, locator=FakeLocator(FOUND), hooks=hooks) as running:
+        for client in broken:
+            for n in range(3):
+                await running.accept(f"{client}-{n}", client)
+        await until(lambda: len(hooks.calls) >= 64)
+        healthy = await running.accept("1", "healthy")
+        await is_(running, healthy, State.DISPATCHED)
+        await until(lambda: any(case_id == healthy.id for _a, _m, case_id, _b in running.desks.sent))
+        forever.set()
+
+
+async def test_a_case_the_clock_can_not_read_holds_up_no_other(stores: Stores):
+    clock = Clock()
+    async with core(stores.url, locator=FakeLocator(FOUND), clock=clock) as running:
+        bad, good = await running.accept("1"), await running.accept("2")
+        for case in (bad, good):
+            await is_(running, case, State.DISPATCHED)
+        with running.store.engine.begin() as connection:
+            connection.execute(sa.update(CASES).where(CASES.c.id == bad.id).values(data="{"))
+        running.store.forget(bad.id)
+        clock.go(50)  # half of picking up: both are to be warned
+        running.engine.archive_returned(HOLDER)
+
+        def warned() -> bool:
+            return any(entry.kind == "warned" for entry in running.store.journal(good.id))
+
+        await until(warned)
+        await until(lambda: running.observer.count("task_failed", "tick") >= 1)
+        await until(
+            lambda: bad.id not in running.store.due_cases(10)
+        )  # or it would be looked at without pause
+
+
+async def test_a_task_nobody_can_read_is_put_aside_and_holds_up_no_other(stores: Stores):
+    async with core(stores.url, locator=FakeLocator(FOUND)) as running:
+        row = {
+            "id": "broken", "case_id": "x", "kind": "search", "target": "", "visible_at": 1, "owner": "", "fence": 0,
+            "attempts": 0, "dead": 0, "payload": "{",
+        }  # fmt: skip
+        with running.store.engine.begin() as connection:
+            connection.execute(sa.insert(TASKS), [row])
+        case = await running.accept("1")
+        await is_(running, case, State.DISPATCHED)
+        await until(lambda: tasks(running.store)["broken"].dead == 1)
+
+
+async def test_a_desk_that_is_away_gets_its_message_when_it_is_back(stores: Stores):
+    async with core(stores.url, locator=FakeLocator(FOUND)) as running:
+        running.desks.away.add(HOLDER)
+        case = await running.accept("1")
+        await is_(running, case, State.DISPATCHED)
+        assert running.desks.to(HOLDER) == []
+        running.desks.away.clear()
+        running.engine.archive_returned(HOLDER)
+        [(name, _body), *more] = await until(lambda: running.desks.to(HOLDER))
+        assert more == []
+        [mail] = [row for row in tasks(running.store).values() if row.kind == MAIL]
+        assert name == mail_id(mail.id)
+        running.engine.receipted(name, "")
+        await until(lambda: tasks(running.store)[mail.id].visible_at is None)
+
+
+async def test_one_desk_message_counted_by_many_deliveries_has_one_effect(stores: Stores):
+    async with core(stores.url, locator=FakeLocator(FOUND)) as running:
+        case = await running.accept("1")
+        await is_(running, case, State.DISPATCHED)
+        answers: list[str] = []
+        for _ in range(20):
+            running.cases.desk_said(HOLDER, b"m" * 16, case.id, write(Claimed(group=1)), answers.append)
+        await until(lambda: len(answers) == 20)
+        assert set(answers) == {""}
+        claims = [entry for entry in running.store.journal(case.id) if entry.kind == "claimed"]
+        assert len(claims) == 1
+
+
+async def test_draining_gives_back_what_was_being_done(stores: Stores):
+    never = asyncio.Event()
+    locator = FakeLocator(FOUND)
+
+    async def hang(_case: Case, _archives: list[str]) -> None:
+        await never.wait()
+
+    locator.on_ask = hang
+    async with core(stores.url, locator=locator) as running:
+        await running.accept("1")
+        await until(lambda: locator.asked)
+        await running.engine.drain(0.05)
+        [search] = running.store.claim(10)
+        assert search.kind == "search"
+
+
+async def test_many_cases_at_once_all_end_once(stores: Stores):
+    """More work than there are places: everything is done, each once."""
+    async with core(stores.url, locator=FakeLocator(Located({HOLDER: "empty"})), lease_ms=3000) as running:
+        cases = await asyncio.gather(*[running.accept(str(n)) for n in range(200)])
+        for case in cases:
+            await is_(running, case, State.NO_RECORD)
+        assert len(running.locator.asked) == 200
+        kinds: dict[str, list[Any]] = {}
+        rows = running.store.read(lambda c: c.execute(sa.select(JOURNAL.c.case_id, JOURNAL.c.kind)).all())
+        for case_id, kind in rows:
+            kinds.setdefault(case_id, []).append(kind)
+        assert all(one == ["accepted", "located"] for one in kinds.values())
+        assert len(kinds) == 200
+
+
+async def test_a_platform_that_answers_at_last_gets_each_message_under_one_name(stores: Stores):
+    hooks = FakeHooks(HookAnswer(-1), HookAnswer(-1))
+    async with core(stores.url, locator=FakeLocator(FOUND), hooks=hooks) as running:
+        case = await running.accept("1")
+        await is_(running, case, State.DISPATCHED)
+        await until(lambda: len(hooks.calls) >= 4)
+        names = [name for _client, name, _body in hooks.calls]
+        assert max(len(list(group)) for _key, group in itertools.groupby(sorted(names))) >= 2
+        assert len(set(names)) == 2
