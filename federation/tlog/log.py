@@ -1,0 +1,208 @@
+"""The evidence log of one process: events in, durable before the call returns, then checkpoints, stamps and erasing.
+
+One process writes (a lock file says so), many read. A batch is one transaction: its entries and tiles are there together
+or not at all, whatever kills the process and wherever.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from federation.tlog.checkpoint import Checkpoint, Quorum
+from federation.tlog.event import SALT_BYTES, Event, EventKind, leaf_of
+from federation.tlog.flaws import EvidenceError, Flaw
+from federation.tlog.merkle import verify_consistency
+from federation.tlog.note import KeyKind, Note, SignatureLine, Signer, signed_note
+from federation.tlog.reader import LogReader, Stamp
+from federation.tlog.store import naming_trouble, open_writing, transaction
+from federation.tlog.tiles import extend
+
+CHECKPOINT_GAP_MS = 1_000
+"""Least time between two checkpoints of a growing log."""
+_IDS_ASKED = 500  # well below SQLite's bound on variables
+
+
+class EvidenceLog(LogReader):
+    """The one writer of a log file; makes the file when there is none.
+
+    `signer` is the log's key; its name is the log's origin, unless the file was begun under another (a changed key).
+    Raises EvidenceError `log_in_use` while another writer has the log open.
+    """
+
+    def __init__(self, path: Path | str, signer: Signer) -> None:
+        if signer.key.kind is not KeyKind.LOG:
+            raise EvidenceError(Flaw.MALFORMED_KEY, "a log signs with a log key")
+        self._signer = signer
+        path = Path(path)
+        self._lock_file = _locked(path)
+        try:
+            connection = open_writing(path)
+            super().__init__(path, connection=connection)
+            with transaction(connection):
+                connection.execute(
+                    "insert into meta(key, value) values('origin', ?) on conflict do nothing", (signer.name,)
+                )
+        except BaseException:
+            os.close(self._lock_file)
+            raise
+
+    def close(self) -> None:
+        """Close the file and let another writer in."""
+        super().close()
+        if self._lock_file >= 0:
+            os.close(self._lock_file)
+            self._lock_file = -1
+
+    def append(self, events: Iterable[Event]) -> list[int]:
+        """Log events in one durable transaction; returns their places in the log.
+
+        An event logged before keeps its place. Raises EvidenceError and logs nothing if an id was logged with other
+        contents (`event_conflict`) or the file can not be written (`log_unavailable`).
+        """
+        with self._lock, transaction(self._connection):
+            places = []
+            for result in self._add(list(events)):
+                if isinstance(result, EvidenceError):
+                    raise result
+                places.append(result)
+            return places
+
+    def append_each(self, events: Sequence[Event]) -> list[int | EvidenceError]:
+        """As `append`, but an event in conflict gets its error in place of an index and the others are logged."""
+        with self._lock, transaction(self._connection):
+            return self._add(events)
+
+    def _add(self, events: Sequence[Event]) -> list[int | EvidenceError]:
+        salts = os.urandom(SALT_BYTES * len(events))
+        size = self._tiles.size()
+        known = self._known([event.id for event in events])
+        leaves: list[bytes] = []
+        rows: list[tuple[int, str, str, str, int, bytes, bytes]] = []
+        results: list[int | EvidenceError] = []
+        for number, event in enumerate(events):
+            body = event.canonical()
+            if event.id in known:
+                place, before = known[event.id]
+                same = before is None or before == body  # of an erased one nothing is left to compare
+                results.append(place if same else EvidenceError(Flaw.EVENT_CONFLICT, f"entry {place}"))
+                continue
+            salt = salts[number * SALT_BYTES : (number + 1) * SALT_BYTES]
+            place = size + len(leaves)
+            leaves.append(leaf_of(salt, body))
+            rows.append((place, event.id, event.kind.value, event.request, event.at_ms, salt, body))
+            known[event.id] = (place, body)
+            results.append(place)
+        self._connection.executemany(
+            "insert into entries(idx, id, kind, request, at, salt, event) values(?, ?, ?, ?, ?, ?, ?)", rows
+        )
+        extend(self._tiles, size, leaves)
+        return results
+
+    def _known(self, ids: Sequence[str]) -> dict[str, tuple[int, bytes | None]]:
+        known: dict[str, tuple[int, bytes | None]] = {}
+        for at in range(0, len(ids), _IDS_ASKED):
+            part = ids[at : at + _IDS_ASKED]
+            query = f"select id, idx, event from entries where id in ({','.join('?' * len(part))})"  # noqa: S608
+            known.update((row[0], (row[1], row[2])) for row in self._connection.execute(query, part))
+        return known
+
+    def erase(self, ids: Iterable[str], reason: str, now_ms: int) -> int:
+        """Erase contents and salts of events (retention, PIPL); the log stays verifiable and says that it was done.
+
+        Every erased entry keeps its commitment and gets an `erased` event with `reason` (a lower-case word). Freed bytes
+        are overwritten, in the write-ahead log too; older backups are the operator's. Returns how many were erased now.
+        """
+        with self._lock:
+            with transaction(self._connection):
+                found = [
+                    one for name in ids for one in self._entries("id = ? and event is not null", (name,))
+                ]
+                for entry in found:
+                    self._connection.execute(
+                        "update entries set salt = null, event = null, commitment = ? where idx = ?",
+                        (entry.commitment(), entry.index),
+                    )
+                self._add([
+                    Event(EventKind.ERASED, f"erased:{entry.index}", now_ms, entry.request,
+                          {"entry": entry.index, "reason": reason})
+                    for entry in found
+                ])  # fmt: skip
+            with naming_trouble():
+                self._connection.execute("pragma wal_checkpoint(truncate)")
+        return len(found)
+
+    def checkpoint(self, now_ms: int, *, gap_ms: int = CHECKPOINT_GAP_MS) -> Note | None:
+        """Sign the tree as it is now, if it grew and the last checkpoint is `gap_ms` old; returns the newest, if any.
+
+        Only durable entries are covered and the checkpoint is durable before it is returned. A tree that is not
+        consistent with the last checkpoint is never signed (`log_damaged`).
+        """
+        with self._lock, transaction(self._connection):
+            query = "select size, at, note from checkpoints order by size desc limit 1"
+            row = self._connection.execute(query).fetchone()
+            last = Note.parse(row[2]) if row else None
+            size = self._tiles.size()
+            if size == (row[0] if row else 0) or (row and 0 <= now_ms - row[1] < gap_ms):
+                return last
+            tree = self.tree()
+            root = tree.root()
+            if last is not None:
+                before = Checkpoint.parse(last.text)
+                try:
+                    verify_consistency(before.size, size, before.root, root, tree.consistency(before.size))
+                except EvidenceError as error:
+                    raise EvidenceError(
+                        Flaw.LOG_DAMAGED, f"size {size} does not follow {before.size}"
+                    ) from error
+            note = signed_note(Checkpoint(self._meta("origin"), size, root).text(), self._signer)
+            self._connection.execute(
+                "insert into checkpoints(size, at, note) values(?, ?, ?)", (size, now_ms, str(note))
+            )
+            return note
+
+    def add_cosignatures(self, size: int, lines: Iterable[SignatureLine], witnesses: Quorum) -> Note:
+        """Keep the lines by known witnesses that verify; returns the checkpoint with them. Others are ignored."""
+        with self._lock, transaction(self._connection):
+            row = self._connection.execute("select note from checkpoints where size = ?", (size,)).fetchone()
+            if row is None:
+                raise EvidenceError(Flaw.NO_CHECKPOINT, f"size {size}")
+            note = Note.parse(row[0])
+            good = []
+            for line in lines:
+                for key in witnesses.witnesses:
+                    if key.is_of(line):
+                        key.verify(note.text, line.data)
+                        good.append(line)
+            note = note.with_lines(good)
+            self._connection.execute("update checkpoints set note = ? where size = ?", (str(note), size))
+            return note
+
+    def add_stamp(self, stamp: Stamp, event: Event) -> None:
+        """Keep a time stamp or an anchor's receipt, and log that it came, in one transaction."""
+        with self._lock, transaction(self._connection):
+            self._connection.execute(
+                "insert into stamps(size, at, name, kind, receipt) values(?, ?, ?, ?, ?)",
+                (stamp.size, stamp.at_ms, stamp.name, stamp.kind, stamp.receipt),
+            )
+            for result in self._add([event]):
+                if isinstance(result, EvidenceError):
+                    raise result
+
+
+def _locked(path: Path) -> int:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(
+            path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+        )
+    except OSError as error:
+        raise EvidenceError(Flaw.LOG_UNAVAILABLE, error.strerror or "") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise EvidenceError(Flaw.LOG_IN_USE, path.name) from None
+    return descriptor
