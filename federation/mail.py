@@ -49,10 +49,14 @@ class Proof(msgspec.Struct, frozen=True, omit_defaults=True):
     note: str = ""
 
 
-class _ToDesk(
-    msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag=lambda name: name.lower()
-):
-    """`group` counts the questions of one case: what speaks of another group speaks of an older question."""
+class _Sequenced(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    seq: int = 0
+
+
+class _ToDesk(_Sequenced, frozen=True, omit_defaults=True, tag_field="kind", tag=lambda name: name.lower()):
+    """`group` counts the questions of one case: what speaks of another group speaks of an older question. `seq` grows with
+    the case: of two messages that contradict each other the later one counts, in whatever order they arrive.
+    """
 
     group: int
 

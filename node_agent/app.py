@@ -32,6 +32,7 @@ from federation.session.link import Link
 from federation.wire.v1 import holdings_pb2 as pb
 from node_agent import settings as settings_module
 from node_agent import telemetry
+from node_agent.desk import api
 from node_agent.desk.issuing import ApprovalNotice
 from node_agent.desk.office import Office
 from node_agent.desk.setup import open_desk
@@ -166,6 +167,10 @@ async def serve(folder: Path, settings: NodeSettings) -> None:
             await stack.enter_async_context(_metrics(settings.metrics_listen))
         if settings.health_listen:
             await stack.enter_async_context(_health(settings.health_listen))
+        if settings.desk_listen:
+            desk = api.serving(api.DeskApi(office), settings.desk_listen, settings.desk_tls(folder))
+            port = await stack.enter_async_context(desk)
+            telemetry.log.info("desk listening", action="desk.listening", port=port)
         if settings.listen:
             await stack.enter_async_context(agent.listening(settings.listen))
         telemetry.log.info("serving", action="agent.serving", archive=settings.archive)

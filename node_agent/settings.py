@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
+import ssl
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -66,6 +68,30 @@ class NodeSettings(BaseSettings):
                 raise ValueError("地址应为 主机:端口 · an address is host:port")
         return value
 
+    @model_validator(mode="after")
+    def _is_safe(self) -> NodeSettings:
+        if self.desk_listen and not self.desk_certificate and not _is_loopback(self.desk_listen):
+            raise ValueError(
+                "审核台含未脱敏内容，明文只允许本机地址：请设置 desk_certificate 与 desk_key"
+                " · the desk shows unmasked records: plain HTTP is for loopback only; set desk_certificate and desk_key"
+            )
+        return self
+
+    def desk_tls(self, folder: Path) -> ssl.SSLContext | None:
+        """TLS of the desk's API, None = plain on loopback; SettingsError when the certificate can not be used."""
+        if not self.desk_certificate:
+            return None
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        try:
+            context.load_cert_chain(folder / self.desk_certificate, folder / self.desk_key)
+        except OSError as error:  # SSLError is one
+            raise SettingsError(
+                f"desk_certificate: {error.strerror or error.reason}"  # type: ignore[attr-defined]
+                " · the desk's certificate or key can not be used"
+            ) from error
+        return context
+
     def credentials(self, folder: Path) -> Credentials:
         """Where the certificate lies; relative paths start at the data folder."""
 
@@ -79,6 +105,16 @@ class NodeSettings(BaseSettings):
             key=path(self.key),
             plaintext_on_loopback=self.plaintext_on_loopback,
         )
+
+
+def _is_loopback(address: str) -> bool:
+    host = address.rsplit(":", 1)[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def load(folder: Path) -> NodeSettings:

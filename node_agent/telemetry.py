@@ -35,6 +35,7 @@ DESK_EVENTS = Counter(
     ["event"],
     registry=REGISTRY,
 )
+DESK_STREAMS = Gauge("agent_desk_streams", "Open event streams of the review desk.", registry=REGISTRY)
 
 LOG_FIELDS = frozenset(
     {

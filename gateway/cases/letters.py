@@ -14,34 +14,40 @@ from gateway.cases.states import Kind, Stage
 
 def to_desk(case: Case, payload: dict[str, Any], now_ms: int, policy: Policy) -> mail.ToDesk:
     """The message a mail task orders, as of now: remaining times, never clock times."""
-    group = int(payload["group"])
+    group, seq = int(payload["group"]), int(payload.get("seq", 0))
     match payload["message"]:
         case "dispatch":
-            return _dispatch(case, payload, group, now_ms, policy)
+            return _dispatch(case, payload, group, seq, now_ms, policy)
         case "taken":
-            return mail.Taken(group, by=str(payload.get("by", "")))
+            return mail.Taken(group, seq=seq, by=str(payload.get("by", "")))
         case "withdrawn":
-            return mail.Withdrawn(group, reason=case.reason)
+            return mail.Withdrawn(group, seq=seq, reason=case.reason)
         case "evidence":
-            return mail.Evidence(group, proofs=_proofs(payload.get("evidence", [])))
+            return mail.Evidence(group, seq=seq, proofs=_proofs(payload.get("evidence", [])))
         case "issue":
-            return mail.Issue(group, by=str(payload.get("by", "")), ref=own_ref(str(payload.get("ref", ""))))
+            return mail.Issue(
+                group, seq=seq, by=str(payload.get("by", "")), ref=own_ref(str(payload.get("ref", "")))
+            )
         case level:
             return mail.Nudge(
                 group,
+                seq=seq,
                 level=str(level),
                 stage=str(payload.get("stage", "")),
                 left_ms=case.stage_deadline_ms - now_ms,
             )
 
 
-def _dispatch(case: Case, payload: dict[str, Any], group: int, now_ms: int, policy: Policy) -> mail.Dispatch:
+def _dispatch(
+    case: Case, payload: dict[str, Any], group: int, seq: int, now_ms: int, policy: Policy
+) -> mail.Dispatch:
     request = case.request
     ref = str(payload.get("ref", ""))
     found = next((one for one in case.candidates if one.ref == ref), None)
     budgets = policy.budgets(case.window, case.holder)
     return mail.Dispatch(
         group,
+        seq=seq,
         ref=own_ref(ref),
         category=str(request.get("category", "")),
         purpose=str(request.get("purpose", "")),

@@ -101,7 +101,7 @@ class _Step:
         self.task(
             MAIL,
             archive,
-            {"message": message, "group": self.case.group, **data},
+            {"message": message, "group": self.case.group, "seq": self.case.version, **data},
             key=f"{message}.{self.case.version}",
         )
 

@@ -7,8 +7,7 @@ ILLEGAL_TRANSITION when its state does not allow the action, STORE_UNAVAILABLE w
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import msgspec
 
@@ -22,9 +21,11 @@ from node_agent.desk.records import Holding, Records
 from node_agent.desk.reviewing import LEASE_MS
 from node_agent.desk.rota import Rota
 from node_agent.desk.rules import Judgement, ReleaseRule
-from node_agent.desk.store import DECIDED, OPEN, Action, Item, State, Store, Transaction
+from node_agent.desk.store import DECIDED, OPEN, Action, Item, Notice, State, Store, Transaction
 
-MOST_NOTICES = 1_000
+CALL_WITHIN_MS = 900_000
+"""A notice is tried for as long as a cross-city case may take; then the next rung has long been told."""
+
 REMEMBER_MS = 90 * 86_400_000
 """How long identifiers of messages are kept: longer than any gateway sends one again."""
 
@@ -46,16 +47,6 @@ class OutgoingMail(msgspec.Struct, frozen=True):
     body: bytes
 
 
-class Notice(msgspec.Struct, frozen=True):
-    """Somebody should look: `to` names users. `rung`: 0 first reviewer, 1 second, 2 duty lead; milliseconds left."""
-
-    case_id: str
-    stage: str
-    rung: int
-    left_ms: int
-    to: tuple[str, ...] = ()
-
-
 class Desk:
     """One archive's desk. `now_ms` is UTC; `records` finds what a request points at, None = there is no index."""
 
@@ -75,7 +66,6 @@ class Desk:
         self.now_ms = now_ms
         self._records = records
         self._listeners: list[Callable[[], None]] = []
-        self._notices: deque[Notice] = deque(maxlen=MOST_NOTICES)
         self._data_version = store.data_version()
         self._lock = threading.Lock()
         self._forgot_ms = 0
@@ -97,19 +87,11 @@ class Desk:
         if version == self._data_version:
             return False
         self._data_version = version
-        self._changed(())
+        self._changed()
         return True
 
-    def take_notices(self) -> list[Notice]:
-        """Whom to call since the last time; what nobody takes is dropped, the oldest first."""
+    def _changed(self) -> None:
         with self._lock:
-            taken = list(self._notices)
-            self._notices.clear()
-        return taken
-
-    def _changed(self, notices: Iterable[Notice]) -> None:
-        with self._lock:
-            self._notices.extend(notices)
             self.changes += 1
         for listener in list(self._listeners):
             listener()
@@ -131,13 +113,12 @@ class Desk:
         holding: Holding | None = None
         if isinstance(message, mail.Dispatch) and self._records is not None and not message.on_behalf_of:
             holding = self._records.holding(message)  # the write lock is not held meanwhile
-        notices: list[Notice] = []
         with self.store.writing(self.now_ms()) as tx:
             if not tx.take(mail_id):
                 return None
             incoming.arrive(tx, case_id, message, holding, self.rules)
-            notices = [*self._due_notices(tx, case_id)]
-        self._changed(notices)
+            self._notify(tx, tx.newest(case_id))
+        self._changed()
         return None
 
     def outbox(self, limit: int = 100) -> list[OutgoingMail]:
@@ -169,40 +150,76 @@ class Desk:
                 item.version, item.last = item.version + 1, ""
                 tx.save(item)
                 tx.act(item, "gateway", "taken_up")
-        self._changed(())
+        self._changed()
 
     def tick(self) -> None:
         """What time brings: leases end, waiting items are shown to more people. Once a second is often enough."""
         now = self.now_ms()
-        due = [item for item in self.store.open_items() if reviewing.is_due(item, now)]
+        due = [
+            one for one in self.store.open_items() if reviewing.is_due(one, now) or self._has_relief(one, now)
+        ]
         if now - self._forgot_ms > 3_600_000:
             self._forgot_ms = now
             with self.store.writing(now) as tx:
                 tx.forget_before(now - REMEMBER_MS)
         if not due:
             return
-        notices: list[Notice] = []
         with self.store.writing(now) as tx:
             for seen in due:
                 item = tx.item(seen.case_id, seen.grp)
                 if item is not None and item.state in OPEN:
                     reviewing.pass_time(tx, item)
-                    notices += self._due_notices(tx, item.case_id)
-        self._changed(notices)
+                    self._notify(tx, item)
+        self._changed()
 
-    def _due_notices(self, tx: Transaction, case_id: str) -> list[Notice]:
-        """Mark the item as told on its rung; the notice goes out after the transaction."""
-        item = tx.newest(case_id)
-        if item is None or item.state not in OPEN or item.told >= item.rung:
-            return []
-        item.told = item.rung
-        tx.save(item)
+    def _has_relief(self, item: Item, now: int) -> bool:
+        """Whether others are on duty now than those who were told of a waiting item, or anybody after nobody."""
+        if item.state is not State.WAITING or item.told < 0:
+            return False
+        on_duty = self.rota.on_duty(now, item.rung)
+        return bool(on_duty) and not set(on_duty) & set(item.told_to.split())
+
+    def _notify(self, tx: Transaction, item: Item | None) -> None:
+        """Tell whoever is to know of the item on its rung, once; the calls themselves wait in the file."""
+        if item is None or item.state not in OPEN:
+            return
+        if item.told >= item.rung and not self._has_relief(item, tx.now_ms):
+            return
         until = item.review_until_ms if item.state is State.CLAIMED else item.pick_up_until_ms
         stage = "review" if item.state is State.CLAIMED else "pick_up"
         is_own = item.state is State.CLAIMED and not item.rung
         to = (item.reviewer,) if is_own else self.rota.on_duty(tx.now_ms, item.rung)
-        tx.act(item, "clock", "notified", {"rung": item.rung, "stage": stage})
-        return [Notice(case_id, stage, item.rung, until - tx.now_ms, to)]
+        item.told, item.told_to = item.rung, " ".join(to)
+        tx.save(item)
+        tx.act(item, "clock", "notified", {"rung": item.rung, "stage": stage, "to": list(to)})
+        tx.notify(item, stage, until, self.rota.addresses(to))
+
+    # calling people ----------------------------------------------------------------------------------------------
+
+    def calls(self, limit: int = 16) -> list[Notice]:
+        """People to be called now. What is late for its purpose is dropped here."""
+        now = self.now_ms()
+        due = self.store.notices(now, limit)
+        stale = [one for one in due if not self._is_worth_calling(one, now)]
+        if stale:
+            with self.store.writing(now) as tx:
+                for one in stale:
+                    tx.called(one.seq)
+        return [one for one in due if one not in stale]
+
+    def _is_worth_calling(self, notice: Notice, now: int) -> bool:
+        item = self.store.item(notice.case_id)
+        is_open = item is not None and item.grp == notice.group and item.state in OPEN
+        return is_open and now - notice.at_ms < CALL_WITHIN_MS
+
+    def called(self, notice: Notice) -> None:
+        with self.store.writing(self.now_ms()) as tx:
+            tx.called(notice.seq)
+
+    def call_again(self, notice: Notice, after_s: float) -> None:
+        now = self.now_ms()
+        with self.store.writing(now) as tx:
+            tx.call_again(notice.seq, now + int(after_s * 1000))
 
     # with the issuer ---------------------------------------------------------------------------------------------
 
@@ -217,7 +234,7 @@ class Desk:
             if item is None or item.state is not State.ISSUING:
                 return item is not None and item.state is State.ISSUED
             issuing.complete(tx, item, document)
-        self._changed(())
+        self._changed()
         return True
 
     def not_issued(self, order: Order, kind: str, retry_after_s: float | None = None) -> None:
@@ -227,7 +244,7 @@ class Desk:
             if item is None or item.state is not State.ISSUING:
                 return
             issuing.postpone(tx, item, kind, retry_after_s)
-        self._changed(())
+        self._changed()
 
     # with reviewers ----------------------------------------------------------------------------------------------
 
@@ -322,7 +339,7 @@ class Desk:
             item.version, item.last = item.version + 1, done
             tx.save(item)
             tx.act(item, reviewer, action, detail)
-        self._changed(())
+        self._changed()
         return item
 
 

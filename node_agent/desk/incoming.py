@@ -14,6 +14,10 @@ from node_agent.desk.reviewing import decide_approved, reopen, shut
 from node_agent.desk.rules import ReleaseRule
 from node_agent.desk.store import DECIDED, OPEN, Item, State, Transaction
 
+NOT_DISPATCHED = "not_dispatched"
+"""Reason of an item of which only later messages have come so far."""
+
+MOST_PROOFS = 100
 BY_DEPUTY = "deputy"
 BY_RULE = "rule"
 _LONGEST_MS = 30 * 86_400_000
@@ -33,15 +37,15 @@ def arrive(
         case mail.Dispatch():
             _dispatched(tx, case_id, message, holding, rules)
         case mail.Withdrawn():
-            _ended(tx, case_id, message.group, "withdrawn", {"reason": message.reason})
+            _ended(tx, case_id, message, {"reason": message.reason})
         case mail.Taken():
-            _taken(tx, case_id, message)
+            _ended(tx, case_id, message, {"by": message.by})
         case mail.Issue():
             _issue(tx, case_id, message)
         case mail.Nudge():
             _nudged(tx, newest, message)
         case mail.Evidence():
-            _evidence(tx, newest, message)
+            _evidence(tx, case_id, message)
 
 
 def _dispatched(
@@ -60,11 +64,14 @@ def _dispatched(
     elif item.dispatch is None:  # something about it came first: what that said stands
         _fill(tx, item, message, holding)
         tx.post(item, mail.Received(group=item.grp))
+        if item.reason == NOT_DISPATCHED:
+            reopen(tx, item)
+            _judge(tx, item, message, holding, rules)
+        _asked_again(tx, item, message)
     else:
         _fill(tx, item, message, holding)
-        tx.post(item, mail.Received(group=item.grp))
-        if item.state is State.CLOSED and item.reason == "taken":  # the other desk gave it back
-            reopen(tx, item)
+        _asked_again(tx, item, message)
+    item.heard = max(item.heard, message.seq)
     item.version += 1
     item.last = ""
     tx.save(item)
@@ -72,6 +79,12 @@ def _dispatched(
         tx.act(item, BY_RULE, "approve", msgspec.json.decode(item.release))
     else:
         tx.act(item, "gateway", "received")
+
+
+def _asked_again(tx: Transaction, item: Item, message: mail.Dispatch) -> None:
+    """The other desk gave it back, unless that is older news than that it took it."""
+    if item.state is State.CLOSED and item.reason == "taken" and message.seq >= item.heard:
+        reopen(tx, item)
 
 
 def _fill(tx: Transaction, item: Item, message: mail.Dispatch, holding: Holding | None) -> None:
@@ -82,8 +95,8 @@ def _fill(tx: Transaction, item: Item, message: mail.Dispatch, holding: Holding 
     item.queued_ms = item.queued_ms or now
     item.pick_up_until_ms = now + _bounded(message.pick_up_ms)
     item.target_until_ms = now + _bounded(message.target_ms)
-    if message.proofs and item.proofs == b"[]":
-        item.proofs = msgspec.json.encode(message.proofs)
+    known = msgspec.json.decode(item.proofs, type=list[mail.Proof])
+    item.proofs = msgspec.json.encode([*message.proofs, *(one for one in known if one not in message.proofs)])
     if holding is not None and not item.archival_code:
         item.archival_code = holding.archival_code
 
@@ -99,28 +112,27 @@ def _judge(
         decide_approved(tx, item, BY_RULE, rule=judgement.rule)
 
 
-def _ended(tx: Transaction, case_id: str, group: int, reason: str, detail: dict[str, Any]) -> None:
+def _ended(
+    tx: Transaction, case_id: str, message: mail.Withdrawn | mail.Taken, detail: dict[str, Any]
+) -> None:
     """Close what is open; what is decided stays. What has not come yet is remembered as ended."""
-    item = tx.item(case_id, group)
-    if item is None:
-        stub = Item(case_id, group, State.CLOSED, reason=reason, queued_ms=tx.now_ms)
-        tx.save(stub)
-        tx.act(stub, "gateway", reason, detail)
-    elif item.state is State.CLOSED and item.reason == "taken":
+    reason = "withdrawn" if isinstance(message, mail.Withdrawn) else "taken"
+    item = tx.item(case_id, message.group) or Item(
+        case_id, message.group, State.CLOSED, version=0, reason=NOT_DISPATCHED, queued_ms=tx.now_ms
+    )
+    if reason == "taken" and message.seq < item.heard:
+        return  # it was asked for again since
+    item.heard = max(item.heard, message.seq)
+    if item.state is State.CLOSED and item.reason in {NOT_DISPATCHED, "taken"}:
         item.reason = reason  # what is withdrawn does not come back when the other desk lets go
-        tx.save(item)
-    elif item.state is State.ISSUING and reason == "withdrawn":
+    elif item.state in OPEN or (item.state is State.ISSUING and reason == "withdrawn"):
         shut(tx, item, reason)  # what is not made yet need not be made
-        tx.save(item)
-        tx.act(item, "gateway", reason, detail)
-    for one in tx.open_of_case(case_id, group):
-        shut(tx, one, reason)
-        tx.save(one)
-        tx.act(one, "gateway", reason, detail)
-
-
-def _taken(tx: Transaction, case_id: str, message: mail.Taken) -> None:
-    _ended(tx, case_id, message.group, "taken", {"by": message.by})
+    tx.save(item)
+    tx.act(item, "gateway", reason, detail)
+    for older in tx.open_of_case(case_id, message.group - 1):
+        shut(tx, older, reason)
+        tx.save(older)
+        tx.act(older, "gateway", reason, detail)
 
 
 def _issue(tx: Transaction, case_id: str, message: mail.Issue) -> None:
@@ -156,12 +168,14 @@ def _nudged(tx: Transaction, item: Item | None, message: mail.Nudge) -> None:
     tx.act(item, "gateway", "nudged", {"level": message.level[:16], "stage": message.stage[:16]})
 
 
-def _evidence(tx: Transaction, item: Item | None, message: mail.Evidence) -> None:
+def _evidence(tx: Transaction, case_id: str, message: mail.Evidence) -> None:
     """What the applicant handed in; whoever is free may go on with it."""
-    if item is None or item.grp != message.group:
-        return
+    item = tx.item(case_id, message.group) or Item(
+        case_id, message.group, State.CLOSED, version=0, reason=NOT_DISPATCHED, queued_ms=tx.now_ms
+    )
     known = msgspec.json.decode(item.proofs, type=list[mail.Proof])
-    item.proofs = msgspec.json.encode([*known, *message.proofs])
+    fresh = [proof for proof in message.proofs if proof not in known]
+    item.proofs = msgspec.json.encode([*known, *fresh][:MOST_PROOFS])
     if item.state is State.AWAITING_EVIDENCE:
         reopen(tx, item)
     if item.state not in DECIDED:

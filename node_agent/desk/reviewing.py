@@ -72,7 +72,7 @@ def _give_back(tx: Transaction, item: Item) -> None:
 def reopen(tx: Transaction, item: Item) -> None:
     """Wait for a reviewer, who is told anew."""
     item.state, item.reviewer, item.lease_until_ms, item.reason = State.WAITING, "", 0, ""
-    item.queued_ms, item.rung, item.told = tx.now_ms, 0, -1
+    item.queued_ms, item.rung, item.told, item.told_to = tx.now_ms, 0, -1, ""
 
 
 def shut(tx: Transaction, item: Item, reason: str) -> None:

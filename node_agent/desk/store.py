@@ -22,6 +22,7 @@ from federation.reasons import Reason, Refusal
 
 FILE = "desk.sqlite"
 SCHEMA_VERSION = 1
+MOST_NOTICES = 1_000
 BUSY_S = 5.0
 """How long a writer waits for another process: far more than any action takes."""
 
@@ -61,6 +62,8 @@ class Item(msgspec.Struct):
     state: State
     version: int = 1
     mails: int = 0
+    heard: int = 0
+    """The latest word of the gateway on whether this desk has the item: `seq` of its message."""
     dispatch: bytes | None = None
     on_behalf_of: str = ""
     received_ms: int = 0
@@ -129,6 +132,9 @@ create table actions(seq integer primary key autoincrement, at_ms integer not nu
 create index case_actions on actions(case_id, seq);
 create table users(name text primary key, role text not null, hash blob not null unique,
   created_ms integer not null, removed_ms integer not null default 0) strict, without rowid;
+create table notices(seq integer primary key autoincrement, at_ms integer not null, case_id text not null,
+  grp integer not null, stage text not null, rung integer not null, until_ms integer not null, address text not null,
+  due_ms integer not null, tries integer not null default 0) strict;
 create table numbers(year integer primary key, last integer not null) strict;
 pragma user_version = {SCHEMA_VERSION};
 """
@@ -166,6 +172,20 @@ class Waiting(msgspec.Struct, frozen=True):
     kind: str
     body: bytes
     happened_ms: int
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """Somebody should look, and is to be called at `address`. `rung`: 0 first reviewer, 1 second, 2 duty lead."""
+
+    seq: int
+    at_ms: int
+    case_id: str
+    group: int
+    stage: str
+    rung: int
+    until_ms: int
+    address: str
+    tries: int
 
 
 class Transaction:
@@ -210,6 +230,23 @@ class Transaction:
             "insert into outbox(id, case_id, grp, kind, body, happened_ms) values (?,?,?,?,?,?)",
             (name, item.case_id, item.grp, kind, write(message), self.now_ms),
         )
+
+    def notify(self, item: Item, stage: str, until_ms: int, addresses: tuple[str, ...]) -> None:
+        """Have people called; of too many waiting calls the oldest are dropped: the queue itself still shows the items."""
+        for address in addresses:
+            self._do(
+                "insert into notices(at_ms, case_id, grp, stage, rung, until_ms, address, due_ms) values (?,?,?,?,?,?,?,?)",
+                (self.now_ms, item.case_id, item.grp, stage, item.rung, until_ms, address, self.now_ms),
+            )
+        if addresses:
+            self._do("delete from notices where seq <= (select max(seq) from notices) - ?", (MOST_NOTICES,))
+
+    def called(self, seq: int) -> None:
+        """A notice was delivered, or is no longer worth it."""
+        self._do("delete from notices where seq = ?", (seq,))
+
+    def call_again(self, seq: int, due_ms: int) -> None:
+        self._do("update notices set tries = tries + 1, due_ms = ? where seq = ?", (due_ms, seq))
 
     def take(self, message_id: bytes) -> bool:
         """Whether a message is new; from now on it is not."""
@@ -344,9 +381,27 @@ class Store:
         )
         return [_item(row) for row in rows]
 
-    def next_issue_ms(self) -> int | None:
-        """When the next document is due; None = none is."""
-        row = self._rows("select min(issue_due_ms) from items where state = 'issuing'")[0]
+    def notices(self, until_ms: int, limit: int) -> list[Notice]:
+        """Calls that are due, the oldest first."""
+        rows = self._rows(
+            "select seq, at_ms, case_id, grp, stage, rung, until_ms, address, tries from notices where due_ms <= ?"
+            " order by seq limit ?",
+            until_ms,
+            limit,
+        )
+        return [Notice(*row) for row in rows]
+
+    def counts(self) -> dict[str, int]:
+        """How many items stand in each state in which somebody must still do something."""
+        rows = self._rows(
+            f"select state, count(*) from items where state in ({_OPEN_STATES}) group by state"  # noqa: S608
+            " union all select state, count(*) from items where state = 'issuing' group by state"
+        )
+        return {str(state): int(count) for state, count in rows}
+
+    def oldest_waiting_ms(self) -> int | None:
+        """Since when the oldest item waits for a reviewer; None = none does."""
+        row = self._rows("select min(queued_ms) from items where state = 'waiting'")[0]
         return None if row[0] is None else int(row[0])
 
     def has_seen(self, message_id: bytes) -> bool:
