@@ -15,6 +15,7 @@ from aiohttp import web
 
 from federation.reasons import Refusal
 from gateway import telemetry
+from gateway.adapters.announced import AnnouncedHours
 from gateway.adapters.hooks import WebHooks, read_targets
 from gateway.adapters.locating import SearchLocator, stored_question
 from gateway.adapters.nodes import NodeSessions
@@ -22,7 +23,6 @@ from gateway.cases.cases import Cases
 from gateway.cases.clock import SteadyClock
 from gateway.cases.engine import Engine
 from gateway.cases.policy import Policy
-from gateway.cases.ports import AlwaysOpen
 from gateway.cases.store import Store, new_owner
 from gateway.cases.writer import ThreadedWriter
 from gateway.edge.limits import RateLimit
@@ -62,12 +62,14 @@ async def run(settings: GatewaySettings, base: Path) -> None:
     counts = telemetry.CaseObserver()
     writer = ThreadedWriter(store, counts)
     engine = Engine(store, writer, SearchLocator(searches), nodes, hooks, counts)
-    cases = Cases(store, engine, hooks, AlwaysOpen())
+    hours = AnnouncedHours(nodes.manifest, base / settings.data)
+    cases = Cases(store, engine, hooks, hours)
 
     def session_opened(archive: str) -> None:
         """An archive that is back is asked again at once, and told what waits for it."""
         searches.session_opened(archive)
         engine.archive_returned(archive)
+        hours.of(archive)  # what it announced is kept
 
     nodes.on_session = session_opened
     nodes.on_receipt = engine.receipted
@@ -97,6 +99,7 @@ async def run(settings: GatewaySettings, base: Path) -> None:
             "count cases": _count(store, engine),
             "case writer": _watch(writer),
             "case clock": _steer(steady, store, engine),
+            "keep hours": hours.keep(),
         }
         if not store.is_exclusive:
             loops["watch cases"] = cases.look()

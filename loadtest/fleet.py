@@ -229,9 +229,13 @@ class Fleet:
         for code in codes:
             self._wait(lambda code=code: self.request(f"/v1/archives/{code}")[1].get("connected"), "gateway")
 
-    def _get(self, path: str) -> int:
+    def wait_desk(self, code: str) -> None:
+        """Wait until an archive's desk answers."""
+        self._wait(lambda: self._get("/livez", self.desk_url(code)) == 200, code)
+
+    def _get(self, path: str, base: str = "") -> int:
         try:
-            with urllib.request.urlopen(self.gateway_url + path, timeout=2) as answer:  # noqa: S310 - loopback
+            with urllib.request.urlopen((base or self.gateway_url) + path, timeout=2) as answer:  # noqa: S310 - loopback
                 return int(answer.status)
         except (urllib.error.URLError, OSError):
             return 0

@@ -32,10 +32,10 @@ from federation.session.link import Link
 from federation.wire.v1 import holdings_pb2 as pb
 from node_agent import settings as settings_module
 from node_agent import telemetry
-from node_agent.desk import api
+from node_agent.desk import api, messenger
 from node_agent.desk.issuing import ApprovalNotice
 from node_agent.desk.office import Office
-from node_agent.desk.setup import open_desk
+from node_agent.desk.setup import announced, open_desk
 from node_agent.desk.store import StoreVersionError
 from node_agent.disclosure import Disclosure
 from node_agent.index import Lookup
@@ -151,9 +151,16 @@ async def serve(folder: Path, settings: NodeSettings) -> None:
     lookup = Lookup(folder)
     disclosure = Disclosure(data.index_key(), data.federation_key(), frozenset(settings.closed_categories))
     service = ArchiveService(
-        settings.archive, settings.name, lookup, disclosure, worker_queue=settings.worker_queue
+        settings.archive,
+        settings.name,
+        lookup,
+        disclosure,
+        worker_queue=settings.worker_queue,
+        **announced(settings),
     )
-    office = Office(open_desk(folder, settings, lookup, disclosure), ApprovalNotice())
+    office = Office(
+        open_desk(folder, settings, lookup, disclosure), ApprovalNotice(), messenger.key_of(folder)
+    )
     agent = Agent(settings, settings.credentials(folder), service, office)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -30,9 +30,19 @@ class ArchiveService:
     """One archive's answers. Fits `federation.session.answering.Responder`."""
 
     def __init__(
-        self, archive: str, name: str, lookup: Lookup, disclosure: Disclosure, *, worker_queue: int = 32
+        self,
+        archive: str,
+        name: str,
+        lookup: Lookup,
+        disclosure: Disclosure,
+        *,
+        worker_queue: int = 32,
+        service_hours: str = "",
+        release_rule: str = "",
     ) -> None:
+        """`service_hours` and `release_rule` are what the desk announces, as JSON."""
         self.archive, self.name = archive, name
+        self._hours, self._rule = service_hours, release_rule
         self._lookup, self._disclosure = lookup, disclosure
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="slow searches")
         self._room = worker_queue
@@ -140,7 +150,13 @@ class ArchiveService:
 
     def manifest(self) -> pb.Manifest:
         """The archive's own word about its holdings; zero records before the first import."""
-        manifest = pb.Manifest(archive=self.archive, name=self.name, software_version=SOFTWARE_VERSION)
+        manifest = pb.Manifest(
+            archive=self.archive,
+            name=self.name,
+            software_version=SOFTWARE_VERSION,
+            service_hours=self._hours,
+            release_rule=self._rule,
+        )
         try:
             holdings = self._lookup.holdings()
         except NoIndexError:

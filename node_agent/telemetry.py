@@ -35,6 +35,40 @@ DESK_EVENTS = Counter(
     ["event"],
     registry=REGISTRY,
 )
+DESK_ITEMS = Gauge(
+    "agent_desk_items",
+    "Items in which somebody must still do something, by state.",
+    ["state"],
+    registry=REGISTRY,
+)
+DESK_OLDEST = Gauge(
+    "agent_desk_oldest_waiting_seconds",
+    "How long the oldest item has waited for a reviewer; 0 = none does.",
+    registry=REGISTRY,
+)
+DESK_OUTBOX = Gauge("agent_desk_outbox_messages", "Messages without a receipt.", registry=REGISTRY)
+DESK_OUTBOX_AGE = Gauge(
+    "agent_desk_outbox_oldest_seconds", "Age of the oldest message without a receipt.", registry=REGISTRY
+)
+DESK_SESSIONS = Gauge("agent_desk_sessions", "Open sessions that take case messages.", registry=REGISTRY)
+DESK_ACTIONS = Counter(
+    "agent_desk_actions_total",
+    "What was done at the desk, by whom: a person, the release rule, the clock, the gateway, the issuer.",
+    ["action", "by"],
+    registry=REGISTRY,
+)
+DESK_REFUSALS = Counter(
+    "agent_desk_refusals_total",
+    "Requests to the desk that were refused, by reason.",
+    ["reason"],
+    registry=REGISTRY,
+)
+DESK_NOTICES = Counter(
+    "agent_desk_notices_total",
+    "Calls of people through the messenger, by outcome.",
+    ["outcome"],
+    registry=REGISTRY,
+)
 DESK_STREAMS = Gauge("agent_desk_streams", "Open event streams of the review desk.", registry=REGISTRY)
 
 LOG_FIELDS = frozenset(

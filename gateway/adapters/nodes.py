@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import grpc
 import grpc.aio
+import msgspec
 
 from federation.candidate import Candidate
 from federation.outcome import Outcome
@@ -21,6 +22,7 @@ from federation.reasons import Reason
 from federation.rpc import transport
 from federation.rpc.authority import uri_name
 from federation.rpc.links import HOLDINGS, LINK, AcceptedLink, DialledLink, open_handler
+from federation.service_hours import CalendarError, ServiceHours
 from federation.session.asking import Asked, AskingSession
 from federation.session.base import CASES, LARGEST_FRAME, PROTOCOL, SessionEndedError
 from federation.session.link import Link
@@ -35,6 +37,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 60.0
 _STABLE_S = 60.0
 _DRAIN_S = 5.0
 _QUARANTINE_S = 30.0
+_LONGEST_ANNOUNCEMENT = 64 * 1024
 
 
 class NodesObserver(Protocol):
@@ -355,6 +358,7 @@ class NodeSessions:
             self._observer.session_event(line.member.code, "wrong_archive")
             line.wrong = Reason.WRONG_ARCHIVE.value
             return False
+        hours, release = self._announced(line, message)
         line.manifest = Manifest(
             message.archive,
             message.name,
@@ -367,8 +371,30 @@ class NodeSessions:
                 for one in message.categories
             },
             message.index_age_s,
+            hours,
+            release,
         )
         return True
+
+    def _announced(
+        self, line: _Line, message: pb.Manifest
+    ) -> tuple[ServiceHours | None, dict[str, Any] | None]:
+        """The desk's calendar and release rule; what can not be read is as if it were not said, and counted."""
+        hours: ServiceHours | None = None
+        release: dict[str, Any] | None = None
+        is_short = len(message.service_hours) + len(message.release_rule) <= _LONGEST_ANNOUNCEMENT
+        try:
+            if is_short and message.service_hours:
+                hours = ServiceHours.from_dict(
+                    msgspec.json.decode(message.service_hours, type=dict[str, Any])
+                )
+            if is_short and message.release_rule:
+                release = msgspec.json.decode(message.release_rule, type=dict[str, Any])
+        except (CalendarError, msgspec.DecodeError, OverflowError):
+            is_short = False
+        if not is_short:
+            self._observer.session_event(line.member.code, "bad_announcement")
+        return hours, release
 
     async def stop(self) -> None:
         """Stop dialling, let sessions finish for a moment, close everything; bounded."""

@@ -78,8 +78,17 @@ class Cases:
             return None
         recent = await self._recent(case.holder) if case.holder else []
         now = self._store.now_ms()
-        closed = self._hours.closed_for_ms(case.holder, now) if case.holder else 0
-        return estimate_s(case, recent, self._store.policy, now, closed)
+        left = estimate_s(case, recent, self._store.policy, now)
+        if left is None or not case.holder:
+            return left
+        desks = (
+            {case.deciding}
+            if case.deciding
+            else {case.holder, self._store.policy.deputies.get(case.holder, "")}
+        )
+        done = [self._hours.done_ms(desk, now, round(left * 1000)) for desk in desks - {""}]
+        known = [at - now for at in done if at is not None]
+        return min(known) / 1000 if known else None  # none of them opens within a year: nothing is promised
 
     async def _recent(self, archive: str) -> list[StoppedCase]:
         """The archive's newest results, looked up at most every half minute."""

@@ -56,8 +56,8 @@ class Hours(Protocol):
         """Milliseconds of the archive's service hours in a span of UTC milliseconds."""
         ...
 
-    def closed_for_ms(self, archive: str, now_ms: int) -> int:
-        """How long from now its desk stays closed; 0 when it is open."""
+    def done_ms(self, archive: str, now_ms: int, work_ms: int) -> int | None:
+        """When `work_ms` of the archive's service hours will have passed since now; None when they never will."""
         ...
 
 
@@ -67,8 +67,8 @@ class AlwaysOpen:
     def service_ms(self, archive: str, from_ms: int, to_ms: int) -> int:  # noqa: ARG002
         return to_ms - from_ms
 
-    def closed_for_ms(self, archive: str, now_ms: int) -> int:  # noqa: ARG002
-        return 0
+    def done_ms(self, archive: str, now_ms: int, work_ms: int) -> int | None:  # noqa: ARG002
+        return now_ms + work_ms
 
 
 class CaseObserver(Protocol):

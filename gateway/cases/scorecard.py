@@ -87,12 +87,9 @@ _AHEAD: dict[State, tuple[Stage, ...]] = {
 """The stages still before a case, by its state; delivery is the caller's own."""
 
 
-def estimate_s(
-    case: Case, recent: Sequence[StoppedCase], policy: Policy, now_ms: int, closed_for_ms: int = 0
-) -> float | None:
-    """Seconds until the answer is there, from the holder's recent record, else from the budgets; None when it is there.
-
-    `closed_for_ms` is how long the holder's desk stays closed from now.
+def estimate_s(case: Case, recent: Sequence[StoppedCase], policy: Policy, now_ms: int) -> float | None:
+    """Seconds of work until the answer is there, from the holder's recent record, else from the budgets; None when it is
+    there. They pass only while a desk is open: the caller's calendar makes a time of them.
     """
     ahead = _AHEAD.get(case.state)
     if case.state in ENDED or ahead is None:
@@ -105,4 +102,4 @@ def estimate_s(
         if stage is case.stage:
             expected = max(expected - (now_ms - case.stage_began_ms) / 1000, expected / 4)
         total += expected
-    return total + closed_for_ms / 1000
+    return total

@@ -271,6 +271,8 @@ class Edge:
             "connected": self._holdings.connected(member.code),
         }
         if manifest is not None:
+            body["service_hours"] = manifest.hours.to_dict() if manifest.hours is not None else None
+            body["release_rule"] = manifest.release
             body["records"] = manifest.records
             body["index_epoch"] = manifest.index_epoch
             body["categories"] = {

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from federation.candidate import Candidate
 from federation.outcome import Outcome
 from federation.query import Query
+from federation.service_hours import ServiceHours
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,10 @@ class Manifest:
     records: int
     categories: dict[str, CategoryHoldings]
     index_age_s: int = 0
+    hours: ServiceHours | None = None
+    """When its desk serves; None = it announces nothing."""
+    release: dict[str, Any] | None = None
+    """Its published rule of automatic release."""
     heard_at: float = field(default_factory=time.monotonic, compare=False)
 
 

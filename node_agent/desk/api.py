@@ -199,6 +199,7 @@ class DeskApi:
                     item = do(self._desk, case, user[0], seen)
                 except Refusal as refusal:
                     if refusal.reason in {Reason.TAKEN, Reason.ILLEGAL_TRANSITION}:
+                        telemetry.DESK_REFUSALS.labels(reason=refusal.reason.value).inc()
                         now = item_body(self._desk.item(case), language, self._desk.now_ms())
                         return problem(
                             refusal, language, {"case": now}
@@ -261,6 +262,7 @@ def _through(route: str, handler: Handler) -> Handler:
         try:
             response = await handler(request)
         except Refusal as refusal:
+            telemetry.DESK_REFUSALS.labels(reason=refusal.reason.value).inc()
             response = problem(refusal, language_of(request))
         except web.HTTPRequestEntityTooLarge:
             response = problem(Refusal(Reason.TOO_LARGE), language_of(request))

@@ -16,7 +16,7 @@ import msgspec
 
 from federation.mail import EVIDENCE_KINDS, REFUSAL_REASONS
 from federation.reasons import TEXTS, Refusal
-from node_agent.desk import users
+from node_agent.desk import messenger, users
 from node_agent.desk.desk import Desk
 from node_agent.desk.setup import now_ms, open_desk
 from node_agent.desk.showing import action_body, case_body, item_body
@@ -56,6 +56,7 @@ def configure_desk(parser: argparse.ArgumentParser) -> None:
         one.add_argument("--lang", choices=("zh", "en"), default="zh", help="文字语言 · language of texts")
         return one
 
+    command("secret", "外呼签名密钥 · the secret that signs calls to the archive's messenger")
     listing = command("list", "列出待办 · what is open, in the order to take it")
     listing.add_argument("--ended", action="store_true", help="已办结的 · what was decided or closed")
     listing.add_argument("--as", dest="user", default="", metavar="USER", help="本人的在前 · one's own first")
@@ -92,6 +93,11 @@ def configure_desk(parser: argparse.ArgumentParser) -> None:
 
 def run_desk(args: argparse.Namespace) -> int:
     """One look or one action. Exit 1 with the reason when it was refused."""
+    if args.action == "secret":
+        with _reported("desk") as ended:
+            secret = messenger.written(messenger.key_of(_settings(args.data)[0]))
+            _print({"secret": secret}, args, secret)
+        return ended[0]
     with _reported("desk") as ended, _opened(args.data) as desk:
         match args.action:
             case "list":

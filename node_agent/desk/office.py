@@ -12,9 +12,13 @@ from node_agent import telemetry
 from node_agent.desk.courier import Courier
 from node_agent.desk.desk import Desk
 from node_agent.desk.issuing import Document, IssueDeferredError, Issuer, Order
+from node_agent.desk.messenger import Messenger
+from node_agent.desk.store import OPEN, State
 from node_agent.desk.thread import DeskThread
+from node_agent.desk.users import NOT_NAMES
 
 TICK_EVERY_S = 1.0
+MEASURE_EVERY_S = 2.0
 POLL_EVERY_S = 0.2
 """How soon the agent notices what `lantai-node desk` did; a look costs some microseconds."""
 
@@ -22,10 +26,12 @@ POLL_EVERY_S = 0.2
 class Office:
     """Runs one desk. `loops` are to be run as named tasks; `close` after they have ended."""
 
-    def __init__(self, desk: Desk, issuer: Issuer) -> None:
+    def __init__(self, desk: Desk, issuer: Issuer, messenger_key: bytes) -> None:
         self.desk, self._issuer = desk, issuer
         self.thread = DeskThread()
         self.courier = Courier(desk, self.thread, _count)
+        self.messenger = Messenger(desk, self.thread, messenger_key)
+        self._counted = desk.store.last_action()
         self._issuing = ThreadPoolExecutor(1, thread_name_prefix="issuing")
         self._to_issue = asyncio.Event()
         self._watchers: list[Callable[[], None]] = []
@@ -43,6 +49,8 @@ class Office:
             "desk clock": self._keep_time(),
             "desk poll": self._poll(),
             "desk issuing": self._issue(),
+            "desk calls": self.messenger.run(),
+            "desk counts": self._measure(),
         }
 
     def watch(self, listener: Callable[[], None]) -> Callable[[], None]:
@@ -52,6 +60,7 @@ class Office:
 
     def _changed(self) -> None:
         self.courier.ring()
+        self.messenger.ring()
         self._to_issue.set()
         for listener in list(self._watchers):
             listener()
@@ -71,6 +80,30 @@ class Office:
             await asyncio.sleep(POLL_EVERY_S)
             with contextlib.suppress(Refusal):
                 await self.thread.call(self.desk.poll)
+
+    async def _measure(self) -> None:
+        """Show what is open, what waits and what was done, whichever process did it."""
+        while True:
+            with contextlib.suppress(Refusal):
+                await self.thread.call(self._show)
+            telemetry.DESK_SESSIONS.set(self.courier.lines)
+            await asyncio.sleep(MEASURE_EVERY_S)
+
+    def _show(self) -> None:
+        store, now = self.desk.store, self.desk.now_ms()
+        counts = store.counts()
+        for state in sorted(OPEN | {State.ISSUING}):
+            telemetry.DESK_ITEMS.labels(state=state.value).set(counts.get(state.value, 0))
+        oldest = store.oldest_waiting_ms()
+        telemetry.DESK_OLDEST.set(0 if oldest is None else max(0, now - oldest) / 1000)
+        waiting, since = store.waiting_count()
+        telemetry.DESK_OUTBOX.set(waiting)
+        telemetry.DESK_OUTBOX_AGE.set(max(0, now - since) / 1000 if waiting else 0)
+        while actions := store.actions(self._counted):
+            for action in actions:
+                by = action.actor if action.actor in NOT_NAMES else "person"
+                telemetry.DESK_ACTIONS.labels(action=action.action, by=by).inc()
+            self._counted = actions[-1].seq
 
     async def _issue(self) -> None:
         """Make documents of decisions, one after the other, the longest waiting first."""

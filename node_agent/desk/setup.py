@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from federation.service_hours import CalendarError, ServiceHours
 from node_agent.desk.desk import Desk
@@ -59,7 +60,10 @@ def open_desk(folder: Path, settings: NodeSettings, lookup: Lookup, disclosure: 
     )
 
 
-def announced(settings: NodeSettings) -> dict[str, Any] | None:
-    """The calendar as the manifest carries it."""
-    hours = hours_of(settings)
-    return None if hours is None else hours.to_dict()
+def announced(settings: NodeSettings) -> dict[str, str]:
+    """What the manifest says of the desk, as JSON: its calendar, if it has one, and its release rule."""
+    hours, rule = hours_of(settings), rule_of(settings)
+    return {
+        "service_hours": "" if hours is None else msgspec.json.encode(hours.to_dict()).decode(),
+        "release_rule": msgspec.json.encode(rule.published()).decode(),
+    }

@@ -16,6 +16,9 @@ ROLES: dict[str, tuple[str, str]] = {
 }
 LEADS = frozenset({"lead", "admin"})
 
+NOT_NAMES = frozenset({"gateway", "clock", "rule", "issuer", "deputy"})
+"""Who else acts at a desk: no person may be called so."""
+
 _PREFIX = "lantai-desk-"
 _SECRET_BYTES = 32
 _NAME = re.compile(r"[\w.\-·]{1,40}")
@@ -23,7 +26,7 @@ _NAME = re.compile(r"[\w.\-·]{1,40}")
 
 def add(store: Store, name: str, role: str, now_ms: int) -> str:
     """Make a user; the token. Refusal(OUT_OF_RANGE) for an unusable name or role, Refusal(TAKEN) when the name is in use."""
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name) or name in NOT_NAMES:
         raise Refusal(Reason.OUT_OF_RANGE, "/name")
     if role not in ROLES:
         raise Refusal(Reason.OUT_OF_RANGE, "/role")

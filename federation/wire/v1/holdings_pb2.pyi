@@ -802,6 +802,8 @@ class Manifest(_message.Message):
     CATEGORIES_FIELD_NUMBER: _builtins.int
     INDEX_AGE_S_FIELD_NUMBER: _builtins.int
     SOFTWARE_VERSION_FIELD_NUMBER: _builtins.int
+    SERVICE_HOURS_FIELD_NUMBER: _builtins.int
+    RELEASE_RULE_FIELD_NUMBER: _builtins.int
     archive: _builtins.str
     """GB/T 2260 code of the archive's division; unique on the roster."""
     name: _builtins.str
@@ -810,6 +812,10 @@ class Manifest(_message.Message):
     index_age_s: _builtins.int
     """Seconds since the index was last imported into; ages, not clock times."""
     software_version: _builtins.str
+    service_hours: _builtins.str
+    """JSON of federation/service_hours.py: when the archive's desk serves; empty = it announces nothing."""
+    release_rule: _builtins.str
+    """JSON: the archive's published rule of automatic release, its version, and whether it is on; empty = none."""
     @_builtins.property
     def categories(self) -> _containers.RepeatedCompositeFieldContainer[Global___CategoryHoldings]: ...
     def __init__(
@@ -822,10 +828,12 @@ class Manifest(_message.Message):
         categories: _abc.Iterable[Global___CategoryHoldings] | None = ...,
         index_age_s: _builtins.int = ...,
         software_version: _builtins.str = ...,
+        service_hours: _builtins.str = ...,
+        release_rule: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive", b"archive", "categories", b"categories", "index_age_s", b"index_age_s", "index_epoch", b"index_epoch", "name", b"name", "records", b"records", "software_version", b"software_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive", b"archive", "categories", b"categories", "index_age_s", b"index_age_s", "index_epoch", b"index_epoch", "name", b"name", "records", b"records", "release_rule", b"release_rule", "service_hours", b"service_hours", "software_version", b"software_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
