@@ -62,8 +62,8 @@ class AnsweringSession(Session):
     def working(self) -> int:
         return len(self._working) + len(self._results) + len(self._empty)
 
-    def _on_frame(self, frame: pb.Frame) -> bool:
-        match frame.WhichOneof("body"):
+    def _on_frame(self, frame: pb.Frame, kind: str | None) -> bool:
+        match kind:
             case "queries":
                 self._frames_received += 1
                 now = asyncio.get_running_loop().time()
@@ -114,8 +114,8 @@ class AnsweringSession(Session):
             self._results or self._empty or self._control or self._acknowledged < self._frames_received
         )
 
-    def _gather(self) -> list[pb.Frame]:
-        frames = []
+    def _gather(self) -> list[bytes]:
+        messages = []
         while self._results or self._empty or self._acknowledged < self._frames_received:
             frame = pb.Frame()
             results = frame.results
@@ -132,8 +132,8 @@ class AnsweringSession(Session):
             results.items.extend(self._results[:taken])
             del self._results[:taken]
             self._acknowledged = self._frames_received
-            frames.append(frame)
-        return frames
+            messages.append(frame.SerializeToString())
+        return messages
 
     def _fill_beat(self, beat: pb.Beat) -> None:
         beat.index_epoch = self._epoch

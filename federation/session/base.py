@@ -139,7 +139,8 @@ class Session:
                 if self._on_bad_frame():
                     return
                 continue
-            match frame.WhichOneof("body"):
+            kind = frame.WhichOneof("body")
+            match kind:
                 case "beat":
                     self._echo = frame.beat.sequence
                 case "mails" if self.on_mail is not None:
@@ -150,22 +151,23 @@ class Session:
                     for receipt in frame.receipts.items:
                         self.on_receipt(receipt)
                     continue
-            if self._on_frame(frame):
+            if self._on_frame(frame, kind):
                 return
 
     async def _write(self) -> None:
         while True:
-            frames, self._control = self._control, []
-            frames += self._gather_mail()
-            frames += self._gather()
-            for frame in frames:
+            control, self._control = self._control, []
+            messages = [frame.SerializeToString() for frame in control]
+            messages += self._gather_mail()
+            messages += self._gather()
+            for message in messages:
                 try:
-                    await self._link.send(frame.SerializeToString())
+                    await self._link.send(message)
                 except LinkLostError:
                     return
             if self.ended:
                 return
-            if not frames:
+            if not messages:
                 self._wake.clear()
                 if not self._ready() and not self._mails and not self._receipts:
                     await self._wake.wait()
@@ -211,10 +213,10 @@ class Session:
         self._receipts.append(pb.Receipt(id=mail_id, reason=reason))
         self._wake.set()
 
-    def _gather_mail(self) -> list[pb.Frame]:
-        frames = []
+    def _gather_mail(self) -> list[bytes]:
+        messages = []
         if self._receipts:
-            frames.append(pb.Frame(receipts=pb.Receipts(items=self._receipts)))
+            messages.append(pb.Frame(receipts=pb.Receipts(items=self._receipts)).SerializeToString())
             self._receipts = []
         if self._mails:
             frame = pb.Frame()
@@ -222,18 +224,19 @@ class Session:
             while self._mails and (not size or size + self._mails[0].ByteSize() < LARGEST_FRAME // 2):
                 size += self._mails[0].ByteSize() + 8
                 frame.mails.items.append(self._mails.popleft())
-            frames.append(frame)
-        return frames
+            messages.append(frame.SerializeToString())
+        return messages
 
-    def _gather(self) -> list[pb.Frame]:
+    def _gather(self) -> list[bytes]:
+        """Frames to send now, serialised."""
         raise NotImplementedError
 
     def _ready(self) -> bool:
         """Whether `_gather` would give something now."""
         raise NotImplementedError
 
-    def _on_frame(self, frame: pb.Frame) -> bool:
-        """Handle a frame; True ends the session."""
+    def _on_frame(self, frame: pb.Frame, kind: str | None) -> bool:
+        """Handle a frame whose body is of `kind` (None: of no kind known here); True ends the session."""
         raise NotImplementedError
 
     def _on_bad_frame(self) -> bool:

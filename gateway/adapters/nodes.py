@@ -23,7 +23,7 @@ from federation.rpc import transport
 from federation.rpc.authority import uri_name
 from federation.rpc.links import HOLDINGS, LINK, AcceptedLink, DialledLink, open_handler
 from federation.service_hours import CalendarError, ServiceHours
-from federation.session.asking import Asked, AskingSession
+from federation.session.asking import Asked, AskingSession, Item
 from federation.session.base import CASES, LARGEST_FRAME, PROTOCOL, SessionEndedError
 from federation.session.link import Link
 from federation.session.timers import TimerWheel
@@ -57,6 +57,84 @@ class _Line:
         self.generation = 0
         self.heard = asyncio.Event()  # set when a session opened: a dialling pause ends
         self.wrong = ""  # why the last session was refused, as a reason
+        self.empty = Reply(member.code, Outcome.EMPTY)  # said again and again: made once an index epoch
+
+
+class _Asked(Asked):
+    """One question to one member; turns what the session says of it into a reply."""
+
+    __slots__ = ("_line", "_observer", "_on_reply")
+
+    def __init__(
+        self, item: Item, line: _Line, on_reply: Callable[[str, Reply], None], observer: NodesObserver
+    ) -> None:
+        super().__init__(item)
+        self._line, self._on_reply, self._observer = line, on_reply, observer
+
+    def on_empty(self, index_epoch: int) -> None:
+        line = self._line
+        reply = line.empty
+        if reply.index_epoch != index_epoch:
+            reply = line.empty = Reply(line.member.code, Outcome.EMPTY, index_epoch=index_epoch)
+        self._on_reply(reply.archive, reply)
+
+    def on_result(self, result: pb.ResultItem | None) -> None:
+        archive = self._line.member.code
+        if result is None:
+            self._on_reply(archive, Reply(archive, Outcome.TIMEOUT))
+        else:
+            self._on_reply(archive, self._reply(archive, result))
+
+    def on_lost(self) -> None:
+        archive = self._line.member.code
+        self._on_reply(archive, Reply(archive, Outcome.UNREACHABLE, transport=True, lost=True))
+
+    def _reply(self, archive: str, item: pb.ResultItem) -> Reply:
+        match item.status:
+            case pb.STATUS_OK | pb.STATUS_SOFT_TIMEOUT:
+                return self._found(archive, item)
+            case pb.STATUS_OVERLOADED:
+                return Reply(archive, Outcome.OVERLOADED, retry_after_s=min(60.0, item.retry_after_ms / 1000))
+            case pb.STATUS_REFUSED_POLICY:
+                return Reply(archive, Outcome.REFUSED_POLICY, reason=_known_reason(item.reason))
+            case pb.STATUS_UNSUPPORTED:
+                return Reply(archive, Outcome.UNSUPPORTED, reason=_known_reason(item.reason))
+            case pb.STATUS_EXPIRED | pb.STATUS_CANCELLED:
+                return Reply(archive, Outcome.TIMEOUT)
+            case pb.STATUS_FAILED:
+                return Reply(archive, Outcome.BAD_ANSWER, reason=Reason.INTERNAL.value)
+            case _:
+                return Reply(archive, Outcome.BAD_ANSWER, reason=Reason.BAD_FRAME.value)
+
+    def _found(self, archive: str, item: pb.ResultItem) -> Reply:
+        """What an archive found. A candidate that can not be read is dropped, and then the count is not exact; one that
+        is told twice counts once.
+        """
+        most = self.item.max_candidates
+        good: dict[str, Candidate] = {}
+        bad = 0
+        for data in item.candidates[:most]:
+            try:
+                candidate = candidate_from_wire(data)
+            except BadMessageError:
+                bad += 1
+                self._observer.session_event(archive, "bad_candidate")
+                continue
+            if candidate.ref in good:
+                self._observer.session_event(archive, "duplicate_candidate")
+            else:
+                good[candidate.ref] = candidate
+        if bad and not good:
+            return Reply(archive, Outcome.BAD_ANSWER, bad_candidates=bad, index_epoch=item.index_epoch)
+        full = Outcome.HIT if good else Outcome.EMPTY
+        return Reply(
+            archive,
+            full if item.status == pb.STATUS_OK else Outcome.TIMEOUT,
+            tuple(good.values()),
+            truncated=bool(bad) or item.truncated or len(item.candidates) > most,
+            index_epoch=item.index_epoch,
+            bad_candidates=bad,
+        )
 
 
 class NodeSessions:
@@ -93,37 +171,30 @@ class NodeSessions:
         session = self._lines[archive].session
         return session is not None and not session.ended
 
-    def ask(self, request: SubRequest, on_reply: Callable[[Reply], None]) -> Callable[[], None]:
-        archive = request.archive
+    def ask(
+        self, archive: str, request: SubRequest, on_reply: Callable[[str, Reply], None]
+    ) -> Callable[[], None]:
         line = self._lines[archive]
         session = line.session
         if session is None or session.ended:
             outcome = Outcome.BAD_ANSWER if line.wrong else Outcome.UNREACHABLE
-            on_reply(Reply(archive, outcome, transport=not line.wrong, reason=line.wrong))
+            on_reply(archive, Reply(archive, outcome, transport=not line.wrong, reason=line.wrong))
             return _nothing
-        if not request.encoded:
-            request.encoded.append(query_to_wire(request.query))
         now = asyncio.get_running_loop().time()
-
-        def on_result(item: pb.ResultItem | None) -> None:
-            if item is None:
-                on_reply(Reply(archive, Outcome.TIMEOUT))
-            else:
-                on_reply(self._reply(archive, item, request.max_candidates))
-
-        asked = Asked(
-            request.encoded[0],
-            request.subrequest_id,
-            now + request.budget_s,
-            now + request.soft_s,
-            request.max_candidates,
-            on_result,
-            lambda: on_reply(Reply(archive, Outcome.UNREACHABLE, transport=True, lost=True)),
-        )
-        if not session.ask(asked):
-            on_reply(Reply(archive, Outcome.OVERLOADED, retry_after_s=0.2))
+        item = request.made
+        if item is None:
+            item = request.made = Item(
+                query_to_wire(request.query),
+                request.subrequest_id,
+                now + request.budget_s,
+                now + request.soft_s,
+                request.max_candidates,
+            )
+        asked = _Asked(item, line, on_reply, self._observer)
+        if not session.ask(asked, now):
+            on_reply(archive, Reply(archive, Outcome.OVERLOADED, retry_after_s=0.2))
             return _nothing
-        return lambda: session.cancel(asked)
+        return asked.cancel
 
     # Desks -----------------------------------------------------------------------------------------------------
 
@@ -149,49 +220,6 @@ class NodeSessions:
         session.on_receipt = lambda receipt: self.on_receipt(
             receipt.id, _known_reason(receipt.reason) if receipt.reason else ""
         )
-
-    def _reply(self, archive: str, item: pb.ResultItem, most: int) -> Reply:
-        candidates, bad = self._candidates(item, most)
-        if bad:
-            self._observer.session_event(archive, "bad_candidate")
-        match item.status:
-            case pb.STATUS_OK | pb.STATUS_SOFT_TIMEOUT:
-                if bad and not candidates:
-                    return Reply(
-                        archive, Outcome.BAD_ANSWER, bad_candidates=bad, index_epoch=item.index_epoch
-                    )
-                full = Outcome.HIT if candidates else Outcome.EMPTY
-                return Reply(
-                    archive,
-                    full if item.status == pb.STATUS_OK else Outcome.TIMEOUT,
-                    candidates,
-                    truncated=item.truncated or len(item.candidates) > most,
-                    index_epoch=item.index_epoch,
-                    bad_candidates=bad,
-                )
-            case pb.STATUS_OVERLOADED:
-                return Reply(archive, Outcome.OVERLOADED, retry_after_s=min(60.0, item.retry_after_ms / 1000))
-            case pb.STATUS_REFUSED_POLICY:
-                return Reply(archive, Outcome.REFUSED_POLICY, reason=_known_reason(item.reason))
-            case pb.STATUS_UNSUPPORTED:
-                return Reply(archive, Outcome.UNSUPPORTED, reason=_known_reason(item.reason))
-            case pb.STATUS_EXPIRED | pb.STATUS_CANCELLED:
-                return Reply(archive, Outcome.TIMEOUT)
-            case pb.STATUS_FAILED:
-                return Reply(archive, Outcome.BAD_ANSWER, reason=Reason.INTERNAL.value)
-            case _:
-                return Reply(archive, Outcome.BAD_ANSWER, reason=Reason.BAD_FRAME.value)
-
-    @staticmethod
-    def _candidates(item: pb.ResultItem, most: int) -> tuple[tuple[Candidate, ...], int]:
-        good: list[Candidate] = []
-        bad = 0
-        for data in item.candidates[:most]:
-            try:
-                good.append(candidate_from_wire(data))
-            except BadMessageError:
-                bad += 1
-        return tuple(good), bad
 
     # Sessions --------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from federation.outcome import ANSWERED, CANNOT_HIDE, NotAsked, Outcome
 from federation.reasons import Text
@@ -98,43 +99,51 @@ def settle(
     outcomes = []
     for member in roster.members:
         code = member.code
-        not_asked = selection.not_asked.get(code)
-        if not_asked is not None:
-            outcomes.append(ArchiveOutcome(code, Outcome.NOT_ASKED, not_asked.value))
-            continue
-        if code in circuit_open:
-            outcomes.append(ArchiveOutcome(code, Outcome.CIRCUIT_OPEN, "", circuit_open[code]))
-            continue
         reply = replies.get(code)
-        if reply is None:
-            outcomes.append(ArchiveOutcome(code, Outcome.TIMEOUT))
-            continue
-        outcome = reply.outcome
-        too_old = member.stale_after_s is not None and index_ages.get(code, 0) > member.stale_after_s
-        if outcome in ANSWERED and too_old:
-            outcome = Outcome.STALE
-        outcomes.append(
-            ArchiveOutcome(
-                code, outcome, reply.reason, reply.retry_after_s, reply.truncated, reply.index_epoch
+        if reply is not None:
+            outcome = reply.outcome
+            if outcome is Outcome.HIT or outcome is Outcome.EMPTY:
+                limit = member.stale_after_s
+                if limit is not None and index_ages.get(code, 0) > limit:
+                    outcome = Outcome.STALE
+            outcomes.append(
+                _told(code, outcome, reply.reason, reply.retry_after_s, reply.truncated, reply.index_epoch)
             )
-        )
+        elif (not_asked := selection.not_asked.get(code)) is not None:
+            outcomes.append(_told(code, Outcome.NOT_ASKED, not_asked.value, None, False, 0))
+        elif code in circuit_open:
+            outcomes.append(ArchiveOutcome(code, Outcome.CIRCUIT_OPEN, "", circuit_open[code]))
+        else:
+            outcomes.append(_told(code, Outcome.TIMEOUT, "", None, False, 0))
     return account(roster, tuple(outcomes))
+
+
+_told = lru_cache(8_192)(ArchiveOutcome)
+"""Outcomes repeat from search to search and are immutable: looking one up costs a tenth of making it."""
 
 
 def account(roster: Roster, outcomes: tuple[ArchiveOutcome, ...]) -> Completeness:
     """The account of these outcomes; ValueError when they are not exactly the roster's, each once."""
-    if [one.archive for one in outcomes] != [member.code for member in roster.members]:
+    if len(outcomes) != len(roster.members):
         raise ValueError("every archive on the roster has exactly one outcome")
-    gaps = tuple(
-        Gap(one.archive, one.outcome, one.reason, _SUGGESTIONS.get(one.outcome, _LATER), one.retry_after_s)
-        for one in outcomes
-        if may_hide(one)
-    )
-    answered = sum(one.outcome in ANSWERED for one in outcomes)
-    asked = sum(one.outcome is not Outcome.NOT_ASKED for one in outcomes)
-    exact = not gaps and not any(one.truncated for one in outcomes)
+    gaps: list[Gap] = []
+    answered = asked = 0
+    exact = True
+    for one, member in zip(outcomes, roster.members, strict=True):
+        if one.archive != member.code:
+            raise ValueError("every archive on the roster has exactly one outcome")
+        if one.outcome is not Outcome.NOT_ASKED:
+            asked += 1
+        if one.outcome in ANSWERED:
+            answered += 1
+        elif may_hide(one):
+            suggestion = _SUGGESTIONS.get(one.outcome, _LATER)
+            gaps.append(Gap(one.archive, one.outcome, one.reason, suggestion, one.retry_after_s))
+        exact = exact and not one.truncated
     verdict = Verdict.PARTIAL if gaps else Verdict.COMPLETE
-    return Completeness(verdict, roster.epoch, len(outcomes), asked, answered, outcomes, gaps, exact)
+    return Completeness(
+        verdict, roster.epoch, len(outcomes), asked, answered, outcomes, tuple(gaps), exact and not gaps
+    )
 
 
 def may_hide(one: ArchiveOutcome) -> bool:

@@ -37,7 +37,7 @@ def rank(
         for archive, candidates in found
         for candidate in candidates
     ]
-    authority = {member.code: member.authority for member in roster.members}
+    authority = roster.authority
     # best first: the order of preference within a group of copies, and of the ranking
     everything.sort(key=lambda one: (-one[2], one[1].is_copy, -authority.get(one[0], 0), one[0], one[1].ref))
     groups = _groups(everything)

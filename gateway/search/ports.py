@@ -59,33 +59,33 @@ class Reply:
     reason: str = ""  # a Reason of the closed list
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class SubRequest:
-    """One question to one archive. `subrequest_id` (16 bytes) is stable over retries.
+    """One question as a search puts it to any number of archives. `subrequest_id` (16 bytes) is stable over retries.
 
-    `budget_s` is the hard limit counted from sending; after `soft_s` the archive answers with the best found so far.
+    `budget_s` is the hard limit counted from the first asking; after `soft_s` an archive answers with the best found so far.
     """
 
-    archive: str
     query: Query
     subrequest_id: bytes
     budget_s: float
     soft_s: float
     max_candidates: int = 50
-    encoded: list[bytes] = field(
-        default_factory=list
-    )  # shared by all sub-requests of one search: encode once
+    made: Any = None
+    """What the adapter makes of it once for all archives; its own business."""
 
 
 class Holdings(Protocol):
     """Asks archives over their sessions.
 
     `ask` never raises and never blocks: it queues the sub-request and returns a function that cancels it.
-    `on_reply` is called exactly once on the event loop, at the latest when the budget ends (then with TIMEOUT),
-    unless cancelled first. No session = UNREACHABLE at once. Retries nothing.
+    `on_reply` is called with the archive asked, exactly once on the event loop, at the latest when the budget ends (then
+    with TIMEOUT), unless cancelled first. No session = UNREACHABLE at once. Retries nothing.
     """
 
-    def ask(self, request: SubRequest, on_reply: Callable[[Reply], None]) -> Callable[[], None]: ...
+    def ask(
+        self, archive: str, request: SubRequest, on_reply: Callable[[str, Reply], None]
+    ) -> Callable[[], None]: ...
 
     def manifest(self, archive: str) -> Manifest | None:
         """The newest manifest the archive announced to us in this process's life, or None."""

@@ -41,9 +41,15 @@ class Roster:
     epoch: int
     members: tuple[Member, ...]
     by_code: dict[str, Member] = field(init=False, repr=False, compare=False)
+    authority: dict[str, int] = field(init=False, repr=False, compare=False)
+    limits_age: bool = field(init=False, repr=False, compare=False)
+    """Whether any member publishes a limit on the age of its index."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "by_code", {member.code: member for member in self.members})
+        object.__setattr__(self, "authority", {member.code: member.authority for member in self.members})
+        limits = any(member.stale_after_s is not None for member in self.members)
+        object.__setattr__(self, "limits_age", limits)
         if len(self.by_code) != len(self.members):
             raise RosterError("名录中有重复的代码 · an archive stands on the roster twice")
         for member in self.members:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -91,34 +91,33 @@ class Searches:
             self._admission.leave()
 
     async def stream(self, question: Question) -> AsyncIterator[SearchEvent]:
-        """The same, telling each archive's outcome as it comes."""
+        """The same, telling each archive's outcome as it comes. A caller who reads slowly holds no place of others."""
         check(question)
         ends_at = self._clock() + question.deadline_s
         await self._admission.enter(ends_at)
-        try:
-            told: asyncio.Queue[SearchEvent | None] = (
-                asyncio.Queue()
-            )  # bounded by the roster: one a archive and one more
+        told: asyncio.Queue[SearchEvent | None] = (
+            asyncio.Queue()
+        )  # bounded by the roster: one each and one more
 
-            def tell(one: ArchiveOutcome, candidates: int) -> None:
-                told.put_nowait(("outcome", one, candidates))
+        def tell(one: ArchiveOutcome, candidates: int) -> None:
+            told.put_nowait(("outcome", one, candidates))
 
-            async def run() -> None:
-                try:
-                    told.put_nowait(("answer", await self._run(question, ends_at, tell)))
-                finally:
-                    told.put_nowait(None)
+        async def run() -> None:
+            told.put_nowait(("answer", await self._run(question, ends_at, tell)))
 
-            running = asyncio.create_task(run(), name="streamed search")
-            try:
-                while (event := await told.get()) is not None:
-                    yield event
-                await running
-            finally:
-                running.cancel()
-                await asyncio.gather(running, return_exceptions=True)
-        finally:
+        def ended(_task: asyncio.Task[None]) -> None:
             self._admission.leave()
+            told.put_nowait(None)
+
+        running = asyncio.create_task(run(), name="streamed search")
+        running.add_done_callback(ended)
+        try:
+            while (event := await told.get()) is not None:
+                yield event
+            await running
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
 
     def page(self, cursor: str, caller: str) -> SearchAnswer:
         """A later page of an earlier search, exactly as ranked then."""
@@ -131,18 +130,18 @@ class Searches:
         self, question: Question, ends_at: float, tell: Callable[[ArchiveOutcome, int], None] | None
     ) -> SearchAnswer:
         began = self._clock()
-        selection = select(self.roster, question, self._holdings.manifest, filters=self._filters)
+        manifest = self._holdings.manifest
+        selection = select(self.roster, question, manifest, filters=self._filters)
         fan_out = _FanOut(self, question, selection, ends_at, tell)
         replies = await fan_out.run()
-        ages = {code: age for code in replies if (age := self._index_age(code)) is not None}
+        ages = self._index_ages(replies) if self.roster.limits_age else {}
         completeness = settle(self.roster, selection, replies, fan_out.circuit_open, ages)
-        records = {
-            code: known.records for code in replies if (known := self._holdings.manifest(code)) is not None
-        }
-        ranked = rank(((code, replies[code].candidates) for code in sorted(replies)), self.roster, records)
+        found = [(code, reply.candidates) for code, reply in replies.items() if reply.candidates]
+        records = {code: known.records for code, _found in found if (known := manifest(code)) is not None}
+        ranked = rank(sorted(found), self.roster, records) if found else ()
         self._observer.searched(self._clock() - began, completeness.verdict.value, completeness.asked)
         for one in completeness.outcomes:
-            self._observer.outcome(one.archive, one.outcome.value)
+            self._observer.outcome(one.archive, one.outcome)
         kept = Kept(
             secrets.token_hex(16),
             question.caller,
@@ -168,12 +167,15 @@ class Searches:
             cursor,
         )
 
-    def _index_age(self, archive: str) -> int | None:
-        """Seconds since the archive's last import, as announced plus the time since we heard it."""
-        manifest = self._holdings.manifest(archive)
-        if manifest is None:
-            return None
-        return manifest.index_age_s + int(self._clock() - manifest.heard_at)
+    def _index_ages(self, archives: Iterable[str]) -> dict[str, int]:
+        """Seconds since each archive's last import, as announced plus the time since we heard it."""
+        now = self._clock()
+        known = {code: self._holdings.manifest(code) for code in archives}
+        return {
+            code: manifest.index_age_s + int(now - manifest.heard_at)
+            for code, manifest in known.items()
+            if manifest is not None
+        }
 
 
 class _FanOut:
@@ -195,7 +197,7 @@ class _FanOut:
         self._quick_timer: asyncio.TimerHandle | None = None
         self._cancels: dict[str, Callable[[], None]] = {}
         self._replies: dict[str, Reply] = {}
-        self._encoded: list[bytes] = []
+        self._subrequest_id = os.urandom(16)
         self._asked_at: dict[str, float] = {}
         self._retried: set[str] = set()
         self._pending: set[str] = set()
@@ -220,8 +222,9 @@ class _FanOut:
         self._searches._budget.sent(len(self._pending))
         budget = max(0.0, self._ends_at - self._searches._clock())
         self._timer = self._loop.call_later(budget, self._end_late)
+        request = self._request(budget)
         for code in sorted(self._pending):
-            self._ask(code, os.urandom(16), budget)
+            self._ask(code, request)
         try:
             if self._pending:
                 await self._finished
@@ -229,21 +232,20 @@ class _FanOut:
             self._close()
         return self._replies
 
-    def _ask(self, code: str, subrequest_id: bytes, budget: float) -> None:
-        self._asked_at[code] = self._searches._clock()
-        request = SubRequest(
-            code,
+    def _request(self, budget: float) -> SubRequest:
+        """The question with `budget` seconds left; its identifier is the search's, and so stable over retries."""
+        return SubRequest(
             self._question.query,
-            subrequest_id,
+            self._subrequest_id,
             budget,
             max(0.0, budget - _SOFT_MARGIN_S),
             _CANDIDATES_PER_ARCHIVE,
-            self._encoded,
         )
+
+    def _ask(self, code: str, request: SubRequest) -> None:
+        self._asked_at[code] = self._searches._clock()
         try:
-            cancel = self._searches._holdings.ask(
-                request, lambda reply: self._on_reply(code, subrequest_id, reply)
-            )
+            cancel = self._searches._holdings.ask(code, request, self._on_reply)
         except Exception:  # a port may not raise; if it does, it is that archive's outcome alone
             self._searches._observer.event("port_raised")
             self._settle(code, Reply(code, Outcome.UNREACHABLE))
@@ -251,17 +253,17 @@ class _FanOut:
         if code in self._pending:
             self._cancels[code] = cancel
 
-    def _on_reply(self, code: str, subrequest_id: bytes, reply: Reply) -> None:
+    def _on_reply(self, code: str, reply: Reply) -> None:
         if code not in self._pending or self._finished.done():
             self._searches._observer.event("late_reply")
             return
         if reply.archive != code:
             reply = Reply(code, Outcome.BAD_ANSWER, reason=Reason.WRONG_ARCHIVE.value)
-        if reply.transport and self._retry(code, subrequest_id):
+        if reply.transport and self._retry(code):
             return
         self._settle(code, reply)
 
-    def _retry(self, code: str, subrequest_id: bytes) -> bool:
+    def _retry(self, code: str) -> bool:
         """Ask once more after a lost session, inside the budget of retries and of time."""
         searches = self._searches
         left = self._ends_at - searches._clock()
@@ -277,7 +279,7 @@ class _FanOut:
 
         def again() -> None:
             if code in self._pending and not self._finished.done():
-                self._ask(code, subrequest_id, max(0.0, self._ends_at - searches._clock()))
+                self._ask(code, self._request(max(0.0, self._ends_at - searches._clock())))
 
         self._loop.call_later(min(pause, left / 2), again)
         return True
@@ -299,7 +301,8 @@ class _FanOut:
 
     def _judge(self, code: str, reply: Reply) -> None:
         """What this reply says about the archive's health, to its circuit and its expected time."""
-        circuit = self._searches.circuit(code)
+        searches = self._searches
+        circuit = searches._circuits[code]
         asked_at = self._asked_at[code]
         if reply.outcome is Outcome.OVERLOADED:
             circuit.busy(asked_at)
@@ -309,8 +312,8 @@ class _FanOut:
         elif reply.outcome is Outcome.TIMEOUT and not reply.candidates:
             self._silent(code)
         else:
-            now = self._searches._clock()
-            self._searches._latencies[code].observe(now - asked_at, now)
+            now = searches._clock()
+            searches._latencies[code].observe(now - asked_at, now)
             circuit.succeeded()
 
     def _silent(self, code: str) -> None:

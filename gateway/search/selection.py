@@ -13,8 +13,8 @@ from federation.keys import YEAR_SLACK
 from federation.outcome import NotAsked
 from federation.places import in_region
 from federation.query import Query
-from gateway.search.ports import CategoryHoldings, Manifest
-from gateway.search.question import Question
+from gateway.search.ports import Manifest
+from gateway.search.question import Question, Scope
 from gateway.search.roster import Roster
 
 MOST_ASKED = 400
@@ -57,48 +57,55 @@ def select(
 ) -> Selection:
     """Choose the archives of one question. The same inputs always give the same choice."""
     filters = filters or NoFilters()
+    rules_out = None if isinstance(filters, NoFilters) else filters.rules_out
+    query, scope = question.query, question.scope
+    years = _years(query)
     asked: list[str] = []
     not_asked: dict[str, NotAsked] = {}
     for member in roster.members:
         code = member.code
-        reason = _reason(code, question, manifest(code), filters, permitted)
-        if reason is None and len(asked) >= most:
-            reason = NotAsked.DEFERRED
-        if reason is None:
-            asked.append(code)
-        else:
+        if not _in_scope(code, scope):
+            not_asked[code] = NotAsked.OUT_OF_SCOPE
+        elif not permitted(code):
+            not_asked[code] = NotAsked.NOT_PERMITTED
+        elif (reason := _not_held(manifest(code), query, years, rules_out)) is not None:
             not_asked[code] = reason
+        elif len(asked) >= most:
+            not_asked[code] = NotAsked.DEFERRED
+        else:
+            asked.append(code)
     return Selection(tuple(asked), not_asked)
 
 
-def _reason(
-    code: str,
-    question: Question,
-    manifest: Manifest | None,
-    filters: MembershipFilters,
-    permitted: Callable[[str], bool],
-) -> NotAsked | None:
-    scope = question.scope
+def _in_scope(code: str, scope: Scope) -> bool:
     if scope.regions and not any(in_region(code, region) for region in scope.regions):
-        return NotAsked.OUT_OF_SCOPE
-    if scope.archives and code not in scope.archives:
-        return NotAsked.OUT_OF_SCOPE
-    if not permitted(code):
-        return NotAsked.NOT_PERMITTED
+        return False
+    return not scope.archives or code in scope.archives
+
+
+def _not_held(
+    manifest: Manifest | None,
+    query: Query,
+    years: tuple[int, int] | None,
+    rules_out: Callable[[str, Query, int], bool] | None,
+) -> NotAsked | None:
+    """Why this archive can not hold the record; None when it may, or nothing is known of it."""
     if manifest is None or manifest.index_epoch == 0:
         return None
-    holdings = manifest.categories.get(question.query.category)
+    holdings = manifest.categories.get(query.category)
     if holdings is None or holdings.records == 0:
         return NotAsked.CATEGORY_NOT_HELD
-    if not _years_may_match(holdings, question.query):
-        return NotAsked.YEARS_NOT_HELD
-    if filters.rules_out(code, question.query, manifest.index_epoch):
+    if years is not None and not holdings.undated:
+        first, last = years
+        if holdings.first_year > last or first > holdings.last_year:
+            return NotAsked.YEARS_NOT_HELD
+    if rules_out is not None and rules_out(manifest.archive, query, manifest.index_epoch):
         return NotAsked.MEMBERSHIP_FILTER
     return None
 
 
-def _years_may_match(holdings: CategoryHoldings, query: Query) -> bool:
-    if query.event is None or holdings.undated or query.id_number or query.certificate_no:
-        return True  # undated records fit every year, and numbers are looked up in all years
-    first, last = query.event.first_year - YEAR_MARGIN, query.event.last_year + YEAR_MARGIN
-    return holdings.first_year <= last and first <= holdings.last_year
+def _years(query: Query) -> tuple[int, int] | None:
+    """The years a record must fall into to match; None = any: numbers are looked up in all years."""
+    if query.event is None or query.id_number or query.certificate_no:
+        return None
+    return query.event.first_year - YEAR_MARGIN, query.event.last_year + YEAR_MARGIN

@@ -14,6 +14,7 @@ from enum import Enum
 from federation.candidate import Candidate
 from federation.levels import DateLevel, Levels, NameLevel
 from federation.outcome import Outcome
+from federation.query import Query
 from gateway.search.ports import CategoryHoldings, Manifest, Reply, SubRequest
 
 
@@ -66,6 +67,16 @@ def manifest(archive: str, **changes: object) -> Manifest:
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 
+@dataclass(frozen=True)
+class Put:
+    """One question as one archive was asked it."""
+
+    archive: str
+    query: Query
+    subrequest_id: bytes
+    budget_s: float
+
+
 class FakeHoldings:
     """`behaviours` by archive; an archive without one answers EMPTY on the next turn of the loop."""
 
@@ -77,8 +88,8 @@ class FakeHoldings:
         self.behaviours = dict(behaviours or {})
         self.manifests = dict(manifests or {})
         self.down: set[str] = set()
-        self.asked: list[SubRequest] = []
-        self.cancelled: list[SubRequest] = []
+        self.asked: list[Put] = []
+        self.cancelled: list[Put] = []
 
     def manifest(self, archive: str) -> Manifest | None:
         return self.manifests.get(archive)
@@ -91,9 +102,11 @@ class FakeHoldings:
     def attempts(self, archive: str) -> int:
         return sum(request.archive == archive for request in self.asked)
 
-    def ask(self, request: SubRequest, on_reply: Callable[[Reply], None]) -> Callable[[], None]:
-        self.asked.append(request)
-        archive = request.archive
+    def ask(
+        self, archive: str, request: SubRequest, on_reply: Callable[[str, Reply], None]
+    ) -> Callable[[], None]:
+        put = Put(archive, request.query, request.subrequest_id, request.budget_s)
+        self.asked.append(put)
         behaviour = self.behaviours.get(archive, _PLAIN)
         reply = behaviour.reply or Reply(
             archive,
@@ -113,31 +126,31 @@ class FakeHoldings:
             case Fault.RAISES:
                 raise RuntimeError("the adapter broke its promise")
             case Fault.NO_SESSION:
-                on_reply(absent)
+                on_reply(archive, absent)
                 return _nothing
             case Fault.AT_ONCE:
-                on_reply(reply)
+                on_reply(archive, reply)
                 return _nothing
             case Fault.LOST:
-                return lambda: self.cancelled.append(request)
+                return lambda: self.cancelled.append(put)
             case Fault.CANCEL_RAISES:
                 return _raise
             case Fault.LATE:
-                later(request.budget_s + 0.5, on_reply, reply)
-                return lambda: self.cancelled.append(request)
+                later(request.budget_s + 0.5, on_reply, archive, reply)
+                return lambda: self.cancelled.append(put)
             case Fault.SILENT:
-                handles = [later(request.budget_s, on_reply, Reply(archive, Outcome.TIMEOUT))]
+                handles = [later(request.budget_s, on_reply, archive, Reply(archive, Outcome.TIMEOUT))]
             case Fault.CUT:
-                handles = [later(behaviour.delay_s, on_reply, lost)]
+                handles = [later(behaviour.delay_s, on_reply, archive, lost)]
             case Fault.WRONG:
-                handles = [later(behaviour.delay_s, on_reply, replace(reply, archive="000000"))]
+                handles = [later(behaviour.delay_s, on_reply, archive, replace(reply, archive="000000"))]
             case Fault.DUPLICATE:
-                handles = [later(behaviour.delay_s, on_reply, reply) for _ in range(2)]
+                handles = [later(behaviour.delay_s, on_reply, archive, reply) for _ in range(2)]
             case _:
-                handles = [later(behaviour.delay_s, on_reply, reply)]
+                handles = [later(behaviour.delay_s, on_reply, archive, reply)]
 
         def cancel() -> None:
-            self.cancelled.append(request)
+            self.cancelled.append(put)
             for handle in handles:
                 handle.cancel()
 

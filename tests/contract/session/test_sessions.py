@@ -12,7 +12,7 @@ from hypothesis import given, settings
 
 from federation.reasons import Reason
 from federation.session.answering import CREDITS, AnsweringSession
-from federation.session.asking import BAD_FRAMES_ALLOWED, Asked, AskingSession
+from federation.session.asking import BAD_FRAMES_ALLOWED, Asked, AskingSession, Item
 from federation.session.base import BEAT_EVERY_S, DEAD_AFTER_S, HELLO_WITHIN_S, PROTOCOL, SessionEndedError
 from federation.session.link import LinkLostError, MemoryLink
 from federation.session.timers import TimerWheel
@@ -68,13 +68,29 @@ async def connected(archive=None):
     return asker, answerer, tasks, events
 
 
+class Noted(Asked):
+    """Notes under its name how it ended."""
+
+    def __init__(self, item, ended):
+        super().__init__(item)
+        self.ended = ended
+
+    def on_result(self, result):
+        self._end("none" if result is None else pb.Status.Name(result.status))
+
+    def on_empty(self, _epoch):
+        self._end("STATUS_OK")
+
+    def on_lost(self):
+        self._end("lost")
+
+    def _end(self, how):
+        self.ended.append((self.item.subrequest_id, how))
+
+
 def question(query, budget_s, ended, name):
     start = now()
-    return Asked(
-        query.encode(), name, start + budget_s, start + budget_s, 50,
-        lambda item: ended.append((name, "none" if item is None else pb.Status.Name(item.status))),
-        lambda: ended.append((name, "lost")),
-    )  # fmt: skip
+    return Noted(Item(query.encode(), name, start + budget_s, start + budget_s, 50), ended)
 
 
 steps = st.lists(
@@ -103,13 +119,13 @@ def test_every_question_ends_exactly_once(steps, ending):
                 case ("ask", delay, kind, budget):
                     name = len(asked).to_bytes(16, "big")
                     one = question(f"{delay} {kind}", budget, ended, name)
-                    if asker.ask(one):
+                    if asker.ask(one, now()):
                         asked.append(one)
                 case ("cancel", which) if asked:
                     one = asked[which % len(asked)]
-                    if one.subrequest_id not in {name for name, _how in ended}:
-                        cancelled.add(one.subrequest_id)
-                    asker.cancel(one)
+                    if one.item.subrequest_id not in {name for name, _how in ended}:
+                        cancelled.add(one.item.subrequest_id)
+                    one.cancel()
                 case ("sleep", seconds):
                     await asyncio.sleep(seconds)
                 case ("garbage", data):
@@ -125,7 +141,7 @@ def test_every_question_ends_exactly_once(steps, ending):
         await asyncio.sleep(6)
         counts = Counter(name for name, _how in ended)
         assert all(count == 1 for count in counts.values())
-        assert set(counts) == {one.subrequest_id for one in asked} - cancelled
+        assert set(counts) == {one.item.subrequest_id for one in asked} - cancelled
         assert asker.in_flight == 0
         assert len(archive.seen) == len(set(archive.seen))
         await asker.close()
@@ -155,7 +171,7 @@ def test_questions_asked_together_leave_in_few_frames():
         tasks = [asyncio.create_task(asker.run()), asyncio.create_task(answerer.run())]
         ended = []
         for number in range(200):
-            assert asker.ask(question("0 empty", 1.0, ended, number.to_bytes(16, "big")))
+            assert asker.ask(question("0 empty", 1.0, ended, number.to_bytes(16, "big")), now())
         await asyncio.sleep(0.5)
         assert len(ended) == 200
         assert frames.count("queries") <= 4
@@ -170,11 +186,11 @@ def test_above_its_credits_a_session_takes_no_more():
         asker, answerer, tasks, _events = await connected()
         asker.credits = 3
         ended = []
-        taken = [asker.ask(question("400 empty", 1.0, ended, bytes([n]) * 16)) for n in range(5)]
+        taken = [asker.ask(question("400 empty", 1.0, ended, bytes([n]) * 16), now()) for n in range(5)]
         assert taken == [True, True, True, False, False]
         await asyncio.sleep(1)
         assert len(ended) == 3
-        assert asker.ask(question("0 empty", 1.0, ended, b"z" * 16))
+        assert asker.ask(question("0 empty", 1.0, ended, b"z" * 16), now())
         await asker.close()
         await answerer.close()
         await asyncio.gather(*tasks)
@@ -186,11 +202,11 @@ def test_a_draining_peer_gets_no_more_questions_and_finishes_its_own():
     async def work():
         asker, answerer, tasks, events = await connected()
         ended = []
-        asker.ask(question("400 hit", 2.0, ended, b"a" * 16))
+        asker.ask(question("400 hit", 2.0, ended, b"a" * 16), now())
         await asyncio.sleep(0.05)
         answerer.drain(5000, "draining")
         await asyncio.sleep(0.05)
-        assert not asker.ask(question("0 hit", 2.0, ended, b"b" * 16))
+        assert not asker.ask(question("0 hit", 2.0, ended, b"b" * 16), now())
         await asyncio.sleep(1)
         assert ended == [(b"a" * 16, "STATUS_OK")]
         assert events["drain"] == 1
@@ -222,7 +238,7 @@ def test_a_beating_pair_stays_together():
         await asyncio.sleep(300)
         assert not asker.ended
         ended = []
-        asker.ask(question("0 hit", 1.0, ended, b"a" * 16))
+        asker.ask(question("0 hit", 1.0, ended, b"a" * 16), now())
         await asyncio.sleep(0.1)
         assert ended
         await asker.close()
@@ -284,7 +300,7 @@ def test_fields_of_a_newer_version_are_no_harm():
         )  # field 127, a text
         await answerer._link.send(newer)
         ended = []
-        asker.ask(question("0 hit", 1.0, ended, b"a" * 16))
+        asker.ask(question("0 hit", 1.0, ended, b"a" * 16), now())
         await asyncio.sleep(0.1)
         assert ended
         assert asker.bad_frames == 0
