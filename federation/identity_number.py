@@ -59,10 +59,24 @@ def _last_digit(first17: str) -> str:
     return _CHECKS[(_weighed(first17[:6], 0) + _weighed(first17[6:14], 6) + _weighed(first17[14:], 14)) % 11]
 
 
+_CENTENARIANS = "996"
+"""Serials from here on were kept for people a hundred years old when they got their number, from 1984 on."""
+_ELDEST_BORN = "75"  # two digits of the year: nobody born before 1875 was there to get one
+_LONGEST_LIFE = 110  # years
+
+
 def widened(id15: str) -> str:
     """The 18-digit form of a 15-digit number; serials 996 to 999 were kept for people born in the 1800s."""
-    century = "18" if id15[12:] >= "996" else "19"
+    century = "18" if id15[12:] >= _CENTENARIANS and id15[6:8] >= _ELDEST_BORN else "19"
     first17 = id15[:6] + century + id15[6:]
+    return first17 + _last_digit(first17)
+
+
+def of_century(id18: str, year: int) -> str:
+    """The number of somebody alive in `year`: one widened into the 1800s goes into the 1900s when nobody is so old."""
+    if id18[6:8] != "18" or year - int(id18[6:10]) <= _LONGEST_LIFE:
+        return id18
+    first17 = f"{id18[:6]}19{id18[8:17]}"
     return first17 + _last_digit(first17)
 
 
@@ -140,12 +154,24 @@ def repairs(text: str) -> list[str]:
     return list(found)[:35]
 
 
+def other_century(id18: str) -> str:
+    """The other 18-digit number with the same 15 digits, "" when the serial leaves no doubt."""
+    if id18[14:17] < _CENTENARIANS or id18[6:8] not in {"18", "19"}:
+        return ""
+    first17 = f"{id18[:6]}{'19' if id18[6:8] == '18' else '18'}{id18[8:17]}"
+    return first17 + _last_digit(first17)
+
+
+def _same_15_digits(one: str, other: str) -> bool:
+    return one[6:8] != other[6:8] and other_century(one)[:17] == other[:17]
+
+
 def slip_distance(one: str, other: str) -> int:
     """How far two 18-digit numbers are apart: digits that differ, two swapped neighbours counted as one; capped at 3.
 
     The check digit is left out: a clerk's slip changes it along.
     """
-    if one[:17] == other[:17]:
+    if one[:17] == other[:17] or _same_15_digits(one, other):
         return 0
     places = [place for place in range(17) if one[place] != other[place]]
     if (

@@ -14,7 +14,7 @@ from enum import IntEnum
 from functools import lru_cache
 from hashlib import blake2b
 
-from federation.identity_number import canonical, repairs
+from federation.identity_number import canonical, other_century, repairs
 from federation.names import fold, fold_text, fuzzy_syllables, strip, surname_alternatives, surname_length
 from federation.query import Query
 
@@ -118,6 +118,8 @@ class Keyer:
             whole = canonical(query.id_number)
             for number in [whole] if whole is not None else repairs(query.id_number):
                 add(self.id_key(number), KeyKind.ID)
+            if whole is not None and (twin := other_century(whole)):
+                add(self.id_key(twin), KeyKind.ID)
         if query.certificate_no:
             add(self.certificate_key(query.certificate_no), KeyKind.CERTIFICATE)
         folded = fold(query.name)

@@ -45,10 +45,13 @@ class Finding(StrEnum):
     AMBIGUOUS_DATE = "ambiguous_date"
     PARTY_MISSING = "party_missing"
     CHILD_UNNAMED = "child_unnamed"
+    HEAD_UNNAMED = "head_unnamed"
+    YEAR_BY_CONTEXT = "year_by_context"
     ID_WRONG_CHECK_DIGIT = "id_wrong_check_digit"
     ID_WRONG_LENGTH = "id_wrong_length"
     ID_BAD_CHARACTERS = "id_bad_characters"
     ID_IMPOSSIBLE_BIRTH = "id_impossible_birth"
+    ID_BORN_AFTER_EVENT = "id_born_after_event"
     ID_LOST_DIGITS = "id_lost_digits"
     CONTROL_CHARACTERS = "control_characters"
     TEXT_CUT = "text_cut"
@@ -85,6 +88,12 @@ TEXTS: dict[Finding, Text] = {
     Finding.AMBIGUOUS_DATE: Text("日期写法有歧义，未采用", "the date is ambiguous and was not used"),
     Finding.PARTY_MISSING: Text("缺少一方姓名", "one of two parties is missing"),
     Finding.CHILD_UNNAMED: Text("子女无姓名", "child without a name"),
+    Finding.HEAD_UNNAMED: Text(
+        "户主无姓名，按家庭成员收录", "the head of the household has no name; taken in under its members"
+    ),
+    Finding.YEAR_BY_CONTEXT: Text(
+        "干支年按本表其他行的年份推定", "sexagenary year settled by the years of the other rows of the table"
+    ),
     Finding.ID_WRONG_CHECK_DIGIT: Text(
         "证件号校验码不符，不用于匹配", "wrong check digit; not used for matching"
     ),
@@ -94,6 +103,10 @@ TEXTS: dict[Finding, Text] = {
     ),
     Finding.ID_IMPOSSIBLE_BIRTH: Text(
         "证件号中的生日不存在，不用于匹配", "ID with an impossible birthday; not used for matching"
+    ),
+    Finding.ID_BORN_AFTER_EVENT: Text(
+        "证件号中的生日晚于登记，不用于匹配",
+        "ID with a birthday after the event; not used for matching",
     ),
     Finding.ID_LOST_DIGITS: Text(
         "证件号被电子表格存为数字而丢失末位，不用于匹配", "ID spoilt by a spreadsheet; not used for matching"

@@ -46,12 +46,13 @@ _MEANINGS: dict[str, str] = {
     "event_year": "年度 年份 授予年度",
     "place": "登记机关 place 移交单位 下乡地点 下放地点 安置地 村组 单位或村 单位(村) 招工单位 发证机关 授予机关",
     "place_more": "移交单位",
+    "place_else": "学校 学校名称 毕业学校 就读学校 接生机构 安置单位 AZDW",  # the place, where no other column says it
     "certificate_no": "字号 结婚证字号 离婚证字号 证号 证书号 certificate_no 独生子女证号 证编号 出生证编号 退伍证号 TWZH 合同编号 权证号 证书编号 离婚证号 结婚证号",
     "open_status": "开放状态 开放标识 open_status YN 控制标识",
     "digitised": "digitised digitized 已数字化 数字化",
     "remark": "备注 附注 说明 BZ remark remarks",
     "alias": "曾用名 又名 原名 alias",
-    "#": "学校 入学年份 入学年 入学时间 班级 学号 工作单位 原单位 职务 补助费 返城时间 接收单位 称号 文号 保管期限 迁出地(工程) 迁出地 人数 接生机构 离婚方式 部队代号 入伍日期 RWRQ BDDH AZDW 安置单位 承包面积(亩) 承包面积 批准文号 单位性质 组 页数 页号 责任者 密级 籍贯 民族",
+    "#": "入学年份 入学年 入学时间 班级 学号 工作单位 原单位 职务 补助费 返城时间 接收单位 称号 文号 保管期限 迁出地(工程) 迁出地 人数 离婚方式 部队代号 入伍日期 RWRQ BDDH 承包面积(亩) 承包面积 批准文号 单位性质 组 页数 页号 责任者 密级 籍贯 民族",
 }
 _GROUPS = ("男方", "女方", "登记", "在校时间", "父亲", "母亲", "子女", "起止")
 _SUBHEADINGS = frozenset(
@@ -106,7 +107,24 @@ def field_of(heading: object) -> str:
     found = _FIELD.get(word)
     if found is None:
         found = _FIELD.get(normal(_NOTES.sub("", str(heading))))
+    if found is None:
+        found = next(
+            (_FIELD.get(word[len(group) :]) for group in _EVENT_GROUPS if word.startswith(group)), None
+        )
     return found or ""
+
+
+_EVENT_GROUPS = tuple(
+    map(normal, ("在校时间", "登记", "起止"))
+)  # merged headings over columns that say by themselves what they hold
+
+
+_SCHOOL = re.compile(r"[\u4e00-\u9fff]{2,12}?(?:师范学校|中学|小学|学校|大学|学院|学堂)")
+
+
+def school_in(*words: str) -> str:
+    """The school that a sheet's name or a table's title speaks of; "" when they name none."""
+    return next((found[0] for text in words if (found := _SCHOOL.search(text))), "")
 
 
 def is_header(cells: list[object]) -> bool:

@@ -26,7 +26,7 @@ _ALIAS = re.compile(
     r"(?:曾用名|曾用|又名|原名|现名|后改名|改名|学名|乳名|小名|别名|亦名)[:：为是]?[\s]*([^\s,，;；、。()（）/]{2,8})"
 )
 _NAMESAKE = re.compile(r"同名")
-_SPLIT = re.compile(r"[、，,;；/\s]+")
+_SPLIT = re.compile(r"[、，,;；/\n]+")
 _HAN = re.compile(r"[\u3400-\u9fff]")
 _MOJIBAKE = re.compile(r"锟斤拷|烫烫|屯屯|[\u00c0-\u00ff]{3,}")
 _SCIENTIFIC = re.compile(r"\d(?:\.\d+)?[eE]\+?\d+")
@@ -87,8 +87,16 @@ def says_namesake(remark: str) -> bool:
 
 
 def split_people(cell: str) -> list[str]:
-    """Several people in one cell, each perhaps with a relation in brackets."""
-    return [one for one in _SPLIT.split(cell) if one]
+    """Several people in one cell, each perhaps with a relation in brackets.
+
+    Spaces part people only where no other sign does and every part could be a whole name: 陈  雪（女） is one person.
+    """
+    parts = [one.strip() for one in _SPLIT.split(cell)]
+    if len(parts) == 1:
+        words = cell.split()
+        if len(words) > 1 and all(len(_BRACKETS.sub("", word)) > 1 for word in words):
+            parts = words
+    return [one for one in parts if one]
 
 
 def owner_of(alias: str, names: list[str]) -> int:
@@ -134,18 +142,45 @@ def read_id(cell: object) -> tuple[str, Finding | None]:
 
 
 def looks_garbled(text: str) -> bool:
-    """Whether a text was damaged by reading it in a wrong encoding before it came here."""
+    """Whether a text was damaged by reading it in a wrong encoding before it came here.
+
+    Bytes of UTF-8 read as GBK: read back they are whole characters, and more usual ones. Bytes of a true name are now and
+    then valid UTF-8 too (陳翠芳), but of characters nobody writes. Where a character is already lost (U+FFFD, private use),
+    what is left of the bytes is read back.
+    """
     if text.isascii():
         return False
     if _MOJIBAKE.search(text):
         return True
     if len(text) < 2 or not _HAN.search(text):
         return False
+    lost = _LOST_IN_READING.search(text) is not None
     try:
-        back = text.encode("gb18030").decode("utf-8")
+        back = text.replace("\ufffd", "").encode("gb18030").decode("utf-8", "ignore" if lost else "strict")
     except UnicodeError:
         return False
-    return bool(_HAN.search(back))  # bytes of real names are next to never valid in the other encoding
+    return bool(_HAN.search(back)) and _unusual(back) < _unusual(text)
+
+
+_LOST_IN_READING = re.compile(r"[\ue000-\uf8ff\ufffd]")
+
+
+def _unusual(text: str) -> float:
+    """How unusual the characters are on average: 0 = all in the first level of GB 2312, 1 = none in either level."""
+    chars = [char for char in text if not char.isascii()]
+    return sum(map(_rareness, chars)) / max(1, len(chars))
+
+
+@lru_cache(8_192)
+def _rareness(char: str) -> float:
+    try:
+        lead = char.encode("gb2312")[0]
+    except UnicodeEncodeError:
+        return 1.0
+    return 0.0 if _FIRST_LEVEL[0] <= lead <= _FIRST_LEVEL[1] else 0.5
+
+
+_FIRST_LEVEL = (0xB0, 0xD7)  # lead bytes of the 3,755 commonest characters
 
 
 _UTF8_HAN = re.compile(rb"[\xe3-\xe9][\x80-\xbf][\x80-\xbf]")

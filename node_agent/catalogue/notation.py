@@ -131,8 +131,8 @@ def _read_ambiguous(text: str, hint: int) -> Read:
     """A short or sexagenary year, which only another year of the row can settle."""
     plain = text.translate(_WIDE)
     if match := _SEXAGENARY.fullmatch(plain):
-        stem, branch, leap, month_text, day_text = match.groups()
-        cycle = next((n for n in range(60) if _STEMS[n % 10] == stem and _BRANCHES[n % 12] == branch), -1)
+        _stem, _branch, leap, month_text, day_text = match.groups()
+        cycle = _cycle_of(match)
         years = [year for year in range(hint - 1, hint + 2) if hint and (year - 4) % 60 == cycle]
         if not years:
             return None, Finding.AMBIGUOUS_DATE
@@ -144,6 +144,45 @@ def _read_ambiguous(text: str, hint: int) -> Read:
         if years:
             return _of(years[0], month, day)
     return None, Finding.AMBIGUOUS_DATE
+
+
+class SettledYears:
+    """The years that the rows of one table have said so far: they tell which 壬寅 is meant, when only one lies among them.
+
+    Sexagenary years come round every sixty; a table that spans more than that, or has said too little, settles nothing.
+    """
+
+    __slots__ = ("_first", "_last", "_rows")
+
+    def __init__(self) -> None:
+        self._first, self._last, self._rows = 9999, 0, 0
+
+    def add(self, year: int) -> None:
+        """A year a row gives beyond doubt."""
+        self._rows += 1
+        self._last = max(self._last, year)
+        self._first = min(self._first, year)
+
+    def settle(self, cell: object) -> DateSpan | None:
+        """The span of a sexagenary date, None when the table does not settle it."""
+        if not isinstance(cell, str) or self._rows < _ENOUGH_ROWS:
+            return None
+        match = _SEXAGENARY.fullmatch(cell.translate(_WIDE))
+        if match is None:
+            return None
+        low, high = self._first - _BESIDE_YEARS, self._last + _BESIDE_YEARS
+        years = [year for year in range(low, high + 1) if _cycle_of(match) == (year - 4) % 60]
+        return _read_ambiguous(cell, years[0])[0] if len(years) == 1 else None
+
+
+_ENOUGH_ROWS = 10
+_BESIDE_YEARS = 3  # a table in the order of its events goes on beyond the years it has said
+
+
+def _cycle_of(match: re.Match[str]) -> int:
+    """Which of the sixty years a stem and a branch name; -1 for a pair that does not occur."""
+    stem, branch = match[1], match[2]
+    return next((n for n in range(60) if _STEMS[n % 10] == stem and _BRANCHES[n % 12] == branch), -1)
 
 
 def _of(year: int, month: int, day: int) -> Read:

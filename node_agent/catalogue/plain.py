@@ -20,6 +20,7 @@ from node_agent.record import Person, Record, Role
 
 _REMEMBERED = 250_000  # cells of one kind; then all are forgotten
 _PLAIN_CODE = re.compile(r"[0-9A-Z·-]+")  # its own comparison form
+_FIRST_BORN = 1900
 _YEAR_DIGITS = 4  # a birth cell with fewer digits may hold an age
 _OTHER_READING = frozenset({"event_year", "place_more", "alias", "member", "members", "volume", "item"})
 
@@ -85,6 +86,7 @@ class PlainRows:
         category: str,
         division: str,
         is_copy: bool,
+        place_said: str,
         category_of: Callable[[str], str],
         yes: frozenset[str],
     ) -> None:
@@ -115,7 +117,7 @@ class PlainRows:
         self._marks = sorted(coded - {width})
         self._days, self._births = _Cells(_event), _Cells(_birth)
         self._categories = _Cells(lambda cell: category_of(cell.strip()) if cell.strip() else category)
-        self._found = _Cells(lambda cell: _placed(cell.strip(), division))
+        self._found = _Cells(lambda cell: _placed(cell.strip() or place_said, division))
         self._texts = _Cells(str.strip)
         self._digitised = _Cells(lambda cell: cell.strip().lower() in yes)
 
@@ -145,7 +147,8 @@ class PlainRows:
                 return None
             category = self._categories[cells[self._category]]
             event = self._days[cells[self._event]] if self._dated else None
-            persons = self._persons(cells, CATEGORIES[category].roles == "parties")
+            parties = CATEGORIES[category].roles == "parties"
+            persons = self._persons(cells, parties, event.last // 10000 if event is not None else 9999)
             place_text, place = self._found[cells[self._place]]
             return Record(
                 category,
@@ -167,7 +170,7 @@ class PlainRows:
         except (NotPlainError, TypeError, KeyError):  # a number or a date of a spreadsheet; no category
             return None
 
-    def _persons(self, cells: tuple[Any, ...], parties: bool) -> tuple[Person, ...]:
+    def _persons(self, cells: tuple[Any, ...], parties: bool, year: int) -> tuple[Person, ...]:
         persons = []
         unnamed = 0
         for role, name_at, number_at, birth_at in self._people:
@@ -175,6 +178,8 @@ class PlainRows:
             written = cells[number_at]
             number = canonical(written) if written else ""
             if number is None or (role is Role.CHILD and not name):
+                raise NotPlainError
+            if number and not _FIRST_BORN <= int(number[6:10]) <= year:  # perhaps of another century
                 raise NotPlainError
             birth = self._births[cells[birth_at]]
             if birth is None and number:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import csv
 import html.parser
+import re
 import struct
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -172,41 +173,98 @@ def _without_nul(lines: Iterable[str]) -> Iterator[str]:
 def _fixed_rows(path: Path, mapping: Mapping) -> Iterator[Row]:
     """Fixed positions count bytes, so cells are cut before they are decoded."""
     encoding = mapping.encoding or "gb18030"
-    columns = [(column.start - 1, column.start - 1 + column.length) for column in mapping.columns]
-    needed = columns[-1][0]  # the last column may be cut when it is blank
+    bounds = [(column.start - 1, column.start - 1 + column.length) for column in mapping.columns]
+    needed = bounds[-1][0]  # the last column may be cut when it is blank
     with path.open("rb") as handle:
         for number, raw in enumerate(handle, start=1):
             line = raw.rstrip(b"\r\n")
             if line.strip(b"\x1a \t") == b"":
                 if line.strip(b" \t") != b"\x1a":
-                    yield number, [""] * len(columns), None
+                    yield number, [""] * len(bounds), None
                 continue
-            problem = None
-            use = encoding
-            if not line.isascii() and not _decodes(line, encoding):
-                use = "utf-8" if _decodes(line, "utf-8") else encoding
-                problem = Finding.OTHER_ENCODING if use != encoding else Finding.UNDECODABLE
-            if problem is Finding.OTHER_ENCODING:
-                line = line.decode(use).encode(
-                    encoding, "replace"
-                )  # positions were meant in the file's encoding
+            use, problem = _encoding_of_line(line, encoding, bounds)
+            if use != encoding and _decodes(line, use) and len(line) != bounds[-1][1]:
+                # written in another encoding afterwards: positions were meant in the file's own
+                line, use = line.decode(use).encode(encoding, "replace"), encoding
             if len(line) <= needed:
                 problem = Finding.WRONG_COLUMNS
-            yield (
-                number,
-                [line[low:high].decode(encoding, "replace").strip() for low, high in columns],
-                problem,
-            )
+            cells = []
+            for low, high in bounds:
+                cell, cut = _fixed_cell(line[low:high], use, high - low)
+                problem = problem or cut
+                cells.append(cell)
+            yield number, cells, problem
+
+
+def _encoding_of_line(
+    line: bytes, encoding: str, bounds: list[tuple[int, int]]
+) -> tuple[str, Finding | None]:
+    """The encoding a fixed-width line is written in: the file's, else UTF-8 whole or cut at the field widths."""
+    if line.isascii():
+        return encoding, None
+    if encoding != "utf-8" and _is_utf8_cut(line, bounds):
+        return "utf-8", Finding.OTHER_ENCODING  # valid UTF-8 by chance does not happen to Chinese lines
+    return encoding, None if _decodes(line, encoding) else Finding.UNDECODABLE
+
+
+def _is_utf8_cut(line: bytes, bounds: list[tuple[int, int]]) -> bool:
+    if _decodes(line, "utf-8"):
+        return True
+    try:
+        cells = [_UTF8().decode(line[low:high].rstrip()) for low, high in bounds]
+    except UnicodeDecodeError:
+        return False
+    return not all(map(str.isascii, cells))
+
+
+_UTF8 = codecs.getincrementaldecoder("utf-8")  # leaves a character cut at the end aside
+
+
+def _fixed_cell(cell: bytes, encoding: str, width: int) -> tuple[str, Finding | None]:
+    if cell.isascii():
+        return cell.decode("ascii").strip(), None
+    text = cell.rstrip()
+    if _decodes(text, encoding):
+        whole = text.decode(encoding)
+        return whole.strip(), Finding.TEXT_CUT if _looks_cut(whole, len(text), width) else None
+    return text.decode(encoding, "replace").strip(" \ufffd"), Finding.TEXT_CUT
+
+
+_SHORT_NAME = 4  # characters: a field of eight bytes is filled by 欧阳正明 without being too narrow for it
+
+
+def _looks_cut(text: str, used: int, width: int) -> bool:
+    """Whether a text that fills its field goes on beyond it: a long name, or a bracket that never closes. Codes do not."""
+    return (
+        used >= width - 1
+        and len(text) > _SHORT_NAME
+        and not text[-1].isascii()
+        and not text.endswith(("）", "〕"))
+    )
 
 
 # workbooks ---------------------------------------------------------------------------------------------------------
+
+
+_LARGEST_WORKBOOK = 4 << 30  # bytes unpacked
+_BOMB_BYTES, _BOMB_RATIO = (
+    64 << 20,
+    100,
+)  # sheets pack ten to twenty times, what is made to burst a thousand times
+
+
+def _is_bomb(entry: zipfile.ZipInfo) -> bool:
+    return entry.file_size > _BOMB_BYTES and entry.file_size > _BOMB_RATIO * entry.compress_size
 
 
 def _workbook(path: Path) -> list[Table]:
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                if sum(entry.file_size for entry in archive.infolist()) > 4 << 30:
+                entries = archive.infolist()
+                if sum(entry.file_size for entry in entries) > _LARGEST_WORKBOOK or any(
+                    map(_is_bomb, entries)
+                ):
                     raise NotACatalogueError("工作簿解压后过大 · the workbook is too large when unpacked")
         book = python_calamine.CalamineWorkbook.from_path(str(path))
     except (python_calamine.CalamineError, zipfile.BadZipFile, OSError, ValueError) as error:
@@ -215,8 +273,11 @@ def _workbook(path: Path) -> list[Table]:
 
 
 def _sheet_rows(book: python_calamine.CalamineWorkbook, name: str) -> Iterator[Row]:
-    sheet = book.get_sheet_by_name(name)
-    for number, cells in enumerate(sheet.to_python(skip_empty_area=False), start=1):
+    try:
+        rows = book.get_sheet_by_name(name).to_python(skip_empty_area=False)
+    except (python_calamine.CalamineError, OSError, ValueError) as error:
+        raise NotACatalogueError(f"工作表无法读取 · a sheet can not be read: {name}") from error
+    for number, cells in enumerate(rows, start=1):
         yield number, cells, None
 
 
@@ -321,34 +382,71 @@ def _dbf_rows(
 ) -> Iterator[Row]:
     for number in range(1, count + 1):
         record = raw[start + (number - 1) * length : start + number * length]
-        if len(record) < length:
+        if len(record) < length:  # the file ends here, whatever its header counts
             yield number, [], Finding.WRONG_COLUMNS
-            continue
+            return
         if record[:1] == b"*":
             yield number, [], Finding.DELETED
             continue
         cells: list[str] = []
         problem: Finding | None = None
         place = 1
+        parts: list[bytes] = []
         for field in fields:
-            cell = record[place : place + field.length]
+            parts.append(record[place : place + field.length].rstrip(b" \0"))
             place += field.length
-            text, found = _dbf_cell(cell, encoding)
+        other = any(_only_big5(part) for part in parts)
+        for field, part in zip(fields, parts, strict=True):
+            if other and _more_likely_big5(part):
+                text, found = part.decode("big5").strip(), None
+            else:
+                text, found = _dbf_cell(part, encoding, field.length)
             problem = problem or found
             cells.append(text)
-        yield number, cells, problem
+        yield number, cells, Finding.OTHER_ENCODING if other else problem
 
 
-def _dbf_cell(cell: bytes, encoding: str) -> tuple[str, Finding | None]:
-    plain = cell.rstrip(b" \0")
+def _dbf_cell(plain: bytes, encoding: str, width: int) -> tuple[str, Finding | None]:
     if plain.isascii():
         return plain.decode("ascii").strip(), None
     try:
-        return plain.decode(encoding).strip(), None
+        text = plain.decode(encoding)
     except UnicodeDecodeError as error:
         if error.start >= len(plain) - 3 and error.reason.startswith("incomplete"):
             return plain[: error.start].decode(encoding, "replace").strip(), Finding.TEXT_CUT
+    else:
+        return text.strip(), Finding.TEXT_CUT if _looks_cut(text, len(plain), width) else None
     for other in ("utf-8", "big5"):
         if _decodes(plain, other):
             return plain.decode(other).strip(), Finding.OTHER_ENCODING
     return plain.decode(encoding, "replace").strip(), Finding.UNDECODABLE
+
+
+_NOT_IN_NAMES = re.compile(r"[\u3040-\u30ff\ue000-\uf8ff\ufffd]")  # kana, private use
+_BIG5_COMMON = (0xA4, 0xC6)  # lead bytes of the 5,401 commonest characters
+
+
+def _only_big5(cell: bytes) -> bool:
+    """Whether a cell typed in Big5 betrays itself: read as GBK it holds what no Chinese text does."""
+    return (
+        not cell.isascii()
+        and _NOT_IN_NAMES.search(cell.decode("gb18030", "replace")) is not None
+        and _is_common_big5(cell)
+    )
+
+
+def _more_likely_big5(cell: bytes) -> bool:
+    """Of a row that holds Big5: whether this cell is Big5 too, and not the GBK of the rows around it."""
+    if cell.isascii() or not _is_common_big5(cell):
+        return False
+    return _only_big5(cell) or not _decodes(cell, "gb2312")
+
+
+def _is_common_big5(cell: bytes) -> bool:
+    try:
+        text = cell.decode("big5")
+    except UnicodeDecodeError:
+        return False
+    return all(
+        char.isascii() or _BIG5_COMMON[0] <= char.encode("big5")[0] <= _BIG5_COMMON[1] for char in text
+    )

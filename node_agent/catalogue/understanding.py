@@ -15,10 +15,18 @@ from typing import Any
 from federation.archival_code import comparison_form, from_columns
 from federation.categories import CATEGORIES
 from federation.dates import DateSpan
-from federation.identity_number import birth_of
+from federation.identity_number import birth_of, of_century
+from federation.names import fold
 from federation.places import find
 from node_agent.catalogue.findings import SEVERITY, Finding, RowFinding, Severity, TableReport
-from node_agent.catalogue.headings import category_in, field_of, is_header, is_second_header, joined
+from node_agent.catalogue.headings import (
+    category_in,
+    field_of,
+    is_header,
+    is_second_header,
+    joined,
+    school_in,
+)
 from node_agent.catalogue.names import (
     NO_ALIASES,
     clean_text,
@@ -32,7 +40,7 @@ from node_agent.catalogue.names import (
     says_namesake,
     split_people,
 )
-from node_agent.catalogue.notation import read_birth, read_date
+from node_agent.catalogue.notation import SettledYears, read_birth, read_date
 from node_agent.catalogue.plain import PlainRows
 from node_agent.catalogue.readers import Row, Table
 from node_agent.index.seen import Seen
@@ -67,6 +75,8 @@ class Columns:
                 places.setdefault(found, []).append(place)
             elif heading.strip():
                 unknown.append(heading.strip())
+        if "place" not in places and "place_else" in places:
+            places["place"] = places.pop("place_else")
         return cls(tuple(headings), {key: tuple(value) for key, value in places.items()}, tuple(unknown))
 
     def has(self, name: str) -> bool:
@@ -86,7 +96,8 @@ class Memory:
 
     rows: Seen = field(default_factory=Seen)
     codes: Seen = field(default_factory=Seen)
-    tables: list[str] = field(default_factory=list)
+    tables: list[TableReport] = field(default_factory=list)
+    warned: set[int] = field(default_factory=set)  # places of the rows that were warned about
 
     def place(self, table: int, row: int) -> int:
         """A row of a table as one number above 0."""
@@ -94,7 +105,13 @@ class Memory:
 
     def where(self, place: int) -> tuple[str, int]:
         """(table, row) of such a number."""
-        return self.tables[place >> 40], place & ((1 << 40) - 1)
+        return self.tables[place >> 40].name, place & ((1 << 40) - 1)
+
+    def count_warned(self, place: int) -> None:
+        """One row with a warning, counted once however many it has."""
+        if place not in self.warned:
+            self.warned.add(place)
+            self.tables[place >> 40].warned += 1
 
 
 class TableReader:
@@ -116,17 +133,21 @@ class TableReader:
         self._extra, self._is_copy, self._division = extra_headings, is_copy, division
         self._memory, self._tell = memory, report
         self._number = len(memory.tables)
-        memory.tables.append(table.name)
         self._counters: tuple[int, ...] = ()
         self.report = TableReport(table.name)
+        memory.tables.append(self.report)
         self.columns = Columns(())
         self.title = ""
         self._fonds = self._series = ""
         self._rows: Iterator[Row] = iter(())
         self._header: list[Any] = []
+        self._width = 0  # cells of the header row, blank ones too
+        self._place_said = ""  # a place that only the sheet's name or the title says
+        self._years = SettledYears()
         self._second: list[Any] = []
         self._plain: PlainRows | None = None
         self._household: Record | None = None
+        self._household_row = 0
         self._household_lost = False
 
     # the header --------------------------------------------------------------------------------------------------
@@ -136,6 +157,7 @@ class TableReader:
         self._rows = iter(self._table.rows)
         if self._table.fixed:
             self.columns = Columns.of(list(self._table.fixed), self._extra)
+            self._width = len(self._table.fixed)
             return True
         before: list[Row] = []
         for row in self._rows:
@@ -166,7 +188,7 @@ class TableReader:
 
     def _use_header(self, number: int, cells: list[Any]) -> None:
         self._skip(number, Finding.HEADER)
-        self._header = cells
+        self._header, self._width = cells, len(cells)
         headings = [str(cell).strip() if cell is not None else "" for cell in cells]
         following = next(self._rows, None)
         if following is not None:
@@ -179,6 +201,8 @@ class TableReader:
         while headings and not headings[-1] and len(headings) > 1:
             headings.pop()
         self.columns = Columns.of(headings, self._extra)
+        if not self.columns.has("place"):
+            self._place_said = school_in(self._table.name, self.title)
 
     # the rows ----------------------------------------------------------------------------------------------------
 
@@ -195,6 +219,7 @@ class TableReader:
                 category=self.category,
                 division=self._division,
                 is_copy=self._is_copy,
+                place_said=self._place_said,
                 category_of=_category_said,
                 yes=_YES,
             )
@@ -222,10 +247,9 @@ class TableReader:
             yield self._household
             self._household = None
 
-    @staticmethod
-    def _fits(cells: list[Any], width: int) -> bool:
-        """A row whose surplus is blank, as spreadsheets export it."""
-        if len(cells) > width:
+    def _fits(self, cells: list[Any], width: int) -> bool:
+        """A row whose surplus is as blank as the header's, as spreadsheets export it; a surplus beyond is a shift."""
+        if width < len(cells) <= self._width:
             fits = not any(_filled(cell) for cell in cells[width:])
             del cells[width:]
             return fits
@@ -333,7 +357,7 @@ class TableReader:
         self._add_aliases(cells, remark, persons)
         if remark and says_namesake(remark):
             row.warn("remark", Finding.NAMESAKE)
-        place_text = plain(self._text(cells, "place"))
+        place_text = plain(self._text(cells, "place")) or self._place_said
         record = Record(
             category=category,
             archival_code=code,
@@ -353,7 +377,7 @@ class TableReader:
         )
         self.report.taken += 1
         if row.flags:
-            self.report.warned += 1
+            self._memory.count_warned(self._memory.place(self._number, number))
         return record
 
     def _noted(self, number: int, record: Record) -> Record | None:
@@ -363,8 +387,10 @@ class TableReader:
             return None
         self._note_code(number, record.archival_code, row)
         self.report.taken += 1
+        if record.event is not None:
+            self._years.add(record.event.first_year)
         if row.flags:
-            self.report.warned += 1
+            self._memory.count_warned(self._memory.place(self._number, number))
             record.flags = tuple(dict.fromkeys(row.flags))
         return record
 
@@ -383,7 +409,13 @@ class TableReader:
             for place in self.columns.places.get(name, ()):
                 span, finding = read_date(cells[place], hint)
                 if span is not None and finding is None and worst in {None, Finding.NO_DATE}:
+                    self._years.add(span.first_year)
                     return span
+                if finding is Finding.AMBIGUOUS_DATE and not hint:
+                    settled = self._years.settle(cells[place])
+                    if settled is not None:
+                        row.warn(name, Finding.YEAR_BY_CONTEXT)
+                        return settled
                 if finding is not Finding.NO_DATE and finding is not None and name == "event":
                     row.warn(name, finding)
                     return span
@@ -427,9 +459,13 @@ class TableReader:
             row.warn("other_name", Finding.PARTY_MISSING)
         if "members" in columns:
             for one in split_people(self._text(cells, "members")):
-                name, aliases, _finding = read_name(one)
+                name, aliases, finding = read_name(one)
+                if finding is Finding.CHARACTER_REPLACED:
+                    row.warn("members", finding)
                 if name:
                     persons.append(Person(name, Role.MEMBER, aliases=aliases))
+            if not persons[0].name and len(persons) > 1:
+                row.warn("name", Finding.HEAD_UNNAMED)
         return persons
 
     def _person(
@@ -461,6 +497,11 @@ class TableReader:
                     number, wrong = read_id(cell)
                     if wrong is not None:
                         row.warn(id_field, wrong)
+                    elif number and event is not None:
+                        number = of_century(number, event.first_year)
+                        if int(number[6:10]) > event.last_year:
+                            row.warn(id_field, Finding.ID_BORN_AFTER_EVENT)
+                            number = ""
         birth = None
         if birth_field:
             places = self.columns.places.get(birth_field)
@@ -529,11 +570,14 @@ class TableReader:
             first = self._memory.where(found)
             where = self._where(*first)
             row.warn("archival_code", Finding.SHARED_CODE, f"第 {where} 行 · row {where}")
+            here = f"{self._table.name}#{number}" if first[0] != self._table.name else str(number)
             self._tell(
                 RowFinding(
-                    first[0], first[1], "archival_code", Finding.SHARED_CODE, f"第 {number} 行 · row {number}"
+                    first[0], first[1], "archival_code", Finding.SHARED_CODE, f"第 {here} 行 · row {here}"
                 )
             )
+            self._memory.tables[found >> 40].reasons[Finding.SHARED_CODE.value] += 1
+            self._memory.count_warned(found)
 
     # households --------------------------------------------------------------------------------------------------
 
@@ -545,8 +589,9 @@ class TableReader:
                 yield self._household
             self._household = self._read(number, cells, problem)
             self._household_lost = self._household is None
+            self._household_row = number
             if self._household is not None:
-                self._add_member(cells, number, self._household)
+                self._add_member(cells, number, self._household, said=True)
             return
         if self._household is None:
             if self._household_lost:  # its household was reported; it goes with it
@@ -557,24 +602,34 @@ class TableReader:
         self._skip(number, Finding.MEMBER)
         self._add_member(cells, number, self._household)
 
-    def _add_member(self, cells: list[Any], number: int, household: Record) -> None:
-        name, aliases, _finding = read_name(self._text(cells, "member"))
+    def _add_member(self, cells: list[Any], number: int, household: Record, *, said: bool = False) -> None:
+        """A member into its household; what is amiss with the row is told here unless it was `said` before."""
+        name, aliases, finding = read_name(self._text(cells, "member"))
         number_id, wrong = read_id(self._value(cells, "id_number"))
-        if wrong is not None:
-            self._tell(RowFinding(self._table.name, number, "id_number", wrong))
-            self.report.reasons[wrong.value] += 1
+        for field_name, found in (("member", finding), ("id_number", wrong)):
+            if found is not None and not (said and field_name == "id_number"):
+                self._warn_household(number, field_name, found, household)
         originals = tuple(cell if isinstance(cell, str) else text_of(cell) for cell in cells)
         if originals != household.cells:
             household.cells = (*household.cells, *originals)
         if not name:
             return
+        if number_id and household.event is not None:
+            number_id = of_century(number_id, household.event.first_year)
         birth = birth_of(number_id) if number_id else None
+        folded = fold(name)
         for person in household.persons:
-            if person.name == name:
+            if fold(person.name) == folded:
                 person.id_number = person.id_number or number_id
                 person.birth = person.birth or birth
                 return
         household.persons = (*household.persons, Person(name, Role.MEMBER, number_id, birth, aliases))
+
+    def _warn_household(self, number: int, field_name: str, finding: Finding, household: Record) -> None:
+        self._tell(RowFinding(self._table.name, number, field_name, finding))
+        self.report.reasons[finding.value] += 1
+        household.flags = tuple(dict.fromkeys((*household.flags, finding.value)))
+        self._memory.count_warned(self._memory.place(self._number, self._household_row))
 
     # counting ----------------------------------------------------------------------------------------------------
 
