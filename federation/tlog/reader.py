@@ -120,6 +120,10 @@ class LogReader:
         """The tree at a size, now if None; to be used inside `moment`."""
         return TiledTree(self._tiles, self._tiles.size() if size is None else size)
 
+    def tiles(self) -> SqliteTiles:
+        """The tiles as the file holds them; to be used inside `moment`."""
+        return self._tiles
+
     def root(self, size: int | None = None) -> bytes:
         """The root at a size, now if None."""
         return self._read(lambda: self.tree(size).root())
@@ -186,6 +190,11 @@ class LogReader:
         """All kept checkpoints of more than `after` leaves, smallest first."""
         query = "select note from checkpoints where size > ? order by size"
         return self._read(lambda: [Note.parse(row[0]) for row in self._connection.execute(query, (after,))])
+
+    def checkpoint_texts(self) -> list[str]:
+        """All kept checkpoints as the file holds them, smallest first: for an auditor, who trusts none."""
+        query = "select note from checkpoints order by size"
+        return self._read(lambda: [row[0] for row in self._connection.execute(query)])
 
     def latest(self, quorum: Quorum = ANY, *, at_least: int = 0) -> Note | None:
         """The newest checkpoint that this quorum cosigned and that covers `at_least` leaves."""
