@@ -6,7 +6,7 @@ still verifies what a trusted time proves to be older than T, and nothing else.
 
 from __future__ import annotations
 
-import json
+from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +16,12 @@ from typing import Any
 
 from cryptography import x509
 
-from federation.suites import ALGORITHMS
+from federation.suites import ALGORITHMS, INTL
+from federation.suites.base import PublicKey
+from federation.suites.encoding import b64u
+from federation.suites.intl import ED25519, public_of
+from federation.suites.registry import suite
+from federation.verify import strict_json
 from federation.verify.report import VerificationReason, VerifyError
 
 MOST_BYTES = 16 << 20
@@ -72,6 +77,17 @@ class TrustedKey:
             else ()
         )
 
+    @cached_property
+    def public(self) -> PublicKey:
+        """The key itself. Raises VerifyError `unsupported_suite` (open) where this machine lacks the suite."""
+        if self.jwk is not None:
+            return suite(self.suite).public_key(self.jwk, self.alg)
+        if self.vkey is not None:
+            return note_key(self.vkey)
+        key = public_of(self.chain[0].public_key())
+        key.require(self.suite, self.alg)
+        return key
+
     def check(self, at: datetime, *, proven_at: datetime | None = None) -> None:
         """Raise VerifyError unless a signature made at `at` by this key may be believed.
 
@@ -112,12 +128,10 @@ class TrustList:
 
         Raises VerifyError `trust_list_invalid` naming the place.
         """
-        if len(data) > MOST_BYTES:
-            raise _invalid("size")
         try:
-            tree = json.loads(data, object_pairs_hook=_once)
-        except (ValueError, RecursionError) as error:
-            raise _invalid("JSON") from error
+            tree = strict_json.loads(data, most=MOST_BYTES)
+        except VerifyError as error:
+            raise _invalid(str(error)) from error
         reader = _Reader(tree, "$")
         federation, epoch, issued_at = (
             reader.text("federation"),
@@ -220,11 +234,22 @@ def _key(reader: _Reader, issuer: str, role: Role) -> TrustedKey:
     if key.not_after <= key.not_before:
         raise _invalid(f"{reader.path}.not_after")
     try:
-        key.chain  # noqa: B018 - read once, so that a broken certificate is found when the list is loaded
-    except ValueError as error:
-        raise _invalid(f"{reader.path}.certificate") from error
+        key.public  # noqa: B018 - read once, so that a broken key is found when the list is loaded
+    except (VerifyError, ValueError) as error:
+        if not (
+            isinstance(error, VerifyError) and error.open
+        ):  # a suite this machine lacks is told when it is needed
+            raise _invalid(f"{reader.path}: key") from error
     reader.end()
     return key
+
+
+def note_key(vkey: str) -> PublicKey:
+    """The Ed25519 key of a C2SP signed-note verifier key (`name+hash+base64 of type byte and key`)."""
+    data = b64decode(vkey.split("+", 2)[-1], validate=True)
+    if vkey.count("+") < 2 or len(data) != 33 or data[0] not in {1, 4}:  # 1 plain, 4 cosignature/v1
+        raise ValueError("vkey")
+    return suite(INTL).public_key({"kty": "OKP", "crv": "Ed25519", "x": b64u(data[1:])}, ED25519)
 
 
 class _Reader:
@@ -275,13 +300,6 @@ class _Reader:
         left = self._tree.keys() - self._read
         if left:
             raise _invalid(f"{self.path}.{min(left)}")
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    tree = dict(pairs)
-    if len(tree) != len(pairs):
-        raise ValueError("a field is repeated")
-    return tree
 
 
 def _invalid(place: str) -> VerifyError:

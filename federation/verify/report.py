@@ -292,6 +292,11 @@ class Checklist:
                 self.passed(name)
 
     @property
+    def failures(self) -> int:
+        """How many checks have failed so far."""
+        return sum(check.result is Result.FAILED for check in self._judged.values())
+
+    @property
     def checks(self) -> tuple[Check, ...]:
         """Every check of the list; those never judged are skipped as not reached."""
         reason = VerificationReason.NOT_REACHED

@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
+from federation.suites.registry import suite
 from federation.trust import MOST_BYTES, TrustList, Use
 from federation.verify.report import VerifyError
 
+JWK = suite("intl-1").jwk(suite("intl-1").generate("ES256").public)
 START = datetime(2026, 1, 1, tzinfo=UTC)
 END = datetime(2028, 1, 1, tzinfo=UTC)
 THEFT = datetime(2027, 1, 1, tzinfo=UTC)
@@ -19,7 +21,7 @@ def key(**other: Any) -> dict[str, Any]:
         "use": "credential",
         "suite": "intl-1",
         "alg": "ES256",
-        "jwk": {"kty": "EC", "crv": "P-256", "x": "a", "y": "b"},
+        "jwk": JWK,
         "not_before": "2026-01-01T08:00:00+08:00",
         "not_after": "2028-01-01T00:00:00Z",
         **other,
@@ -87,7 +89,10 @@ def test_a_compromised_key_verifies_only_what_a_trusted_time_proves_older() -> N
         (tree(key(vkey="x+1+y")), "jwk, certificate or vkey"),
         (tree(key(jwk=None)), "jwk, certificate or vkey"),
         (tree(key(jwk={"kty": "EC", "d": "secret"})), "keys[0].jwk"),
-        (tree(key(jwk=None, certificate="-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----")), "cert"),
+        (tree(key(jwk=None, certificate="-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----")), "keys[0]: key"),
+        (tree(key(jwk=None, vkey="log+00000000+AQ==", alg="Ed25519")), "keys[0]: key"),
+        (tree(key(jwk=JWK | {"use": "enc"})), "keys[0]: key"),
+        (tree(key(alg="Ed25519")), "keys[0]: key"),
         (tree(key(not_before="2026-01-01T00:00:00")), "keys[0].not_before"),
         (tree(key(not_after="2025-01-01T00:00:00Z")), "keys[0].not_after"),
         (tree(version=2), "$.version"),
