@@ -59,6 +59,8 @@ class Reason(StrEnum):
     REFERRED_IN_A_CIRCLE = "referred_in_a_circle"
     NO_DOCUMENT = "no_document"
     STORE_UNAVAILABLE = "store_unavailable"
+    HOLDER_UNREACHABLE = "holder_unreachable"
+    ALTERED = "altered"
     # between gateway and node agent
     NOT_A_MEMBER = "not_a_member"
     WRONG_ARCHIVE = "wrong_archive"
@@ -136,6 +138,12 @@ TEXTS: dict[Reason, Text] = {
     Reason.NO_DOCUMENT: Text("尚无可领取的文书", "There is no document to fetch yet"),
     Reason.STORE_UNAVAILABLE: Text(
         "案件库暂不可用，请稍后再试", "The case store is not available; try again later"
+    ),
+    Reason.HOLDER_UNREACHABLE: Text(
+        "保管馆暂时无法连接，请稍后再取", "The holding archive can not be reached now; fetch again later"
+    ),
+    Reason.ALTERED: Text(
+        "收到的文书与其摘要不符，已拒收", "What came does not agree with its digest and was not taken"
     ),
     Reason.NOT_A_MEMBER: Text("不在成员名录中", "Not on the roster"),
     Reason.WRONG_ARCHIVE: Text("以其他档案馆的名义应答", "Answered in the name of another archive"),

@@ -101,6 +101,7 @@ class BulkAsking:
         self._writing = asyncio.Lock()
         self._incoming: dict[int, Incoming] = {}
         self._last = 0
+        self._is_retired = False
         self.is_lost = False
 
     async def greet(self) -> str:
@@ -128,6 +129,8 @@ class BulkAsking:
                 reading = asyncio.ensure_future(self._link.receive())
                 done, _ = await asyncio.wait({reading}, timeout=DEAD_AFTER_S)
                 if not done or not self._take(reading.result()):
+                    break
+                if self._is_retired and not self._incoming:
                     break
         except LinkLostError:
             pass
@@ -198,6 +201,10 @@ class BulkAsking:
         if self._incoming.pop(number, None) is not None and not self.is_lost:
             with contextlib.suppress(BulkLostError):
                 await self._send(pb.BulkFrame(stop=pb.Stop(id=number)))
+
+    def retire(self) -> None:
+        """A newer stream took over: end when what is under way has arrived, at the next beat at the latest."""
+        self._is_retired = True
 
     async def close(self) -> None:
         await self._link.close()

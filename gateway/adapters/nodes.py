@@ -148,8 +148,11 @@ class NodeSessions:
         *,
         link_listen: str = "",
         session_age_s: float = 750.0,
+        beside: dict[str, grpc.RpcMethodHandler[Any, Any]] | None = None,
     ) -> None:
+        """`beside` are further methods served to archives that dial in."""
         self._credentials, self._observer = credentials, observer
+        self._beside = beside
         self._lines = {member.code: _Line(member) for member in roster.members}
         self._link_listen, self._session_age_s = link_listen, session_age_s
         self.on_session: Callable[[str], None] = lambda _archive: None
@@ -227,7 +230,7 @@ class NodeSessions:
         """Begin dialling, and listen for archives that dial in. Does not wait for anyone."""
         if self._link_listen:
             self._server = transport.server()
-            self._server.add_generic_rpc_handlers((open_handler(LINK, self._accept),))
+            self._server.add_generic_rpc_handlers((open_handler(LINK, self._accept, self._beside),))
             self.link_port = transport.listen(self._server, self._link_listen, self._credentials)
             await self._server.start()
         for line in self._lines.values():

@@ -51,6 +51,8 @@ STATUS: dict[Reason, int] = {
     Reason.REFERRED_IN_A_CIRCLE: 409,
     Reason.NO_DOCUMENT: 409,
     Reason.STORE_UNAVAILABLE: 503,
+    Reason.HOLDER_UNREACHABLE: 503,
+    Reason.ALTERED: 502,
     Reason.NOT_A_MEMBER: 403,
     Reason.WRONG_ARCHIVE: 502,
     Reason.BAD_FRAME: 502,
