@@ -17,6 +17,7 @@ from aiohttp import web
 from federation.reasons import Refusal
 from gateway import telemetry
 from gateway.adapters.announced import AnnouncedHours
+from gateway.adapters.carrier import Carrier
 from gateway.adapters.hooks import WebHooks, read_targets
 from gateway.adapters.locating import SearchLocator, stored_question
 from gateway.adapters.nodes import NodeSessions
@@ -43,12 +44,15 @@ async def run(settings: GatewaySettings, base: Path) -> None:
     """Serve until SIGTERM or SIGINT, then drain: not ready, no new searches, running ones finish, sessions close."""
     roster = Roster.load(base / settings.roster)
     observer = telemetry.Observer(member.code for member in roster.members)
+    credentials = settings.credentials(base)
+    carrier = Carrier(roster, credentials, stream_age_s=settings.session_age_s)
     nodes = NodeSessions(
         roster,
-        settings.credentials(base),
+        credentials,
         observer,
         link_listen=settings.link_listen,
         session_age_s=settings.session_age_s,
+        beside={"Bulk": carrier.handler()},
     )
     searches = Searches(roster, nodes, observer, clock=time.monotonic)
     targets = read_targets(base / settings.clients if settings.clients else None)
@@ -109,6 +113,7 @@ async def run(settings: GatewaySettings, base: Path) -> None:
         health.draining = True
         cases.leave()
         await engine.drain()
+    await carrier.stop()
     await nodes.stop()
     await hooks.close()
     await writer.close()

@@ -22,10 +22,11 @@ from grpc_health.v1.health import aio as health_aio  # type: ignore[attr-defined
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import generate_latest
 
+from federation.bulk.answering import BulkAnswering
 from federation.reasons import Reason
 from federation.rpc import transport
 from federation.rpc.authority import uri_name
-from federation.rpc.links import HOLDINGS, LINK, AcceptedLink, DialledLink, open_handler
+from federation.rpc.links import HOLDINGS, LINK, AcceptedLink, DialledLink, open_handler, stream_handler
 from federation.session.answering import CREDITS, AnsweringSession
 from federation.session.base import CASES, LARGEST_FRAME, PROTOCOL, SessionEndedError
 from federation.session.link import Link
@@ -40,6 +41,7 @@ from node_agent.desk.store import StoreVersionError
 from node_agent.disclosure import Disclosure
 from node_agent.index import Lookup
 from node_agent.index.folder import DataFolder
+from node_agent.objects import Shelf
 from node_agent.service import MOST_CANDIDATES, SOFTWARE_VERSION, ArchiveService
 from node_agent.settings import NodeSettings, SettingsError
 
@@ -161,14 +163,17 @@ async def serve(folder: Path, settings: NodeSettings) -> None:
     office = Office(
         open_desk(folder, settings, lookup, disclosure), ApprovalNotice(), messenger.key_of(folder)
     )
-    agent = Agent(settings, settings.credentials(folder), service, office)
+    shelf = Shelf()
+    agent = Agent(settings, settings.credentials(folder), service, office, shelf)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     tasks: dict[str, Awaitable[None]] = {"watch the index": agent.watch()}
     tasks |= office.loops()
-    tasks |= {f"dial {address}": agent.dial_out(address) for address in settings.gateways}
+    for address in settings.gateways:
+        tasks[f"dial {address}"] = agent.dial_out(address)
+        tasks[f"dial {address} for objects"] = agent.dial_out_for_objects(address)
     async with contextlib.AsyncExitStack() as stack:
         if settings.metrics_listen:
             await stack.enter_async_context(_metrics(settings.metrics_listen))
@@ -265,9 +270,10 @@ class Agent:
         credentials: transport.Credentials,
         service: ArchiveService,
         office: Office,
+        shelf: Shelf,
     ) -> None:
         self._settings, self._credentials, self._service = settings, credentials, service
-        self._office = office
+        self._office, self._shelf = office, shelf
         self._sessions: set[AnsweringSession] = set()
         self._allowed = frozenset(
             uri_name(settings.federation, "gateway", name) for name in settings.gateway_names
@@ -362,12 +368,21 @@ class Agent:
             return grpc.unary_unary_rpc_method_handler(call, request.FromString, response.SerializeToString)
 
         return {
+            "Bulk": stream_handler(self._accept_bulk),
             "Search": handler(search, pb.SearchRequest, pb.SearchResponse),
             "Describe": handler(describe, pb.DescribeRequest, pb.Manifest),
         }
 
     async def dial_out(self, address: str) -> None:
-        """Keep one session to a gateway, re-dialling with growing, jittered pauses."""
+        """Keep one session to a gateway."""
+        await self._keep(address, lambda channel: self._session(DialledLink(channel, LINK)))
+
+    async def dial_out_for_objects(self, address: str) -> None:
+        """Keep one bulk stream to a gateway, on a connection of its own."""
+        await self._keep(address, lambda channel: self._answer(DialledLink(channel, LINK, "Bulk")))
+
+    async def _keep(self, address: str, serve: Callable[[grpc.aio.Channel], Awaitable[None]]) -> None:
+        """Serve one connection to a gateway after the other, re-dialling with growing, jittered pauses."""
         pause = _BACKOFF_S[0]
         loop = asyncio.get_running_loop()
         while True:
@@ -378,7 +393,7 @@ class Agent:
             try:
                 async with asyncio.timeout(CONNECT_WITHIN_S):
                     await channel.channel_ready()
-                await self._session(DialledLink(channel, LINK))
+                await serve(channel)
             except (TimeoutError, SessionEndedError) as error:
                 reason = getattr(error, "reason", "") or "no connection"
                 telemetry.log.warning("no session", action="agent.no_session", address=address, reason=reason)
@@ -388,6 +403,15 @@ class Agent:
                 pause = _BACKOFF_S[0]
             await asyncio.sleep(random.uniform(0.2, 1.0) * pause)  # noqa: S311 - jitter, not a secret
             pause = min(_BACKOFF_S[1], pause * 2)
+
+    async def _answer(self, link: Link) -> None:
+        """Give out objects on one bulk stream until it is lost."""
+        await BulkAnswering(link, self._settings.archive, self._shelf).run()
+
+    async def _accept_bulk(self, link: AcceptedLink, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        if not self._is_gateway(context):
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, Reason.NOT_A_MEMBER.value)
+        await self._answer(link)
 
     async def watch(self) -> None:
         """Notice imports and tell every gateway at once."""

@@ -27,6 +27,7 @@ RESUME_WITHIN_S = 30.0
 """How long an object may make no progress before whoever waits for it is told to come again."""
 
 _PAUSE_S = 0.25
+_STOP_WITHIN_S = 2.0
 
 
 class _Line:
@@ -207,12 +208,13 @@ class Carrier:
         ):
             await stream.close()
             return
-        await asyncio.shield(self._begin(line, stream))
+        await asyncio.wait({self._begin(line, stream)})  # the RPC ends with this handler
 
     async def stop(self) -> None:
         """Close every stream."""
         streams = [line.stream for line in self._lines.values() if line.stream is not None]
         await asyncio.gather(*[stream.close() for stream in streams], return_exceptions=True)
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:
+            _, stuck = await asyncio.wait(self._tasks, timeout=_STOP_WITHIN_S)
+            for task in stuck:
+                task.cancel()
