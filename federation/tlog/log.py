@@ -15,7 +15,7 @@ from federation.tlog.checkpoint import Checkpoint, Quorum
 from federation.tlog.event import SALT_BYTES, Event, EventKind, leaf_of
 from federation.tlog.flaws import EvidenceError, Flaw
 from federation.tlog.merkle import verify_consistency
-from federation.tlog.note import KeyKind, Note, SignatureLine, Signer, signed_note
+from federation.tlog.note import KeyKind, Note, SignatureLine, Signer, VerifierKey, signed_note
 from federation.tlog.reader import LogReader, Stamp
 from federation.tlog.store import naming_trouble, open_writing, transaction
 from federation.tlog.tiles import extend
@@ -48,6 +48,11 @@ class EvidenceLog(LogReader):
         except BaseException:
             os.close(self._lock_file)
             raise
+
+    @property
+    def signer_key(self) -> VerifierKey:
+        """The public key this log signs with now."""
+        return self._signer.key
 
     def close(self) -> None:
         """Close the file and let another writer in."""

@@ -73,7 +73,9 @@ class TimeAuthority:
         )
         try:
             answer = self.exchange(request.as_bytes())
-        except (OSError, urllib.error.URLError) as error:
+        except OSError as error:
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()
             raise EvidenceError(Flaw.STAMP_UNAVAILABLE, self.name) from error
         verify_stamp(answer, data, self.roots, nonce=request.nonce)
         return answer

@@ -81,6 +81,9 @@ def open_writing(path: Path) -> sqlite3.Connection:
             connection.execute("pragma synchronous=full")
             connection.execute("pragma secure_delete=on")
             connection.execute("pragma cache_size=-16000")
+            connection.execute(
+                "pragma wal_autocheckpoint=4000"
+            )  # 16 MB: pages of the id index are written back once
             connection.execute("begin immediate")
             (tables,) = connection.execute("select count(*) from sqlite_schema").fetchone()
             if not tables:
