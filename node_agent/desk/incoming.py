@@ -142,6 +142,8 @@ def _issue(tx: Transaction, case_id: str, message: mail.Issue) -> None:
         shut(tx, older, "superseded")
         tx.save(older)
         tx.act(older, "gateway", "superseded")
+    if item.state is State.CLOSED and item.reason == "withdrawn":
+        return  # the gateway ends a case after it orders, never before
     if item.state not in {State.ISSUING, State.ISSUED}:
         item.number = item.number or tx.next_number(local_date(tx.now_ms).year)
         item.decided_by, item.decided_ms = BY_DEPUTY, item.decided_ms or tx.now_ms
