@@ -56,7 +56,10 @@ async def run(settings: GatewaySettings, base: Path) -> None:
     )
     searches = Searches(roster, nodes, observer, clock=time.monotonic)
     targets = read_targets(base / settings.clients if settings.clients else None)
-    policy = Policy(deputies={member.code: member.deputy for member in roster.members if member.deputy})
+    policy = Policy(
+        deputies={member.code: member.deputy for member in roster.members if member.deputy},
+        members=frozenset(roster.by_code),
+    )
     steady = SteadyClock()
     store = Store(settings.store_url(base), policy, clock_ms=steady, owner=new_owner())
     store.open()

@@ -172,6 +172,16 @@ class Fleet:
         arguments = ("user", "add", name, "--role", role, "--data", str(self.data(code)), "--json")
         return str(json.loads(self.node(*arguments))["token"])
 
+    def desk_token(self, code: str, name: str) -> str:
+        """Another token of somebody who may use an archive's desk."""
+        return str(
+            json.loads(self.node("user", "token", name, "--data", str(self.data(code)), "--json"))["token"]
+        )
+
+    def desk_request(self, code: str, path: str, body: Any = None, *, token: str) -> tuple[int, Any]:
+        """(status, JSON body) of one request to an archive's desk; GET without a body, else POST."""
+        return self.request(path, body, token=token, base=self.desk_url(code))
+
     def desk(self, code: str, action: str, *arguments: str) -> list[Any]:
         """Run one `lantai-node desk` command; what it printed."""
         printed = self.node("desk", action, *arguments, "--data", str(self.data(code)), "--json")
@@ -261,7 +271,13 @@ class Fleet:
         return done.stdout.strip()
 
     def request(
-        self, path: str, body: Any = None, *, token: str = "", headers: dict[str, str] | None = None
+        self,
+        path: str,
+        body: Any = None,
+        *,
+        token: str = "",
+        headers: dict[str, str] | None = None,
+        base: str = "",
     ) -> tuple[int, Any]:
         """(status, JSON body) of one request to the gateway; GET without a body, else POST."""
         if not token:
@@ -272,7 +288,7 @@ class Fleet:
             "Content-Type": "application/json",
             **(headers or {}),
         }
-        asked = urllib.request.Request(self.gateway_url + path, data=data, headers=all_headers)  # noqa: S310 - loopback
+        asked = urllib.request.Request((base or self.gateway_url) + path, data=data, headers=all_headers)  # noqa: S310 - loopback
         try:
             with urllib.request.urlopen(asked, timeout=30) as answer:  # noqa: S310
                 return answer.status, json.loads(answer.read())

@@ -168,7 +168,8 @@ class NodeSessions:
     # Holdings --------------------------------------------------------------------------------------------------
 
     def manifest(self, archive: str) -> Manifest | None:
-        return self._lines[archive].manifest
+        line = self._lines.get(archive)
+        return line.manifest if line is not None else None
 
     def connected(self, archive: str) -> bool:
         session = self._lines[archive].session

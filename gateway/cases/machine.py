@@ -489,6 +489,8 @@ def _referred(step: _Step, event: Event) -> None:
     to = str(event.data["archive"])
     if to == case.holder or to in case.passed:
         raise Refusal(Reason.REFERRED_IN_A_CIRCLE)
+    if step.policy.members and to not in step.policy.members:
+        raise Refusal(Reason.NOT_A_MEMBER)  # nobody there would ever answer: it stays with this desk
     step.resume()
     others, group = {case.holder, case.deputy} - {"", event.actor}, case.group
     case.passed.append(case.holder)

@@ -61,12 +61,15 @@ LADDERS: dict[Stage, tuple[Rung, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """All rules of one gateway. `deputies` maps a holder to the archive its review may be delegated to."""
+    """All rules of one gateway. `deputies` maps a holder to the archive its review may be delegated to; `members` are
+    the archives a case may be referred to, empty = any.
+    """
 
     in_city: Budgets = IN_CITY
     cross_city: Budgets = CROSS_CITY
     ladders: dict[Stage, tuple[Rung, ...]] = field(default_factory=lambda: LADDERS)
     deputies: dict[str, str] = field(default_factory=dict)
+    members: frozenset[str] = frozenset()
     selection_patience_s: int = 2 * 86_400
     evidence_patience_s: int = 30 * 86_400
     first_search_again_s: float = 2.0

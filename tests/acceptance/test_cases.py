@@ -1,10 +1,14 @@
 """A case from end to end, through real processes: asked at the gateway, decided at an archive's desk, told to the caller."""
 
+import json
+import signal
 import time
+import urllib.request
 
 import pytest
 
-from loadtest.fleet import Archive, Fleet
+from loadtest.fleet import Archive, Fleet, FleetError
+from node_agent.desk.store import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cases"), pytest.mark.timeout(300)]
 
@@ -104,3 +108,187 @@ def test_a_case_goes_from_search_to_delivery_and_counts_its_minutes(fleet):
     assert {"pick_up", "review"} <= case["clock"]["stages_s"].keys()
     assert case["clock"]["is_met"]
     assert case["clock"]["target_s"] == 600
+
+
+def journal(fleet, case_id):
+    """(event, actor, seq) of the case's journal, from its event stream."""
+    asked = urllib.request.Request(
+        f"{fleet.gateway_url}/v1/cases/{case_id}/events",
+        headers={"Authorization": f"Bearer {fleet.mint_token()}", "Accept": "text/event-stream"},
+    )
+    lines = []
+    with urllib.request.urlopen(asked, timeout=10) as stream:
+        for raw in stream:
+            if raw.startswith(b"data: "):
+                lines.append(json.loads(raw[6:]))
+                if lines[-1]["state"] in {"delivered", "withdrawn"}:
+                    break
+    return [(line["event"], line["actor"]) for line in lines]
+
+
+def test_a_withdrawal_reaches_the_reviewer(fleet):
+    case_id = accept(fleet, "withdrawn-1")
+    at_desk(fleet, case_id, "waiting")
+    fleet.desk(HOLDER, "claim", case_id, "--as", "沈甲")
+    until_state(fleet, case_id, "in_review")
+    status, _case = fleet.request(f"/v1/cases/{case_id}/withdrawal", {})
+    assert status == 200
+    assert at_desk(fleet, case_id, "closed")["reason"] == "withdrawn"
+    with pytest.raises(FleetError, match="illegal_transition"):
+        fleet.desk(HOLDER, "approve", case_id, "--as", "沈甲")
+
+
+def test_evidence_is_asked_for_and_given_while_the_clock_stands_still(fleet):
+    case_id = accept(fleet, "evidence-1")
+    at_desk(fleet, case_id, "waiting")
+    fleet.desk(HOLDER, "ask", case_id, "--as", "沈甲", "--for", "mandate", "principal_id")
+    case = until_state(fleet, case_id, "awaiting_evidence")
+    assert [one["kind"] for one in case["evidence_wanted"]] == ["mandate", "principal_id"]
+    assert case["clock"]["is_paused"]
+    proof = {"kind": "mandate", "digest": "ab" * 32}
+    status, _case = fleet.request(f"/v1/cases/{case_id}/evidence", {"evidence": [proof]})
+    assert status == 200
+    at_desk(fleet, case_id, "waiting")
+    shown = fleet.desk(HOLDER, "show", case_id)[0]
+    assert [one["kind"] for one in shown["proofs"]] == ["mandate"]
+    fleet.desk(HOLDER, "refuse", case_id, "--as", "陆乙", "--reason", "not_entitled")
+    case = until_state(fleet, case_id, "refused")
+    assert case["reason"] == "not_entitled"
+    assert "陆乙" not in json.dumps(case, ensure_ascii=False)  # who decided stays at the archive
+
+
+def test_a_referral_goes_on_to_the_other_holder(fleet):
+    case_id = accept(fleet, "referred-1")
+    at_desk(fleet, case_id, "waiting")
+    fleet.desk(HOLDER, "refer", case_id, "--as", "沈甲", "--to", OTHER)
+    at_desk(fleet, case_id, "waiting", code=OTHER)
+    with pytest.raises(FleetError, match="referred_in_a_circle"):
+        fleet.desk(OTHER, "refer", case_id, "--as", "沈甲", "--to", HOLDER)
+    fleet.desk(OTHER, "approve", case_id, "--as", "沈甲", "--archival-code", "手填-001")
+    case = until_state(fleet, case_id, "issued")
+    assert (case["holder"], case["decision"]["archival_code"]) == (OTHER, "手填-001")
+    assert at_desk(fleet, case_id, "referred")["reason"] == OTHER
+
+
+def test_a_referral_to_nobody_comes_back_to_the_desk(fleet):
+    case_id = accept(fleet, "referred-2")
+    at_desk(fleet, case_id, "waiting")
+    fleet.desk(HOLDER, "refer", case_id, "--as", "沈甲", "--to", "330499")
+    assert at_desk(fleet, case_id, "waiting")["reason"] == "not_a_member"
+    assert until_state(fleet, case_id, "dispatched")["holder"] == HOLDER
+    fleet.desk(HOLDER, "approve", case_id, "--as", "沈甲")
+    until_state(fleet, case_id, "issued")
+
+
+def test_a_silent_page_loses_its_claim_and_the_case_is_free_again(fleet):
+    case_id = accept(fleet, "lease-1")
+    at_desk(fleet, case_id, "waiting")
+    fleet.desk(HOLDER, "claim", case_id, "--as", "沈甲")
+    until_state(fleet, case_id, "in_review")
+    store = Store(fleet.data(HOLDER), HOLDER)
+    with store.writing(0) as tx:  # as if the lease had been given long ago
+        item = tx.newest(case_id)
+        item.lease_until_ms = 1
+        tx.save(item)
+    store.close()
+    until_state(fleet, case_id, "dispatched")
+    fleet.desk(HOLDER, "approve", case_id, "--as", "陆乙")
+    until_state(fleet, case_id, "issued")
+
+
+def test_decisions_made_while_the_line_is_cut_arrive_once_when_it_is_back(fleet):
+    """The gateway is away: the desk works on; the gateway is back: everything arrives, once."""
+    case_id = accept(fleet, "offline-1")
+    at_desk(fleet, case_id, "waiting")
+    fleet.stop_one("gateway", signal.SIGKILL)
+    try:
+        fleet.desk(HOLDER, "claim", case_id, "--as", "沈甲")
+        fleet.desk(HOLDER, "approve", case_id, "--as", "沈甲")
+        assert at_desk(fleet, case_id, "approved")["number"]
+    finally:
+        fleet.start_gateway()
+    fleet.wait_connected([HOLDER, DEPUTY, OTHER])
+    until_state(fleet, case_id, "issued")
+    status, _document = fleet.request(f"/v1/cases/{case_id}/document")
+    assert status == 200
+    events = [event for event, _actor in journal(fleet, case_id)]
+    assert [events.count(one) for one in ("approved", "issued", "delivered")] == [1, 1, 1]
+
+
+def test_the_page_sees_the_queue_acts_on_what_it_saw_and_is_told_who_was_quicker(fleet):
+    case_id = accept(fleet, "page-1")
+    at_desk(fleet, case_id, "waiting")
+    token = fleet.desk_token(HOLDER, "沈甲")
+    other = fleet.desk_token(HOLDER, "陆乙")
+    status, queue = fleet.desk_request(HOLDER, "/desk/queue", token=token)
+    item = next(one for one in queue["items"] if one["case"] == case_id)
+    assert (status, queue["user"], item["name"]) == (200, "沈甲", "欧阳试验")
+    status, claimed = fleet.desk_request(
+        HOLDER, f"/desk/cases/{case_id}/claim", {"version": item["version"]}, token=token
+    )
+    assert (status, claimed["reviewer"]) == (200, "沈甲")
+    status, problem = fleet.desk_request(
+        HOLDER, f"/desk/cases/{case_id}/approve", {"version": item["version"]}, token=other
+    )
+    assert (status, problem["reason"], problem["case"]["reviewer"]) == (409, "taken", "沈甲")
+    status, _item = fleet.desk_request(
+        HOLDER,
+        f"/desk/cases/{case_id}/refuse",
+        {"version": claimed["version"], "reason": "secret"},
+        token=token,
+    )
+    assert status == 200
+    status, history = fleet.desk_request(HOLDER, f"/desk/cases/{case_id}/history", token=token)
+    done = [(one["actor"], one["action"]) for one in history["actions"]]
+    assert ("沈甲", "claim") in done
+    assert ("沈甲", "refuse") in done
+    status, problem = fleet.desk_request(HOLDER, "/desk/queue", token="lantai-desk-made-up")
+    assert (status, problem["reason"]) == (401, "token_invalid")
+    until_state(fleet, case_id, "refused")
+
+
+def test_push_tells_of_a_new_case_and_resumes_where_it_was_cut(fleet):
+    token = fleet.desk_token(HOLDER, "沈甲")
+    _status, queue = fleet.desk_request(HOLDER, "/desk/queue", token=token)
+    case_id = accept(fleet, "push-1")
+    first = events_of(
+        fleet, token, queue["seq"], lambda one: (one["case"], one["action"]) == (case_id, "received")
+    )
+    fleet.desk(HOLDER, "claim", case_id, "--as", "陆乙")  # by another process, while nobody listens
+    later = events_of(
+        fleet, token, first[-1]["seq"], lambda one: (one["case"], one["action"]) == (case_id, "claim")
+    )
+    assert later[-1]["actor"] == "陆乙"
+    seqs = [one["seq"] for one in (*first, *later)]
+    assert seqs == sorted(set(seqs))
+    fleet.desk(HOLDER, "refuse", case_id, "--as", "陆乙", "--reason", "secret")
+
+
+def events_of(fleet, token, after, until):
+    """Events after a sequence number, up to the first for which `until` is true."""
+    asked = urllib.request.Request(
+        f"{fleet.desk_url(HOLDER)}/desk/events",
+        headers={"Authorization": f"Bearer {token}", "Last-Event-ID": str(after)},
+    )
+    seen = []
+    with urllib.request.urlopen(asked, timeout=20) as stream:
+        for raw in stream:
+            if raw.startswith(b"data: "):
+                seen.append(json.loads(raw[6:]))
+                if until(seen[-1]):
+                    return seen
+    raise AssertionError("the stream ended")
+
+
+def test_nothing_personal_in_logs_or_metrics_of_the_desk(fleet):
+    with urllib.request.urlopen(fleet.agent_metrics_url(HOLDER), timeout=5) as answered:
+        metrics = answered.read().decode()
+    assert "agent_desk_items" in metrics
+    assert 'agent_desk_actions_total{action="approve",by="person"}' in metrics
+    for name, text in (
+        ("metrics", metrics),
+        *((code, fleet.log(code)) for code in (HOLDER, OTHER, "gateway")),
+    ):
+        assert not [
+            one for one in ("欧阳试验", "司徒样本", "沈甲", "陆乙", "330483197001010017") if one in text
+        ], name

@@ -68,7 +68,9 @@ def test_a_restart_keeps_items_and_messages(tmp_path, clock):
     again.store.close()
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b"[1]", b'{"kind":"unheard_of","group":1}', b"\xff", b"x" * 70_000])
+@pytest.mark.parametrize(
+    "body", [b"", b"{}", b"[1]", b'{"kind":"unheard_of","group":1}', b"\xff", b"x" * 70_000]
+)
 def test_a_body_that_is_no_message_is_never_taken(desk, body):
     assert desk.receive(b"1" * 16, "c1", body) is Reason.BAD_FRAME
     assert desk.queue() == []
@@ -421,11 +423,14 @@ def test_a_full_disk_is_named_the_item_stays_and_the_message_comes_again(desk):
     give(desk, dispatch())
     pages = desk.store._connection.execute("pragma page_count").fetchone()[0]
     desk.store._connection.execute(f"pragma max_page_count = {pages}")
-    taken = 0
-    with pytest.raises(Refusal) as caught:
-        for taken in range(200):
+    taken, reason = 0, None
+    while reason is None and taken < 200:
+        try:
             give(desk, dispatch(), f"f{taken}")
-    assert caught.value.reason is Reason.STORE_UNAVAILABLE
+            taken += 1
+        except Refusal as refusal:
+            reason = refusal.reason
+    assert reason is Reason.STORE_UNAVAILABLE
     assert {item.case_id for item in desk.queue()} == {"c1", *(f"f{place}" for place in range(taken))}
     desk.store._connection.execute("pragma max_page_count = 1000000")
     assert give(desk, dispatch(), f"f{taken}") is None

@@ -67,12 +67,16 @@ def test_any_order_and_any_repetition_ends_alike(tmp_path_factory, sent, random:
     assert set(said) <= {"received"}
 
 
-actions = st.lists(st.sampled_from(["claim", "release", "approve", "refuse", "ask", "tick", "send", "issue"]), max_size=8)
+actions = st.lists(
+    st.sampled_from(["claim", "release", "approve", "refuse", "ask", "tick", "send", "issue"]), max_size=8
+)
 
 
 @settings(max_examples=150, deadline=None)
 @given(lives(), st.randoms(use_true_random=False), actions)
-def test_whatever_people_do_meanwhile_one_decision_leaves_at_most(tmp_path_factory, sent, random: Random, does):
+def test_whatever_people_do_meanwhile_one_decision_leaves_at_most(
+    tmp_path_factory, sent, random: Random, does
+):
     """People act between any two messages: of each question at most one decision leaves, and one document."""
     clock = Clock()
     desk = desk_at(tmp_path_factory.mktemp("desk"), clock)
