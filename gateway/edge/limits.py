@@ -32,3 +32,10 @@ class RateLimit:
         if len(self._buckets) > _MOST_CLIENTS:
             self._buckets.popitem(last=False)
         return int(level - 1.0)
+
+    def headers(self, left: int) -> dict[str, str]:
+        """What a response says of the limit (draft-ietf-httpapi-ratelimit-headers)."""
+        return {
+            "RateLimit-Policy": f'"default";q={self.per_minute};w=60',
+            "RateLimit": f'"default";r={left};t={0 if left else max(1, round(1 / self._rate))}',
+        }

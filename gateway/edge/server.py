@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Protocol
@@ -34,6 +35,8 @@ Handler = Callable[[web.Request, str], Awaitable[web.StreamResponse]]
 
 TOKEN_LIFETIME_S = 600
 _LAG_LIVE_S = 5.0
+_LOOK_EVERY_S = 0.1  # archives hear of a caller who hung up within a fifth of a second
+_SLOWEST_READER_S = 10.0  # beyond the deadline, for reading a stream that is told
 _CLIENT = web.RequestKey("client", str)
 _JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
@@ -44,7 +47,7 @@ class SearchFeature(Protocol):
     roster: Roster
 
     async def search(self, question: Question) -> SearchAnswer: ...
-    def stream(self, question: Question) -> AsyncIterator[SearchEvent]: ...
+    def stream(self, question: Question) -> AsyncGenerator[SearchEvent]: ...
     def page(self, cursor: str, caller: str) -> SearchAnswer: ...
 
 
@@ -132,6 +135,8 @@ class Edge:
             except Refusal as refusal:
                 telemetry.REFUSALS.labels(reason=refusal.reason.value).inc()
                 response = problem(refusal, language_of(request), trace)
+                if refusal.reason is Reason.RATE_LIMITED:
+                    response.headers.update(self._limit.headers(0))
             except web.HTTPRequestEntityTooLarge:
                 response = problem(Refusal(Reason.TOO_LARGE), language_of(request), trace)
             except (asyncio.CancelledError, ConnectionResetError):
@@ -213,31 +218,35 @@ class Edge:
         if isinstance(question, str):
             return self._json(rendering.answer(self._searches.page(question, caller.client), language), left)
         if wants_stream:
-            return await self._stream(request, question, language, trace)
-        return self._json(rendering.answer(await self._searches.search(question), language), left)
+            return await self._stream(request, question, language, trace, left)
+        with _while_connected(request):
+            found = await self._searches.search(question)
+        return self._json(rendering.answer(found, language), left)
 
     def _json(self, body: Any, left: int | None = None) -> web.Response:
         headers = {"Cache-Control": "no-store"}
         if left is not None:
-            headers["RateLimit-Policy"] = f'"default";q={self._limit.per_minute};w=60'
-            headers["RateLimit"] = f'"default";r={left}'
+            headers |= self._limit.headers(left)
         return web.Response(body=msgspec.json.encode(body), content_type="application/json", headers=headers)
 
     async def _stream(
-        self, request: web.Request, question: Question, language: str, trace: str
+        self, request: web.Request, question: Question, language: str, trace: str, left: int
     ) -> web.StreamResponse:
         """Server-sent events: `outcome` for each archive as it comes, then `answer`. Nothing is sent before the question
         was accepted, so that a refusal is still an ordinary problem.
         """
-        events = self._searches.stream(question)
-        first = await anext(events)
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "X-Trace-Id": trace}
-        response = web.StreamResponse(headers={**headers, "Content-Type": "text/event-stream"})
-        await response.prepare(request)
-        await response.write(_event(first, language))
-        async for event in events:
-            await response.write(_event(event, language))
-        await response.write_eof()
+        with _while_connected(request):
+            async with contextlib.aclosing(self._searches.stream(question)) as events:
+                first = await anext(events)
+                headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "X-Trace-Id": trace}
+                headers |= {"Content-Type": "text/event-stream", **self._limit.headers(left)}
+                response = web.StreamResponse(headers=headers)
+                async with asyncio.timeout(question.deadline_s + _SLOWEST_READER_S):
+                    await response.prepare(request)
+                    await response.write(_event(first, language))
+                    async for event in events:
+                        await response.write(_event(event, language))
+                    await response.write_eof()
         return response
 
     # the rest --------------------------------------------------------------------------------------------------
@@ -335,6 +344,27 @@ class Edge:
 
     async def _jwks(self, _request: web.Request, _trace: str) -> web.StreamResponse:
         return web.Response(body=msgspec.json.encode(self._tokens.jwks()), content_type="application/json")
+
+
+@contextlib.contextmanager
+def _while_connected(request: web.Request) -> Iterator[None]:
+    """Cancel what runs inside soon after the caller has hung up: nobody waits for it, and archives may be spared."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    assert task is not None
+    timers: list[asyncio.TimerHandle] = []
+
+    def look() -> None:
+        if request.transport is None or request.transport.is_closing():
+            task.cancel()
+        else:
+            timers[:] = [loop.call_later(_LOOK_EVERY_S, look)]
+
+    timers.append(loop.call_later(_LOOK_EVERY_S, look))
+    try:
+        yield
+    finally:
+        timers[0].cancel()
 
 
 def _event(event: SearchEvent, language: str) -> bytes:

@@ -202,6 +202,8 @@ class Clients:
 
     def authenticate(self, assertion: str, audience: str) -> tuple[str, str]:
         """(client id, scope) of a valid private_key_jwt assertion, accepted once; Refusal TOKEN_INVALID otherwise."""
+        if len(assertion) > _LONGEST_TOKEN:
+            raise Refusal(Reason.TOKEN_INVALID)
         try:
             claimed = jwt.decode(assertion, options={"verify_signature": False}).get("sub", "")
         except (jwt.PyJWTError, ValueError) as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -90,7 +90,7 @@ class Searches:
         finally:
             self._admission.leave()
 
-    async def stream(self, question: Question) -> AsyncIterator[SearchEvent]:
+    async def stream(self, question: Question) -> AsyncGenerator[SearchEvent]:
         """The same, telling each archive's outcome as it comes. A caller who reads slowly holds no place of others."""
         check(question)
         ends_at = self._clock() + question.deadline_s

@@ -23,23 +23,24 @@ from loadtest.fleet import Archive, Fleet, free_port
 from loadtest.people import write_csv
 from loadtest.questions import Questions
 
-_CODES = ("330400", "330402", "330411", "330421", "330424", "330481", "330482", "330483")
+CODES = ("330400", "330402", "330411", "330421", "330424", "330481", "330482", "330483")
 _RECORDS = 100_000
 _DEADLINE_MS = 2_000
 _ROUNDS = 3
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
     """User and system seconds of a process so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextlib.contextmanager
-def _obvious(fleet: Fleet) -> Iterator[int]:
+def obvious(fleet: Fleet) -> Iterator[tuple[int, int]]:
+    """The obvious gateway over the fleet's agents: its port and process."""
     settings = fleet.folder / "obvious.json"
     gateway = tomllib.loads((fleet.folder / "gateway.toml").read_text("utf-8"))
-    archives = {code: fleet.agent_address(code) for code in _CODES}
+    archives = {code: fleet.agent_address(code) for code in CODES}
     settings.write_text(
         json.dumps({name: gateway[name] for name in ("ca", "certificate", "key")} | {"archives": archives})
     )
@@ -59,7 +60,7 @@ def _obvious(fleet: Fleet) -> Iterator[int]:
             if time.monotonic() > ends_at:
                 raise RuntimeError("the obvious gateway did not come up")
             time.sleep(0.1)
-        yield port
+        yield port, process.pid
     finally:
         process.terminate()
         process.wait(10)
@@ -71,13 +72,13 @@ def run(scale: Scale) -> Iterator[Figure]:
     seconds = 2.0 if scale.quick else 6.0
     with tempfile.TemporaryDirectory(prefix="lantai-bench-") as name:
         folder = Path(name)
-        archives = [Archive(code, f"{code} 档案馆") for code in _CODES]
+        archives = [Archive(code, f"{code} 档案馆") for code in CODES]
         fleet = Fleet(folder, archives, gateway_settings={"requests_per_minute": 6_000_000})
         fleet.prepare()
-        for number, code in enumerate(_CODES):
+        for number, code in enumerate(CODES):
             write_csv(folder / f"{code}.csv", records, seed=number)
             fleet.node("import", str(folder / f"{code}.csv"), "--data", str(fleet.data(code)))
-        questions = Questions(folder, list(_CODES), _DEADLINE_MS)
+        questions = Questions(folder, list(CODES), _DEADLINE_MS)
         random = Random(7)
         bodies = [json.dumps(questions.draw("exact", random).body).encode() for _ in range(2_000)]
         with fleet:
@@ -85,14 +86,14 @@ def run(scale: Scale) -> Iterator[Figure]:
             ours = [request("/v1/searches", body, token) for body in bodies]
             theirs = [request("/v1/searches", body) for body in bodies]
             port = int(fleet.gateway_url.rsplit(":", 1)[1])
-            with _obvious(fleet) as obvious_port:
+            with obvious(fleet) as (obvious_port, _pid):
                 mine: list[Run] = []
                 plain: list[Run] = []
                 cpu_before = cpu_after = 0.0
                 for round_no in range(_ROUNDS + 1):
-                    cpu_before = _cpu_s(fleet.gateway_pid())
+                    cpu_before = cpu_s(fleet.gateway_pid())
                     one = hammer(port, ours, seconds=seconds)
-                    cpu_after = _cpu_s(fleet.gateway_pid())
+                    cpu_after = cpu_s(fleet.gateway_pid())
                     other = hammer(obvious_port, theirs, seconds=seconds)
                     if round_no:  # the first round warms both
                         mine.append(one)

@@ -42,6 +42,13 @@ class _Nobody:
     def event(self, name: str) -> None: ...
 
 
+class _AsServed(TestServer):
+    """A test server whose handlers go on when a caller hangs up, as aiohttp's own runner has it."""
+
+    async def _make_runner(self, **options: Any) -> Any:
+        return await super()._make_runner(**{**options, "handler_cancellation": False})
+
+
 class Gateway:
     """One edge with its keys and archives; `client` speaks to it."""
 
@@ -61,7 +68,7 @@ class Gateway:
         self.client: TestClient[Any, Any]
 
     async def __aenter__(self) -> Self:
-        self.client = TestClient(TestServer(self.edge.app()))
+        self.client = TestClient(_AsServed(self.edge.app()))
         await self.client.start_server()
         return self
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gzip
 import json
 
 import pytest
@@ -156,3 +158,38 @@ def test_the_contract_is_valid_openapi():
     from openapi_spec_validator import validate
 
     validate(openapi())
+
+
+async def test_the_limit_is_told_on_every_answer_of_a_search():
+    async with Gateway(per_minute=12) as gateway:
+        _status, headers, _body = await gateway.ask(QUESTION)
+        assert headers["RateLimit"].startswith('"default";r=1')
+        _status, headers, _text = await gateway.ask(QUESTION, headers={"Accept": "text/event-stream"})
+        assert headers["RateLimit"].startswith('"default";r=0')
+        status, headers, _problem = await gateway.ask(QUESTION)
+        assert status == 429
+        assert headers["RateLimit"].startswith('"default";r=0')
+        assert headers["RateLimit-Policy"] == '"default";q=12;w=60'
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
+async def test_archives_are_told_soon_after_a_caller_hung_up(accept):
+    async with Gateway(behaviours=dict.fromkeys(CODES, Behaviour(fault=Fault.SILENT))) as gateway:
+        body = {**QUESTION, "deadline_ms": 10_000}
+        asking = asyncio.create_task(gateway.ask(body, headers={"Accept": accept}))
+        async with asyncio.timeout(5):
+            while len(gateway.holdings.asked) < len(CODES):
+                await asyncio.sleep(0.01)
+            asking.cancel()  # the client's connection closes with it
+            await asyncio.gather(asking, return_exceptions=True)
+            while len(gateway.holdings.cancelled) < len(CODES):
+                await asyncio.sleep(0.01)
+        assert (await gateway.ask({**QUESTION, "deadline_ms": 100}))[0] == 200
+
+
+async def test_a_small_body_that_unpacks_to_a_large_one_is_too_large():
+    async with Gateway() as gateway:
+        bomb = gzip.compress(b'{"purpose": "' + b" " * 50_000_000 + b'"}')
+        assert len(bomb) < 60_000
+        status, _headers, problem = await gateway.ask(raw=bomb, headers={"Content-Encoding": "gzip"})
+        assert (status, problem["reason"]) == (413, "too_large")
