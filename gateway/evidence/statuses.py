@@ -65,8 +65,8 @@ class StatusKeeper:
         """Whether a list came and is believed; what is not stays out, the older list goes on until it is too old."""
         try:
             token = await self._lists.fetch(archive, "status/list", LARGEST_LIST)
-            self.sources.add(token)
-        except (Refusal, VerifyError):
+            self.sources.add(token.decode("ascii"))
+        except (Refusal, VerifyError, UnicodeDecodeError):
             return False
         self._tokens[archive] = token
         return True
