@@ -71,6 +71,7 @@ class Reason(StrEnum):
     STORE_UNAVAILABLE = "store_unavailable"
     HOLDER_UNREACHABLE = "holder_unreachable"
     ALTERED = "altered"
+    NO_TRUST_LIST = "no_trust_list"
     # between gateway and node agent
     NOT_A_MEMBER = "not_a_member"
     WRONG_ARCHIVE = "wrong_archive"
@@ -183,6 +184,10 @@ TEXTS: dict[Reason, Text] = {
     ),
     Reason.ALTERED: Text(
         "收到的文书与其摘要不符，已拒收", "What came does not agree with its digest and was not taken"
+    ),
+    Reason.NO_TRUST_LIST: Text(
+        "本网关未配置信任名录，不能核验；请用 lantai-verify",
+        "This gateway has no trust list pinned and can not verify; use lantai-verify",
     ),
     Reason.NOT_A_MEMBER: Text("不在成员名录中", "Not on the roster"),
     Reason.WRONG_ARCHIVE: Text("以其他档案馆的名义应答", "Answered in the name of another archive"),

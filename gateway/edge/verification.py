@@ -34,12 +34,14 @@ class StatusTokens(Protocol):
 
 
 class VerificationRoutes:
-    """`audience` names this verifier in presentations; `trust_list` is the pinned list as it lies on disk."""
+    """`audience` names this verifier in presentations; `trust_list` is the pinned list as it lies on disk, empty = none:
+    then every route says so.
+    """
 
     def __init__(
         self,
-        verifying: VerifyingFeature,
-        statuses: StatusTokens,
+        verifying: VerifyingFeature | None,
+        statuses: StatusTokens | None,
         limit: RateLimit,
         *,
         audience: str,
@@ -59,9 +61,12 @@ class VerificationRoutes:
     def _take(self, request: web.Request) -> None:
         """Strangers are counted by address; behind a proxy that hides it they share one bucket."""
         self._limit.take(f"public {request.remote or ''}")
+        if self._verifying is None:
+            raise Refusal(Reason.NO_TRUST_LIST)
 
     async def _verify(self, request: web.Request, _trace: str) -> web.StreamResponse:
         self._take(request)
+        assert self._verifying is not None
         kind = request.content_type
         if kind == "application/json":
             data, challenge = _presented(await request.read())
@@ -74,6 +79,7 @@ class VerificationRoutes:
 
     async def _nonce(self, request: web.Request, _trace: str) -> web.StreamResponse:
         self._take(request)
+        assert self._verifying is not None
         body = {
             "nonce": self._verifying.nonce(),
             "audience": self._audience,
@@ -83,6 +89,7 @@ class VerificationRoutes:
 
     async def _status_list(self, request: web.Request, _trace: str) -> web.StreamResponse:
         self._take(request)
+        assert self._statuses is not None
         token = self._statuses.token(request.match_info["archive"])
         if token is None:
             raise Refusal(Reason.NOT_FOUND)
