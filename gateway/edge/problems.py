@@ -62,7 +62,7 @@ STATUS: dict[Reason, int] = {
     Reason.STORE_UNAVAILABLE: 503,
     Reason.HOLDER_UNREACHABLE: 503,
     Reason.ALTERED: 502,
-    Reason.NO_TRUST_LIST: 503,
+    Reason.NO_TRUST_LIST: 404,
     Reason.NOT_A_MEMBER: 403,
     Reason.WRONG_ARCHIVE: 502,
     Reason.BAD_FRAME: 502,
