@@ -41,6 +41,31 @@ def _parser() -> argparse.ArgumentParser:
     text = "升级案件库的表 · bring the store's tables to this version"
     upgrade = actions.add_parser("upgrade", help=text, description=text)
     upgrade.add_argument("--config", default="gateway.toml", metavar="FILE", help="设置文件 · settings file")
+    hooks = commands.add_parser(
+        "hooks",
+        help="对平台的回调 · calls to platforms",
+        description="对平台的回调与未送达的消息 · calls to platforms, and messages that were given up",
+    )
+    doings = hooks.add_subparsers(dest="action", required=True, metavar="ACTION")
+    for name, text in (
+        ("list", "列出未能送达的消息 · list the dead letters"),
+        (
+            "replay",
+            "重新发送，并恢复对该平台的回调 · send dead letters again; a stopped platform is called again",
+        ),
+        ("key", "打印核验签名的公钥 · print the public key platforms verify v1a signatures with"),
+    ):
+        one = doings.add_parser(name, help=text, description=text)
+        one.add_argument("--config", default="gateway.toml", metavar="FILE", help="设置文件 · settings file")
+        if name != "key":
+            one.add_argument(
+                "--to", default="", metavar="ID", help="只限该平台或档案馆 · of this client or archive"
+            )
+        if name == "list":
+            one.add_argument("--json", action="store_true", help="每行一个对象 · one object a line")
+        if name == "replay":
+            one.add_argument("ids", nargs="*", metavar="MESSAGE", help="只限这些消息 · only these messages")
+            one.add_argument("--all", action="store_true", help="全部 · all of them")
     commands.add_parser("openapi", help="打印接口契约 · print the OpenAPI contract")
     return parser
 
@@ -63,6 +88,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _token(settings, base, args)
         if args.command == "db":
             return _upgrade(settings, base)
+        if args.command == "hooks":
+            return _hooks(settings, base, args)
         return _run(settings, base)
     except (SettingsError, RosterError, TransportRefusedError, StoreError, PolicyError) as error:
         print(f"lantai-gateway {args.command}: {error}", file=sys.stderr)
@@ -72,10 +99,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _check(settings: settings_module.GatewaySettings, base: Path) -> int:
+    from gateway.adapters.hooks import read_targets
+    from gateway.app import call_key, rules
     from gateway.edge.tokens import Clients
 
     roster = Roster.load(base / settings.roster)
-    Clients.load(base / settings.clients if settings.clients else None)
+    clients = base / settings.clients if settings.clients else None
+    Clients.load(clients)
+    read_targets(clients, call_key(settings, base))
+    rules(roster)
+    settings.store_url(base)
     credentials = settings.credentials(base)
     if not credentials.is_plaintext:
         credentials.read()
@@ -112,6 +145,50 @@ def _upgrade(settings: settings_module.GatewaySettings, base: Path) -> int:
         )
         return 1
     print(f"案件库 {before or '空'} → {after} · the case store is at revision {after}")
+    return 0
+
+
+def _hooks(settings: settings_module.GatewaySettings, base: Path, args: argparse.Namespace) -> int:
+    """Works on the store beside a running gateway, which looks at it every few seconds."""
+    import time
+    from dataclasses import asdict
+    from datetime import UTC, datetime
+
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from gateway.app import call_key
+    from gateway.cases import upkeep
+
+    if args.action == "key":
+        print(call_key(settings, base).public)
+        return 0
+    if args.action == "replay" and not (args.to or args.ids or args.all):
+        print(
+            "lantai-gateway hooks replay: 请给出消息、--to 或 --all · give messages, --to or --all",
+            file=sys.stderr,
+        )
+        return 2
+    try:
+        with create_engine(settings.store_url(base), hide_parameters=True).begin() as connection:
+            if args.action == "replay":
+                now_ms = time.time_ns() // 1_000_000
+                count = upkeep.replay(connection, now_ms, target=args.to, ids=args.ids)
+                print(f"重新发送 {count} 条 · {count} messages will be sent again")
+                return 0
+            found = upkeep.dead_letters(connection, args.to)
+    except SQLAlchemyError as error:
+        print(
+            f"lantai-gateway hooks: 无法使用案件库 · the case store can not be used: {type(error).__name__}",
+            file=sys.stderr,
+        )
+        return 1
+    for one in found:
+        when = datetime.fromtimestamp(one.ordered_ms / 1000, UTC).isoformat(timespec="seconds")
+        text = f"{one.id}  {one.kind}  → {one.target}  {when}  {one.attempts}×"
+        print(json.dumps({**asdict(one), "ordered": when}) if args.json else text)
+    if not args.json:
+        print(f"{len(found)} 条未能送达 · {len(found)} dead letters")
     return 0
 
 

@@ -15,32 +15,32 @@ from typing import Any
 from aiohttp import web
 
 from federation.reasons import Refusal
-from federation.trust import TrustList
 from gateway import telemetry
 from gateway.adapters.announced import AnnouncedHours
 from gateway.adapters.carrier import Carrier
 from gateway.adapters.hooks import WebHooks, read_targets
 from gateway.adapters.locating import SearchLocator, stored_question
 from gateway.adapters.nodes import NodeSessions
+from gateway.adapters.webhook_signing import CallKey
 from gateway.cases.cases import Cases
 from gateway.cases.clock import SteadyClock
 from gateway.cases.engine import Engine
 from gateway.cases.policy import Policy
 from gateway.cases.store import Store, new_owner
+from gateway.cases.upkeep import Keep, Presence, add_availability
 from gateway.cases.writer import ThreadedWriter
 from gateway.edge.limits import RateLimit
 from gateway.edge.server import Edge, Health
 from gateway.edge.tokens import Clients, SigningKey, Tokens
-from gateway.edge.verification import VerificationRoutes
-from gateway.evidence.statuses import StatusKeeper
-from gateway.evidence.verifying import Verifying
 from gateway.search.roster import Roster
 from gateway.search.search import Searches
 from gateway.settings import GatewaySettings
 
-SIGNING_KEY = "signing-key.pem"
+SIGNING_KEY, CALL_KEY = "signing-key.pem", "webhook-key.pem"
 _TICK_S = 0.5
 _COUNT_EVERY_S, _STEER_EVERY_S = 5.0, 10.0
+_TIDY_EVERY_S, _BETWEEN_BATCHES_S = 600.0, 0.2
+_WRITE_PRESENCE_MS = 30_000
 _DRAIN_S = 12.0  # longer than the longest search
 
 
@@ -59,11 +59,8 @@ async def run(settings: GatewaySettings, base: Path) -> None:
         beside={"Bulk": carrier.handler()},
     )
     searches = Searches(roster, nodes, observer, clock=time.monotonic)
-    targets = read_targets(base / settings.clients if settings.clients else None)
-    policy = Policy(
-        deputies={member.code: member.deputy for member in roster.members if member.deputy},
-        members=frozenset(roster.by_code),
-    )
+    targets = read_targets(base / settings.clients if settings.clients else None, call_key(settings, base))
+    policy = rules(roster)
     steady = SteadyClock()
     store = Store(settings.store_url(base), policy, clock_ms=steady, owner=new_owner())
     store.open()
@@ -82,8 +79,6 @@ async def run(settings: GatewaySettings, base: Path) -> None:
         searches.session_opened(archive)
         engine.archive_returned(archive)
         hours.of(archive)  # what it announced is kept
-        if statuses is not None:
-            statuses.refresh([archive])
 
     nodes.on_session = session_opened
     nodes.on_receipt = engine.receipted
@@ -91,27 +86,15 @@ async def run(settings: GatewaySettings, base: Path) -> None:
         archive, mail.id, mail.case_id, mail.body, answer
     )
     health = Health(ticked_at=time.monotonic())
-    limit = RateLimit(settings.requests_per_minute, time.monotonic)
-    trust_list = (base / settings.trust_list).read_bytes() if settings.trust_list else b""
-    trust = TrustList.load(trust_list) if trust_list else None
-    statuses = StatusKeeper(trust, carrier) if trust is not None else None
-    verification = VerificationRoutes(
-        Verifying(trust, statuses.sources) if trust is not None and statuses is not None else None,
-        statuses,
-        limit,
-        audience=settings.audience,
-        trust_list=trust_list,
-    )
     edge = Edge(
         searches,
         nodes,
         tokens(settings, base),
         Clients.load(base / settings.clients if settings.clients else None),
-        limit,
+        RateLimit(settings.requests_per_minute, time.monotonic),
         health,
         cases,
         stored_question,
-        verification.routes(),
     )
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -127,9 +110,9 @@ async def run(settings: GatewaySettings, base: Path) -> None:
             "case writer": _watch(writer),
             "case clock": _steer(steady, store, engine),
             "keep hours": hours.keep(),
+            "case upkeep": _tidy(writer, Keep(personal_data=settings.forget_after_days)),
+            "availability": _presence(roster, nodes, store, writer),
         }
-        if statuses is not None:
-            loops["fetch status lists"] = statuses.run()
         if not store.is_exclusive:
             loops["watch cases"] = cases.look()
         await _until_stopped(stop, loops)
@@ -160,16 +143,49 @@ async def _count(store: Store, engine: Engine) -> None:
         try:
             stages = await engine.read(store.open_stages)
             oldest = await engine.read(store.oldest_waiting)
+            waited = await engine.read(store.oldest_due_ms)
         except Refusal:  # the gauges just stay
             telemetry.STORE_UP.set(0)
         else:
             telemetry.STORE_UP.set(1)
             telemetry.show_cases(stages, oldest)
+            telemetry.OLDEST_DUE.set(waited / 1000)
 
 
 async def _watch(writer: ThreadedWriter) -> None:
     """Notice when the writer's thread has died; then this process can do nothing for a case."""
     while writer.is_alive:  # noqa: ASYNC110 - a thread that died sets nothing
+        await asyncio.sleep(1.0)
+
+
+async def _tidy(writer: ThreadedWriter, keep: Keep) -> None:
+    """Forget what is past its time, in small batches, so that the living wait for none of it."""
+    while True:
+        gone = 1
+        while gone:
+            gone = 0
+            with contextlib.suppress(Refusal):
+                gone = await writer.call(lambda store: store.tidy(keep))
+            await asyncio.sleep(_BETWEEN_BATCHES_S)
+        await asyncio.sleep(_TIDY_EVERY_S)
+
+
+async def _presence(roster: Roster, nodes: NodeSessions, store: Store, writer: ThreadedWriter) -> None:
+    """Keep the record of which archives were there; what could not be written is written the next time."""
+    codes = [member.code for member in roster.members]
+    presence = Presence(codes)
+    written = store.now_ms()
+    while True:
+        now = store.now_ms()
+        presence.look(now, [code for code in codes if nodes.connected(code)])
+        if now - written >= _WRITE_PRESENCE_MS:
+            written, seen = now, presence.take()
+            try:
+                await writer.call(
+                    lambda store, seen=seen: store.change(lambda c, _now: add_availability(c, seen))  # type: ignore[misc]
+                )
+            except Refusal:
+                presence.give_back(seen)
         await asyncio.sleep(1.0)
 
 
@@ -187,6 +203,19 @@ async def _steer(steady: SteadyClock, store: Store, engine: Engine) -> None:
 def tokens(settings: GatewaySettings, base: Path) -> Tokens:
     """The issuer of this gateway's access tokens; its key is made on first use."""
     return Tokens(SigningKey.at(base / settings.data / SIGNING_KEY), settings.issuer, settings.audience)
+
+
+def rules(roster: Roster) -> Policy:
+    """The rules of cases among these archives; PolicyError when they contradict each other."""
+    return Policy(
+        deputies={member.code: member.deputy for member in roster.members if member.deputy},
+        members=frozenset(roster.by_code),
+    )
+
+
+def call_key(settings: GatewaySettings, base: Path) -> CallKey:
+    """The key that signs calls to platforms; made on first use."""
+    return CallKey.at(base / settings.data / CALL_KEY)
 
 
 @contextlib.asynccontextmanager

@@ -41,10 +41,6 @@ class GatewaySettings(BaseSettings):
     certificate: str = ""
     key: str = ""
     plaintext_on_loopback: bool = Field(False, description="no TLS to archives; loopback only, for try-outs")
-    trust_list: str = Field(
-        "",
-        description="the pinned trust list of the federation (JSON): whose keys verify documents; empty = none",
-    )
     issuer: str = Field("https://gateway.lantai", description="issuer of access tokens")
     audience: str = Field("lantai", description="audience of access tokens")
     requests_per_minute: int = Field(6000, ge=1, description="searches a client may send in a minute")
@@ -53,6 +49,11 @@ class GatewaySettings(BaseSettings):
         description="case store: sqlite = cases.sqlite in the data folder, or postgresql+psycopg://…",
     )
     store_file: str = Field("", description="file that holds the store's URL, for a secret; replaces store")
+    forget_after_days: int = Field(
+        180,
+        ge=1,
+        description="days after its end when a case's personal data are taken out; its journal stays",
+    )
     session_age_s: float = Field(750.0, ge=2.0, description="sessions are renewed before this age")
 
     @model_validator(mode="after")

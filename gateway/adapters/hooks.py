@@ -1,38 +1,34 @@
 """Calling platforms back, signed after Standard Webhooks 1.0; fills the case feature's `Hooks`.
 
-Every call goes to an address checked just before connecting: government networks are private, so a platform's own
-networks can be allowed one by one, but nothing else private, no redirect and no second host is ever followed. A platform
-that hangs fills only its own few slots.
+No redirect and no second host is ever followed. A platform that hangs or fails fills only its own few slots, and after some
+failures in a row it is tried with one call at a time, until one succeeds.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import hashlib
-import hmac
 import ipaddress
-import socket
 import time
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 
+from gateway.adapters.webhook_guard import AddressError, GuardedResolver, Network, allows, check_url
+from gateway.adapters.webhook_signing import CallKey, SecretError, Signer, read_secret
 from gateway.cases.ports import HookAnswer
 
 _TIMEOUT_S = 15.0
-_SLOTS = 4
-_SHORTEST_SECRET = 24
-_NOT_NOW = HookAnswer(-1)
-_NO_ANSWER = HookAnswer(0)
+_SLOTS = 8
+_FAILURES = 3
+"""Failures in a row after which a platform is tried with one call at a time."""
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_PROBE_EVERY_S = (2.0, 30.0)
+_LONGEST_PAUSE_S = 3_600.0
+_NO_ANSWER = HookAnswer(0)
 
 
 class HookSettingsError(ValueError):
@@ -41,104 +37,60 @@ class HookSettingsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a platform wants to be called. `networks` are private ones it may be reached in."""
+    """Where a platform wants to be called, and how calls to it are signed. `networks` are private ones it may be in."""
 
     url: str
-    secret: bytes
+    signer: Signer
     networks: tuple[Network, ...] = ()
 
-    def allows(self, address: str) -> bool:
-        """Whether a resolved address may be connected to."""
-        try:
-            ip = ipaddress.ip_address(address.partition("%")[0])
-        except ValueError:
-            return False
-        if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
-            ip = ip.ipv4_mapped
-        if any(ip in network for network in self.networks):
-            return True
-        return ip.is_global and not ip.is_multicast
 
-
-def read_targets(path: Path | None) -> dict[str, Target]:
-    """`webhook`, `webhook_secret` (`whsec_` + base64) and `webhook_networks` of every `[[client]]` that has them."""
+def read_targets(path: Path | None, key: CallKey | None = None) -> dict[str, Target]:
+    """`webhook`, `webhook_secret` (one or a list, the newest first) and `webhook_networks` of every `[[client]]` that has
+    them; HookSettingsError says what is wrong. Calls are signed with `key` too.
+    """
     if path is None:
         return {}
     targets: dict[str, Target] = {}
     for row in tomllib.loads(path.read_text("utf-8")).get("client", []):
-        url = row.get("webhook", "")
+        url, client = row.get("webhook", ""), row["id"]
         if not url:
             continue
-        client = row["id"]
-        parts = urlsplit(url)
-        networks = tuple(ipaddress.ip_network(one) for one in row.get("webhook_networks", ()))
-        if not parts.hostname or parts.username or parts.fragment:
-            raise HookSettingsError(f"client {client}: webhook 应为完整网址 · webhook must be a plain URL")
-        if parts.scheme != "https" and not (parts.scheme == "http" and networks):
-            raise HookSettingsError(
-                f"client {client}: webhook 应为 https（内网可用 http 并列出 webhook_networks）"
-                " · webhook must be https, or http inside listed webhook_networks"
-            )
-        targets[client] = Target(url, _secret(client, row.get("webhook_secret", "")), networks)
+        try:
+            networks = tuple(ipaddress.ip_network(one) for one in row.get("webhook_networks", ()))
+            check_url(url, networks)
+            given = row.get("webhook_secret", [])
+            secrets = [read_secret(text) for text in ([given] if isinstance(given, str) else given)]
+        except (AddressError, SecretError, ValueError) as error:
+            raise HookSettingsError(f"client {client}: {error}") from error
+        if not secrets and key is None:
+            raise HookSettingsError(f"client {client}: 缺少 webhook_secret · webhook_secret is missing")
+        targets[client] = Target(url, Signer(tuple(secrets), key), networks)
     return targets
 
 
-def _secret(client: str, text: str) -> bytes:
-    try:
-        secret = base64.b64decode(text.removeprefix("whsec_"), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise HookSettingsError(f"client {client}: webhook_secret is not base64") from error
-    if len(secret) < _SHORTEST_SECRET:
-        raise HookSettingsError(
-            f"client {client}: webhook_secret 至少 24 字节 · webhook_secret must be at least 24 bytes"
-        )
-    return secret
+@dataclass(slots=True)
+class _Line:
+    """One platform: its open calls, and how the last ones went."""
 
-
-def signature(secret: bytes, message_id: str, timestamp: int, body: bytes) -> str:
-    """The `webhook-signature` value of one call (HMAC-SHA256)."""
-    signed = f"{message_id}.{timestamp}.".encode() + body
-    return "v1," + base64.b64encode(hmac.new(secret, signed, hashlib.sha256).digest()).decode()
-
-
-class _Guarded(AbstractResolver):
-    """Gives only the addresses a target allows, so that what was checked is what is connected to."""
-
-    def __init__(self, target: Target) -> None:
-        self._target = target
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        found = await asyncio.get_running_loop().getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, family=family
-        )
-        allowed = [one for one in found if self._target.allows(str(one[4][0]))]
-        if not allowed:
-            raise OSError(None, "no address of this host may be called")
-        return [
-            ResolveResult(
-                hostname=host,
-                host=str(one[4][0]),
-                port=port,
-                family=one[0],
-                proto=one[2],
-                flags=socket.AI_NUMERICHOST,
-            )
-            for one in allowed
-        ]
-
-    async def close(self) -> None:
-        """Nothing to close."""
+    session: aiohttp.ClientSession | None = None
+    open: int = 0
+    failures: int = 0
+    not_before: float = 0.0
 
 
 class WebHooks:
     """Calls all platforms that gave an address. `close` ends open calls."""
 
-    def __init__(self, targets: dict[str, Target], *, clock: Callable[[], float] = time.time) -> None:
-        self._targets, self._clock = targets, clock
-        self._sessions: dict[str, aiohttp.ClientSession] = {}
-        self._open: dict[str, int] = {}
+    def __init__(
+        self,
+        targets: dict[str, Target],
+        *,
+        clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
+        timeout_s: float = _TIMEOUT_S,
+    ) -> None:
+        self._targets, self._clock, self._steady, self._timeout_s = targets, clock, steady, timeout_s
+        self._lines = {client: _Line() for client in targets}
 
     def wants(self, client: str) -> bool:
         return client in self._targets
@@ -146,61 +98,75 @@ class WebHooks:
     async def call(self, client: str, message_id: str, body: bytes) -> HookAnswer:
         target = self._targets.get(client)
         if target is None:
-            return HookAnswer(410)  # the platform no longer wants to be called
-        if self._open.get(client, 0) >= _SLOTS:
-            return _NOT_NOW
-        self._open[client] = self._open.get(client, 0) + 1
+            return HookAnswer(410)  # the platform is no longer to be called
+        line = self._lines[client]
+        now = self._steady()
+        is_ill = line.failures >= _FAILURES
+        if line.open >= (1 if is_ill else _SLOTS) or (is_ill and now < line.not_before):
+            # the more it has failed, the less often its messages are looked at
+            return HookAnswer(-1, max(1.0, line.not_before - now) * 1.5 if is_ill else None)
+        line.open += 1
         try:
-            return await self._post(client, target, message_id, body)
+            answer = await self._post(line, target, message_id, body)
         finally:
-            self._open[client] -= 1
+            line.open -= 1
+        self._learn(line, answer)
+        return answer
 
-    async def _post(self, client: str, target: Target, message_id: str, body: bytes) -> HookAnswer:
-        host = urlsplit(target.url).hostname or ""
-        if _is_literal(host) and not target.allows(host):  # a literal address never meets the resolver
-            return _NO_ANSWER
+    def _learn(self, line: _Line, answer: HookAnswer) -> None:
+        """Any answer below 500 shows that somebody is there, 429 that it is too much."""
+        if 0 < answer.status < 500 and answer.status != 429:
+            line.failures, line.not_before = 0, 0.0
+            return
+        line.failures += 1
+        least, most = _PROBE_EVERY_S
+        pause = min(most, least * 2.0 ** min(10, max(0, line.failures - _FAILURES)))
+        line.not_before = self._steady() + max(pause, min(answer.retry_after_s or 0.0, 10 * most))
+
+    async def _post(self, line: _Line, target: Target, message_id: str, body: bytes) -> HookAnswer:
         stamp = int(self._clock())
         headers = {
             "Content-Type": "application/json",
             "webhook-id": message_id,
             "webhook-timestamp": str(stamp),
-            "webhook-signature": signature(target.secret, message_id, stamp, body),
+            "webhook-signature": target.signer.sign(message_id, stamp, body),
         }
         try:
-            async with self._session(client, target).post(
+            check_url(target.url, target.networks)  # a literal address never meets the resolver
+            async with self._session(line, target).post(
                 target.url, data=body, headers=headers, allow_redirects=False
             ) as answer:
-                return HookAnswer(answer.status, _pause(answer.headers.get("Retry-After", "")))
+                return HookAnswer(answer.status, self._pause(answer.headers.get("Retry-After", "")))
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
             return _NO_ANSWER
 
-    def _session(self, client: str, target: Target) -> aiohttp.ClientSession:
-        session = self._sessions.get(client)
-        if session is None:
-            connector = aiohttp.TCPConnector(resolver=_Guarded(target), limit=_SLOTS, use_dns_cache=False)
-            session = aiohttp.ClientSession(
+    def _session(self, line: _Line, target: Target) -> aiohttp.ClientSession:
+        if line.session is None:
+            connector = aiohttp.TCPConnector(
+                resolver=GuardedResolver(target.networks), limit=_SLOTS, use_dns_cache=False
+            )
+            line.session = aiohttp.ClientSession(
                 connector=connector,
-                timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S),
+                timeout=aiohttp.ClientTimeout(total=self._timeout_s),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,
             )
-            self._sessions[client] = session
-        return session
+        return line.session
+
+    def _pause(self, value: str) -> float | None:
+        """Retry-After as seconds: it may be a number or a date (RFC 9110)."""
+        text = value.strip()
+        if text.isascii() and text.isdigit():
+            return min(_LONGEST_PAUSE_S, float(text[:9]))
+        try:
+            until = parsedate_to_datetime(text).timestamp()
+        except (TypeError, ValueError, OverflowError):
+            return None
+        return min(_LONGEST_PAUSE_S, max(0.0, until - self._clock()))
 
     async def close(self) -> None:
-        await asyncio.gather(*[session.close() for session in self._sessions.values()])
+        sessions = [line.session for line in self._lines.values() if line.session is not None]
+        await asyncio.gather(*[session.close() for session in sessions])
 
 
-def _is_literal(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-def _pause(value: str) -> float | None:
-    return min(3600.0, float(value)) if value.isascii() and value.isdigit() else None
-
-
-__all__ = ["HookSettingsError", "Target", "WebHooks", "read_targets", "signature"]
+__all__ = ["CallKey", "HookSettingsError", "Target", "WebHooks", "allows", "read_targets"]

@@ -8,31 +8,48 @@ from typing import Any, Protocol
 import msgspec
 
 from federation.explanation import explain, level_word
-from federation.outcome import Outcome
+from federation.outcome import CANNOT_HIDE, NotAsked, Outcome
 from gateway.cases.case import Case
 from gateway.cases.choice import MOST_KEPT
 from gateway.cases.ports import Located
 from gateway.search.merge import Ranked
-from gateway.search.question import Question, Scope
+from gateway.search.question import LONGEST_DEADLINE_S, Question, Scope
+from gateway.search.roster import Roster
 from gateway.search.search import SearchAnswer
+
+_RULED_OUT = CANNOT_HIDE - {NotAsked.OUT_OF_SCOPE}
+"""A later round's scope is only who is missing, so being out of it says nothing."""
 
 
 class Searching(Protocol):
     """What locating needs of the search feature."""
 
+    roster: Roster
+
     async def search(self, question: Question) -> SearchAnswer: ...
 
 
 class SearchLocator:
-    """Asks with the question stored in the case; a later round asks only the archives that are still missing."""
+    """Asks with the question stored in the case. A later round asks only the archives that are still missing, and gives
+    them more time: one that is slow, not away, is heard in the end. When the roster has changed meanwhile, everyone in
+    scope is asked again, so that nobody is missed who joined.
+    """
 
     def __init__(self, searches: Searching) -> None:
         self._searches = searches
 
     async def locate(self, case: Case, archives: list[str]) -> Located:
         question = read_question(case.request["question"])
-        if archives:
-            question = replace(question, scope=Scope((), tuple(archives)))
+        roster = self._searches.roster
+        gone = [code for code in archives if code not in roster.by_code]
+        if archives and case.roster_epoch in {0, roster.epoch}:
+            left = tuple(code for code in archives if code in roster.by_code)
+            if not left:
+                return Located({}, [], [], roster.epoch, gone)
+            question = replace(question, scope=Scope((), left))
+        rounds = max(0, case.round - 1)
+        deadline = min(LONGEST_DEADLINE_S, question.deadline_s * 2.0 ** min(rounds, 10))
+        question = replace(question, deadline_s=deadline)
         answer = await self._searches.search(replace(question, page_size=MOST_KEPT, caller=case.client))
         account = answer.completeness
         outcomes = {
@@ -42,7 +59,13 @@ class SearchLocator:
             {"archive": gap.archive, "outcome": gap.outcome.value, "reason": gap.reason}
             for gap in account.gaps
         ]
-        return Located(outcomes, [_found(one) for one in answer.candidates], gaps)
+        ruled_out = [
+            one.archive
+            for one in account.outcomes
+            if one.outcome is Outcome.NOT_ASKED and NotAsked(one.reason) in _RULED_OUT
+        ]
+        candidates = [_found(one) for one in answer.candidates]
+        return Located(outcomes, candidates, gaps, roster.epoch, gone, ruled_out)
 
 
 def _found(ranked: Ranked) -> dict[str, Any]:

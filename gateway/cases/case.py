@@ -56,6 +56,10 @@ class Case(msgspec.Struct, omit_defaults=True):
     outcomes: dict[str, str] = {}
     gaps: list[dict[str, Any]] = []
     candidates: list[Found] = []
+    dismissed: list[str] = []
+    """Candidates the caller has seen and said are none of them: they do not come back."""
+    roster_epoch: int = 0
+    """The roster the archives were last asked by."""
     selected: str = ""
     holder: str = ""
     deputy: str = ""
@@ -71,6 +75,8 @@ class Case(msgspec.Struct, omit_defaults=True):
     ended_ms: int = 0
     delivered_ms: int = 0
     stopped_ms: int = 0
+    forgotten_ms: int = 0
+    """When its personal data were taken out."""
 
     def counted_ms(self, now_ms: int) -> int:
         """Milliseconds on the clock so far: deadlines moved with every pause, so they know its length."""
@@ -123,6 +129,7 @@ class Task(msgspec.Struct, frozen=True):
     payload: dict[str, Any]
     attempts: int = 0
     fence: int = 0
+    ordered_ms: int = 0
 
 
 class Stopped(msgspec.Struct, frozen=True):

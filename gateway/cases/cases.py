@@ -20,9 +20,10 @@ from gateway.cases.engine import Engine
 from gateway.cases.letters import NEWS_ONLY, from_desk
 from gateway.cases.minutes import Minutes, minutes
 from gateway.cases.ports import Hooks, Hours
-from gateway.cases.scorecard import MOST_SCORED, Scorecard, estimate_s, scorecard
+from gateway.cases.scorecard import Scorecard, estimate_s, scorecard
 from gateway.cases.states import Kind, State
 from gateway.cases.store import Done, StoppedCase, Store, Unit
+from gateway.cases.upkeep import DAY_MS, availability
 
 _LOOK_EVERY_S = 0.5
 _MOST_WATCHERS = 10_000
@@ -49,6 +50,16 @@ class NewCase(msgspec.Struct, frozen=True):
     digest: str
     request: dict[str, Any]
     window: str = ""
+
+
+class Once(msgspec.Struct, frozen=True):
+    """The Idempotency-Key of something said about a case and the SHA-256 of its body; "" = none given."""
+
+    key: str = ""
+    digest: str = ""
+
+
+NO_KEY = Once()
 
 
 class Cases:
@@ -100,9 +111,23 @@ class Cases:
         return kept
 
     async def scorecard(self, archive: str, days: int) -> Scorecard:
-        """The archive's scorecard over the last days."""
-        since = self._store.now_ms() - days * 86_400_000
-        return scorecard(await self._read(self._store.results, archive, since, MOST_SCORED))
+        """The archive's scorecard over the last days: all of its cases, none left out."""
+
+        def look() -> Scorecard:
+            store, now = self._store, self._store.now_ms()
+            since = now - days * DAY_MS
+            up, watched = store.read(lambda c: availability(c, archive, since // DAY_MS))
+            return scorecard(
+                store.results(archive, since),
+                store.unstopped(archive, since),
+                now,
+                up_ms=up,
+                watched_ms=watched,
+                in_city_s=store.policy.in_city.target,
+            )
+
+        card: Scorecard = await self._read(look)
+        return card
 
     # what callers do -------------------------------------------------------------------------------------------
 
@@ -135,19 +160,28 @@ class Cases:
         entries: list[Entry] = await self._read(self._store.journal, case_id, after)
         return entries
 
-    async def select(self, case: Case, ref: str) -> Case:
+    async def select(self, case: Case, ref: str, once: Once = NO_KEY) -> Case:
         """The caller chose a candidate; "" = none of them."""
         event = Event(Kind.SELECTED, "caller", {"ref": ref}) if ref else Event(Kind.NONE_FITS, "caller")
-        return await self._happen(case, event)
+        return await self._happen(case, event, once)
 
-    async def give_evidence(self, case: Case, proofs: list[dict[str, str]]) -> Case:
+    async def give_evidence(self, case: Case, proofs: list[dict[str, str]], once: Once = NO_KEY) -> Case:
         items = [proof["kind"] for proof in proofs]
         return await self._happen(
-            case, Event(Kind.EVIDENCE_GIVEN, "caller", {"items": items, "evidence": proofs})
+            case, Event(Kind.EVIDENCE_GIVEN, "caller", {"items": items, "evidence": proofs}), once
         )
 
     async def withdraw(self, case: Case) -> Case:
-        return await self._happen(case, Event(Kind.WITHDRAWN, "caller"))
+        """A second time is the same, whoever was quicker."""
+        if case.state is State.WITHDRAWN:
+            return case
+        try:
+            return await self._happen(case, Event(Kind.WITHDRAWN, "caller"))
+        except Refusal:
+            again = await self.case(case.id, case.client)
+            if again.state is State.WITHDRAWN:
+                return again
+            raise
 
     async def delivered(self, case: Case) -> Case:
         """The caller has the answer in hand: the clock stops. A second time changes nothing."""
@@ -157,8 +191,10 @@ class Cases:
             return await self._happen(case, Event(Kind.DELIVERED, "gateway", {"by": "caller"}))
         return await self.case(case.id, case.client)
 
-    async def _happen(self, case: Case, event: Event) -> Case:
-        return (await self._engine.happen(Unit(case.id, event))).case
+    async def _happen(self, case: Case, event: Event, once: Once = NO_KEY) -> Case:
+        key = f"{case.id}:{once.key}" if once.key else ""
+        unit = Unit(case.id, event, client=case.client, key=key, digest=once.digest)
+        return (await self._engine.happen(unit)).case
 
     # watching --------------------------------------------------------------------------------------------------
 
@@ -252,7 +288,9 @@ class Cases:
             answer(Reason.BAD_FRAME.value)
             return
         event = from_desk(archive, message)
-        writing = self._engine.begin(Unit(case_id, event, message=f"{archive}:{name.hex()}"))
+        writing = asyncio.ensure_future(
+            self._engine.happen(Unit(case_id, event, message=f"{archive}:{name.hex()}"))
+        )
 
         def written(done: asyncio.Future[Done]) -> None:
             if done.cancelled():

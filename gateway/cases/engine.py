@@ -28,6 +28,7 @@ from gateway.cases.machine import HOOK, MAIL, SEARCH, TICK
 from gateway.cases.ports import CaseObserver, Desks, Hooks, Locator
 from gateway.cases.states import ANSWER_IN_THE_CASE, Kind, State
 from gateway.cases.store import Done, Store, Unit
+from gateway.cases.upkeep import bury, calls_stopped, stop_calls
 from gateway.cases.writer import Writer
 
 MOST_RUNNING = 64
@@ -46,6 +47,9 @@ _LONGEST_NAP_S, _LONGEST_SHARED_NAP_S = 10.0, 1.0
 
 _RECEIPT_WITHIN_S = 10.0
 """A message without a receipt is sent again after this; the desk knows it by its identifier."""
+
+_MAIL_AFTER_END_MS = 7 * 86_400_000
+"""A desk that was away this long is not told any more that a case has ended."""
 
 _MOST_MAILED = 100_000
 """Messages whose receipt is awaited in memory."""
@@ -103,18 +107,9 @@ class Engine:
 
     async def happen(self, unit: Unit) -> Done:
         """Write one unit, and start at once what it ordered."""
-        return await self.begin(unit)
-
-    def begin(self, unit: Unit) -> asyncio.Future[Done]:
-        """The same for whoever does not wait: the future of its end, whose orders are started before it is told."""
-        writing = self._writer.submit(unit)
-
-        def written(done: asyncio.Future[Done]) -> None:
-            if not done.cancelled() and done.exception() is None:
-                self._after(unit.case_id, done.result())
-
-        writing.add_done_callback(written)
-        return writing
+        done = await self._writer.submit(unit)
+        self._after(unit.case_id, done)
+        return done
 
     @property
     def is_busy(self) -> bool:
@@ -140,15 +135,11 @@ class Engine:
     def archive_returned(self, archive: str) -> None:
         """A session opened: what waits for this archive is due now, messages and searches alike."""
 
-        def work(store: Store) -> None:
-            store.wake(MAIL, archive)
-            store.wake(SEARCH, "")
-
         def woken(done: asyncio.Future[None]) -> None:
             if done.cancelled() or done.exception() is None:
                 self._wake.set()
 
-        self._writer.call(work).add_done_callback(woken)
+        self._writer.call(lambda store: store.wake(archive)).add_done_callback(woken)
 
     def receipted(self, name: bytes, reason: str) -> None:
         """A desk made a message durable, or, with a reason, will never take it: then the operator must look."""
@@ -157,6 +148,10 @@ class Engine:
             return  # of an earlier life of this process: it is sent again and receipted again
         if reason:
             self._observer.task_failed("mail_refused")
+            self._writer.call(lambda store: store.change(lambda c, _now: bury(c, task_id))).add_done_callback(
+                _looked_at
+            )
+            return
         self._writer.submit(Unit(case_id, completes=(task_id,))).add_done_callback(_looked_at)
 
     # serving ---------------------------------------------------------------------------------------------------
@@ -343,14 +338,24 @@ class Engine:
             if refusal.reason in {Reason.OVERLOADED, Reason.DRAINING}:
                 return self._again(task, refusal.retry_after_s or 1.0)
             raise
-        data = {"outcomes": located.outcomes, "gaps": located.gaps, "candidates": located.candidates}
+        data = {
+            "outcomes": located.outcomes,
+            "gaps": located.gaps,
+            "candidates": located.candidates,
+            "gone": located.gone,
+            "ruled_out": located.ruled_out,
+            **({"roster_epoch": located.roster_epoch} if located.roster_epoch else {}),
+        }
         return Unit(task.case_id, Event(Kind.LOCATED, "gateway", data), lease=lease)
 
     async def _mail(self, task: Task, raw: bytes) -> Unit:
         case = await self._case(task.case_id, raw)
         if case is None:
             return Unit(task.case_id, lease=(task.id, task.fence))
-        body = write(to_desk(case, task.payload, self._store.now_ms(), self._store.policy))
+        now = self._store.now_ms()
+        if case.ended_ms and now - task.ordered_ms > _MAIL_AFTER_END_MS:
+            return self._bury(task, "mail")
+        body = write(to_desk(case, task.payload, now, self._store.policy))
         name = mail_id(task.id)
         self._mailed[name] = (task.case_id, task.id)
         if len(self._mailed) > _MOST_MAILED:
@@ -359,7 +364,16 @@ class Engine:
             return self._again(task, _RECEIPT_WITHIN_S)  # until the receipt completes it
         return self._again(task, _pause(task.attempts))
 
+    def _bury(self, task: Task, why: str) -> Unit:
+        """Given up: a dead letter, for the operator to look at and to send again."""
+        self._observer.task_failed(f"{why}_dead")
+        return Unit(task.case_id, lease=(task.id, task.fence), bury=True)
+
     async def _hook(self, task: Task) -> Unit:
+        if await self.read(lambda: self._store.read(lambda c: calls_stopped(c, task.target))):
+            return self._bury(task, "hook")
+        if task.attempts > 1 and _next_try(task.ordered_ms, self._store.now_ms()) is None:
+            return self._bury(task, "hook")  # its turn never came
         payload = task.payload
         body = {
             "type": f"case.{payload['kind']}",
@@ -367,23 +381,27 @@ class Engine:
             "data": {"case": task.case_id, "seq": payload["seq"], "state": payload["state"]},
         }
         answer = await self._hooks.call(task.target, mail_id(task.id).hex(), msgspec.json.encode(body))
-        lease = (task.id, task.fence)
         if 200 <= answer.status < 300:
             # an end whose answer is the case itself is in the caller's hands now
             ends = State(payload["state"]) in ANSWER_IN_THE_CASE and payload["kind"] != Kind.DELIVERED
             event = Event(Kind.DELIVERED, "gateway", {"by": "webhook"}) if ends else None
-            return Unit(task.case_id, event, lease=lease)
-        if answer.status < 0:
-            return self._again(task, random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
+            return Unit(task.case_id, event, lease=(task.id, task.fence))
+        if answer.status < 0:  # not called: its turn comes
+            return self._again(task, (answer.retry_after_s or 1.0) * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
         self._observer.task_failed("hook")
-        pause = _next_try(int(payload["at"]), self._store.now_ms())
-        if answer.status == 410 or pause is None:
-            return Unit(task.case_id, lease=lease, postpone_ms=1, bury=True)
+        if answer.status == 410:
+            await self._writer.call(
+                lambda store: store.change(lambda c, now: stop_calls(c, task.target, now, but=task.id))
+            )
+            return self._bury(task, "hook")
+        pause = _next_try(task.ordered_ms, self._store.now_ms())
+        if pause is None:
+            return self._bury(task, "hook")
         return self._again(task, max(pause * random.uniform(0.9, 1.1), answer.retry_after_s or 0.0))  # noqa: S311
 
 
 def _next_try(at_ms: int, now_ms: int) -> float | None:
-    """Seconds until the schedule's next call of something that happened at `at_ms`; None = it has been tried enough."""
+    """Seconds until the schedule's next call of something ordered at `at_ms`; None = it has been tried enough."""
     for due_s in accumulate(HOOK_SCHEDULE_S):
         left = at_ms / 1000 + due_s - now_ms / 1000
         if left > 0:

@@ -20,8 +20,10 @@ from gateway.cases.states import ENDED, TRANSITIONS, Kind, Stage, State
 SEARCH, MAIL, HOOK = "search", "mail", "hook"
 """Kinds of tasks: ask archives, send a message to an archive's desk, call a platform back."""
 
-RETRIABLE = frozenset({"timeout", "unreachable", "overloaded", "circuit_open"})
-"""Outcomes that asking again may better; a refusal or an unsupported question will not change by itself."""
+RETRIABLE = frozenset({"timeout", "unreachable", "overloaded", "circuit_open", "stale", "bad_answer"})
+"""Outcomes that asking again may better: an import or a restart mends the last two. A refusal or an unsupported question
+will not change by itself.
+"""
 
 _FACTS = frozenset({"hit", "empty"})
 """Outcomes by which an archive has answered for good."""
@@ -92,7 +94,7 @@ class _Step:
         self, kind: str, target: str, payload: dict[str, Any], *, after_s: float = 0.0, key: str = ""
     ) -> None:
         case = self.case
-        identifier = f"{case.id}:{kind}:{key or case.version}:{target}"
+        identifier = f"{case.id}:{kind}:{key or case.version}:{'' if kind == SEARCH else target}"
         due = self.now + int(after_s * 1000)
         self.effects.tasks.append(Task(identifier, case.id, kind, target, due, payload))
 
@@ -152,8 +154,8 @@ class _Step:
     def _next_wake(self) -> int:
         case = self.case
         if case.is_paused:
-            return case.paused_since_ms + self.policy.evidence_patience_s * 1000
-        times = []
+            return min(case.paused_since_ms + self.policy.evidence_patience_s * 1000, self._last_day())
+        times = [self._last_day()]
         rungs = self.policy.ladders[case.stage]
         if case.ladder < len(rungs):
             times.append(self._rung_at(rungs[case.ladder].share))
@@ -161,7 +163,10 @@ class _Step:
             times.append(case.deadline_ms)
         if case.state is State.AWAITING_SELECTION:
             times.append(case.entered_ms + self.policy.selection_patience_s * 1000)
-        return min(times, default=0)
+        return min(times)
+
+    def _last_day(self) -> int:
+        return self.case.created_ms + self.policy.longest_case_s * 1000
 
     def _rung_at(self, share: float) -> int:
         case = self.case
@@ -182,6 +187,8 @@ class _Step:
             and self.now >= case.entered_ms + self.policy.selection_patience_s * 1000
         ):
             self._give_up("not_selected")
+        elif self.now >= self._last_day():
+            self._give_up("not_fetched" if case.state is State.ISSUED else "not_decided")
         else:
             self._climb()
             if not case.is_breached and self.now >= case.deadline_ms:
@@ -195,9 +202,11 @@ class _Step:
         case = self.case
         self.resume()
         case.reason = reason
+        was_issued = case.state is State.ISSUED
         self.enter(State.EXPIRED)
-        for archive in {case.holder, case.deputy} - {""}:
-            self.mail(archive, "withdrawn")
+        for archive in sorted({case.holder, case.deputy} - {""}):
+            if not was_issued:  # there is nothing left to decide
+                self.mail(archive, "withdrawn")
         self.note(Kind.EXPIRED, "clock", {"reason": reason, "missing": [gap["archive"] for gap in case.gaps]})
 
     def _climb(self) -> None:
@@ -255,8 +264,13 @@ class _Step:
         """Order a round of asking; none named = everyone in scope."""
         case = self.case
         case.round += 1
+        # the target names whom it waits for, so that the return of one of them makes it due
         self.task(
-            SEARCH, "", {"archives": archives, "round": case.round}, after_s=after_s, key=str(case.round)
+            SEARCH,
+            " ".join(archives),
+            {"archives": archives, "round": case.round},
+            after_s=after_s,
+            key=str(case.round),
         )
 
     def dispatch(self, found: Found, kind: Kind, actor: str) -> None:
@@ -315,16 +329,29 @@ def _accepted(step: _Step, event: Event) -> None:
 
 
 def _located(step: _Step, event: Event) -> None:
-    """`data`: outcomes {archive: outcome}, verdict of this round, gaps, candidates (Found)."""
+    """`data`: outcomes {archive: outcome}, gaps and candidates (Found) of this round, the roster it was asked by, `gone`,
+    archives no longer on it: nobody can ask them, and what they may hold stays unknown, and `ruled_out`, archives that
+    are back and by their own word can not hold the record.
+    """
     case, data = step.case, event.data
+    case.roster_epoch = int(data.get("roster_epoch", case.roster_epoch))
     said = {**{str(gap["archive"]): str(gap["outcome"]) for gap in data["gaps"]}, **data["outcomes"]}
     news = {archive for archive, outcome in said.items() if _is_news(case.outcomes.get(archive), outcome)}
+    ruled_out = {one for one in data.get("ruled_out", ()) if case.outcomes.get(one, "hit") not in _FACTS}
+    said |= dict.fromkeys(ruled_out, "not_asked")
+    news |= ruled_out
     case.outcomes = {**case.outcomes, **{archive: said[archive] for archive in sorted(news)}}
     kept = [gap for gap in case.gaps if gap["archive"] not in news]
-    fresh = [gap for gap in data["gaps"] if gap["archive"] in news]
+    fresh = [gap for gap in data["gaps"] if gap["archive"] in news - ruled_out]
+    gone = set(data.get("gone", ())) - news
+    kept = [
+        {**gap, "outcome": "not_asked", "reason": "not_a_member"} if gap["archive"] in gone else gap
+        for gap in kept
+    ]
     case.gaps = sorted([*kept, *fresh], key=lambda gap: str(gap["archive"]))
     case.verdict = "partial" if case.gaps else "complete"
-    case.candidates = merge(case.candidates, msgspec.convert(data["candidates"], list[Found]))
+    fresh_ones = msgspec.convert(data["candidates"], list[Found])
+    case.candidates = merge(case.candidates, [one for one in fresh_ones if one.ref not in case.dismissed])
     facts = {
         "round": case.round, "verdict": case.verdict, "candidates": len(case.candidates),
         "missing": [gap["archive"] for gap in case.gaps],
@@ -349,10 +376,15 @@ def _is_news(known: str | None, outcome: str) -> bool:
     return outcome in _FACTS or (known not in _FACTS and (known is None or outcome != "not_asked"))
 
 
+def _may_yet_answer(gap: dict[str, Any]) -> bool:
+    """Whether asking again may close a gap; `deferred` are those beyond what one round asks."""
+    return gap["outcome"] in RETRIABLE or gap.get("reason") == "deferred"
+
+
 def _ask_missing(step: _Step) -> bool:
     """Ask again whoever may yet answer, later each time; False when nobody may."""
     case = step.case
-    missing = [str(gap["archive"]) for gap in case.gaps if gap["outcome"] in RETRIABLE]
+    missing = [str(gap["archive"]) for gap in case.gaps if _may_yet_answer(gap)]
     if not missing:
         return False
     pause = min(step.policy.longest_search_again_s, step.policy.first_search_again_s * 2 ** (case.round - 1))
@@ -380,10 +412,11 @@ def _selected(step: _Step, event: Event) -> None:
 
 def _none_fits(step: _Step, event: Event) -> None:
     case = step.case
+    case.dismissed = [*case.dismissed, *(one.ref for one in case.candidates)]
     case.candidates = []
     if case.verdict == "complete":
         step.enter(State.NO_RECORD)
-    elif any(gap["outcome"] in RETRIABLE for gap in case.gaps) and not case.is_breached:
+    elif any(map(_may_yet_answer, case.gaps)) and not case.is_breached:
         step.enter(State.LOCATING)  # a search task is already waiting
     else:
         case.reason = "search_incomplete"

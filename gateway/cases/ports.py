@@ -10,11 +10,17 @@ from gateway.cases.case import Case
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """One round of asking. `candidates` are Found values as plain dictionaries, `gaps` are {archive, outcome, reason}."""
+    """One round of asking. `candidates` are Found values as plain dictionaries, `gaps` are {archive, outcome, reason}.
+    `roster_epoch` is the roster it was asked by, `gone` are archives to be asked that are no longer on it, `ruled_out` are
+    archives that were not asked because by their own word they can not hold the record.
+    """
 
     outcomes: dict[str, str]
     candidates: list[dict[str, Any]] = field(default_factory=list)
     gaps: list[dict[str, Any]] = field(default_factory=list)
+    roster_epoch: int = 0
+    gone: list[str] = field(default_factory=list)
+    ruled_out: list[str] = field(default_factory=list)
 
 
 class Locator(Protocol):
@@ -33,8 +39,8 @@ class Desks(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HookAnswer:
-    """What a platform said to a call: an HTTP status, 0 = none, -1 = not called because it has too many open calls;
-    `retry_after_s` when it asked for a pause.
+    """What a platform said to a call: an HTTP status, 0 = none, -1 = not called, because it has too many open calls or did
+    not answer the last ones; `retry_after_s` when a pause is asked for.
     """
 
     status: int

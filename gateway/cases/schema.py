@@ -19,6 +19,8 @@ CASES = Table(
     Column("ended_ms", BigInteger),
     Column("wake_at", BigInteger),  # when the clock looks at the case next; NULL = never again
     Column("data", Text, nullable=False),
+    # of an ended case: 0 = everything, 1 = its tasks are gone, 2 = its personal data too
+    Column("kept", Integer, nullable=False, server_default=text("0")),
     Index(
         "cases_wake",
         "wake_at",
@@ -33,11 +35,13 @@ CASES = Table(
     ),
     Index(
         "cases_ended",
+        "kept",
         "ended_ms",
-        sqlite_where=text("ended_ms IS NOT NULL"),
-        postgresql_where=text("ended_ms IS NOT NULL"),
+        sqlite_where=text("ended_ms IS NOT NULL AND kept < 2"),
+        postgresql_where=text("ended_ms IS NOT NULL AND kept < 2"),
     ),
     Index("cases_client", "client", "created_ms"),
+    Index("cases_holder", "holder", "created_ms"),
 )
 
 JOURNAL = Table(
@@ -70,6 +74,8 @@ TASKS = Table(
     Column("attempts", Integer, nullable=False),
     Column("dead", Integer, nullable=False),  # 1 = given up, kept for the operator
     Column("payload", Text, nullable=False),
+    Column("ordered_ms", BigInteger, nullable=False, server_default=text("0")),
+    Index("tasks_dead", "ordered_ms", sqlite_where=text("dead = 1"), postgresql_where=text("dead = 1")),
     Index(
         "tasks_due",
         "visible_at",
@@ -94,6 +100,7 @@ REQUESTS = Table(
     Column("digest", Text, nullable=False),  # SHA-256 of the body
     Column("case_id", Text, nullable=False),
     Column("at_ms", BigInteger, nullable=False),
+    Index("requests_time", "at_ms"),
 )
 
 MESSAGES = Table(
@@ -101,6 +108,7 @@ MESSAGES = Table(
     METADATA,
     Column("id", Text, primary_key=True),  # of messages from desks already applied
     Column("at_ms", BigInteger, nullable=False),
+    Index("messages_time", "at_ms"),
 )
 
 RESULTS = Table(
@@ -116,4 +124,20 @@ RESULTS = Table(
     Column("spent", Text, nullable=False),  # JSON: stage -> milliseconds
     Index("results_holder", "holder", "stopped_ms"),
     Index("results_time", "stopped_ms"),
+)
+
+STOPPED_CALLS = Table(
+    "stopped_calls",
+    METADATA,
+    Column("client", Text, primary_key=True),  # a platform that said it wants no more calls (410)
+    Column("at_ms", BigInteger, nullable=False),
+)
+
+AVAILABILITY = Table(
+    "availability",
+    METADATA,
+    Column("archive", Text, primary_key=True),
+    Column("day", Integer, primary_key=True),  # days of UTC since 1970
+    Column("up_ms", BigInteger, nullable=False),  # of them it had a session, over all replicas
+    Column("watched_ms", BigInteger, nullable=False),  # gateways were there to see it
 )

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.cases.case import Case
-from gateway.cases.policy import Policy
+from gateway.cases.policy import TARGET_IN_CITY_S, Policy
 from gateway.cases.states import ENDED, Stage, State
 from gateway.cases.store import StoppedCase
 
 SCORED_DAYS = 30
-MOST_SCORED = 2_000
 _ENOUGH = 5
 """With fewer results than this an estimate uses the stage budgets."""
 
@@ -28,23 +27,49 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Scorecard:
-    """`met_share` counts every case that was not withdrawn: no case is left out of it. None = no case yet."""
+    """`cases` are those whose clock stopped and those whose target has passed although it has not: an answer that never
+    comes is late, and counts with the time it has taken so far. `open` are the others, still within their target.
+    `met_share` counts every case that was not withdrawn; None = no case yet. `available_share` is the part of the time
+    gateways were there to see it (`watched_s`) in which the archive had a session.
+    """
 
     cases: int
     withdrawn: int
+    overdue: int
+    open: int
     met_share: float | None
+    available_share: float | None
+    watched_s: float
     mean_s: dict[str, float]
     stages: dict[str, Share]
 
 
-def scorecard(results: Sequence[StoppedCase]) -> Scorecard:
-    """The scorecard of one archive's results."""
+def scorecard(
+    results: Sequence[StoppedCase],
+    unstopped: Sequence[Case] = (),
+    now_ms: int = 0,
+    *,
+    up_ms: int = 0,
+    watched_ms: int = 0,
+    in_city_s: int = TARGET_IN_CITY_S,
+) -> Scorecard:
+    """The scorecard of one archive: its results, and its cases whose clock still runs."""
+    overdue = [
+        _so_far(case, now_ms, in_city_s)
+        for case in unstopped
+        if case.counted_ms(now_ms) > case.target_s * 1000
+    ]
+    results = [*results, *overdue]
     counted = [one for one in results if one.outcome != "withdrawn"]
     scopes = sorted({one.scope for one in counted})
     return Scorecard(
         len(results),
         len(results) - len(counted),
+        len(overdue),
+        len(unstopped) - len(overdue),
         sum(one.outcome == "met" for one in counted) / len(counted) if counted else None,
+        up_ms / watched_ms if watched_ms else None,
+        watched_ms / 1000,
         {scope: _mean([one.counted_ms / 1000 for one in counted if one.scope == scope]) for scope in scopes},
         {
             stage.value: share
@@ -56,6 +81,15 @@ def scorecard(results: Sequence[StoppedCase]) -> Scorecard:
             )
         },
     )
+
+
+def _so_far(case: Case, now_ms: int, in_city_s: int) -> StoppedCase:
+    """A case whose target has passed, as if it had been answered late just now."""
+    spent = dict(case.spent_ms)
+    running = (case.paused_since_ms or now_ms) - case.stage_began_ms
+    spent[case.stage.value] = spent.get(case.stage.value, 0) + running
+    scope = "in_city" if case.target_s == in_city_s else "cross_city"
+    return StoppedCase("late", scope, case.state.value, now_ms, case.counted_ms(now_ms), spent)
 
 
 def _mean(values: Sequence[float]) -> float:

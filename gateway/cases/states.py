@@ -111,10 +111,8 @@ TRANSITIONS: dict[tuple[State, Kind], frozenset[State]] = {
     (State.RETRIEVING_ORIGINAL, Kind.RETRIEVED): frozenset({State.IN_REVIEW}),
     (State.ISSUING, Kind.ISSUED): frozenset({State.ISSUED}),
     (State.ISSUED, Kind.DELIVERED): frozenset({State.DELIVERED}),
-    (State.AWAITING_EVIDENCE, Kind.EXPIRED): frozenset({State.EXPIRED}),
-    (State.RETRIEVING_ORIGINAL, Kind.EXPIRED): frozenset({State.EXPIRED}),  # a pause without end
-    (State.AWAITING_SELECTION, Kind.EXPIRED): frozenset({State.EXPIRED}),
-    (State.LOCATING, Kind.EXPIRED): frozenset({State.EXPIRED}),
+    # every wait ends
+    **{(state, Kind.EXPIRED): frozenset({State.EXPIRED}) for state in _OPEN if state is not State.SUBMITTED},
     **{(state, Kind.APPROVED): frozenset({State.ISSUING}) for state in _AT_DESK},
     **{(state, Kind.REFUSED): frozenset({State.REFUSED}) for state in _AT_DESK},
     **{(state, Kind.REFERRED): frozenset({State.DISPATCHED}) for state in _AT_DESK},

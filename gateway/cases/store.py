@@ -23,6 +23,7 @@ from sqlalchemy import (
     create_engine,
     event,
     func,
+    insert,
     literal_column,
     select,
     text,
@@ -35,7 +36,6 @@ from sqlalchemy.pool import QueuePool
 
 from federation.reasons import Reason, Refusal
 from gateway.cases import clock, machine, migrate
-from gateway.cases.bulk import Bulk
 from gateway.cases.case import (
     Case,
     Entry,
@@ -50,6 +50,7 @@ from gateway.cases.case import (
 from gateway.cases.policy import Policy
 from gateway.cases.schema import CASES, JOURNAL, MESSAGES, METADATA, REQUESTS, RESULTS, TASKS
 from gateway.cases.states import Kind, Stage, State
+from gateway.cases.upkeep import Keep, tidy
 
 LEASE_MS = 3_000
 """A dead replica's tasks are taken over after at most this; the living extend theirs four times in it."""
@@ -78,7 +79,7 @@ class Unit(msgspec.Struct):
     """One unit of work on one case.
 
     With `new`, the case is created under (client, `key`): the same key and `digest` again gives the stored case, another
-    digest a Refusal. `lease` (task id, fence) must still be held, or the unit is fenced and nothing happens. `message` is
+    digest a Refusal. An event under a key of `client` works alike: again, it gives the case as it is now. `lease` (task id, fence) must still be held, or the unit is fenced and nothing happens. `message` is
     the id of a desk's message: the second time it is a duplicate. `completes` are tasks done whoever holds them.
     `postpone_ms` makes the leased task visible again then instead of completing it; `bury` gives it up for the operator.
     """
@@ -86,6 +87,7 @@ class Unit(msgspec.Struct):
     case_id: str
     event: Event | None = None
     new: Case | None = None
+    client: str = ""
     key: str = ""
     digest: str = ""
     lease: tuple[str, int] | None = None
@@ -357,9 +359,9 @@ class Store:
                 try:
                     tasks.append(_task(row))
                 except (msgspec.DecodeError, UnicodeError):
-                    broken.append({"id": row.id, "visible_at": None, "dead": 1})
+                    broken.append({"id_": row.id, "at": None, "dead_": 1})
             if broken:  # nobody can do it: it is the operator's, and holds up no other
-                _PUT_BACK(connection, broken)
+                connection.execute(_PUT_BACK, broken)
         return tasks
 
     def extend(self, leases: Sequence[tuple[str, int]]) -> set[str]:
@@ -388,10 +390,25 @@ class Store:
             connection.execute(update(CASES).where(CASES.c.id == case_id).values(wake_at=until_ms))
         self.forget(case_id)
 
-    def wake(self, kind: str, target: str) -> None:
-        """An archive is back: what waits for it is due now. Leased tasks stay with their owner."""
+    def wake(self, archive: str) -> None:
+        """An archive is back: messages to it and searches that miss it are due now. Leased tasks stay with their owner."""
+        now = self.now_ms()
+        mails, searches = _WAKE if self.is_exclusive else _WAKE_SHARED
         with self._transaction() as connection:
-            connection.execute(_WAKE, {"kind_": kind, "target_": target, "now_": self.now_ms()})
+            connection.execute(mails, {"kind_": machine.MAIL, "target_": archive, "now_": now})
+            connection.execute(searches, {"kind_": machine.SEARCH, "target_": f"%{archive}%", "now_": now})
+
+    def change(self, work: Callable[[Connection, int], _T]) -> _T:
+        """Run a function of upkeep in a transaction of its own; it is given the time."""
+        with self._transaction() as connection:
+            return work(connection, self.now_ms())
+
+    def tidy(self, keep: Keep) -> int:
+        """One batch of forgetting; how many rows it was about. Again while it is more than nothing."""
+        gone, forgotten = self.change(lambda connection, now: tidy(connection, now, keep))
+        for case_id in forgotten:
+            self.forget(case_id)
+        return gone
 
     # reading ---------------------------------------------------------------------------------------------------
 
@@ -416,13 +433,22 @@ class Store:
         statement = select(CASES.c.id, CASES.c.version).where(CASES.c.id.in_(list(case_ids)))
         return {row[0]: row[1] for row in self.read(lambda c: c.execute(statement).all())}
 
-    def results(self, holder: str, since_ms: int, limit: int) -> list[StoppedCase]:
-        """The newest cases of a holder whose clock stopped since then."""
+    def unstopped(self, holder: str, since_ms: int) -> list[Case]:
+        """A holder's cases accepted since then whose clock has not stopped: open ones, and ends nobody has fetched."""
+        statement = (
+            select(CASES.c.data)
+            .outerjoin(RESULTS, RESULTS.c.case_id == CASES.c.id)
+            .where(CASES.c.holder == holder, CASES.c.created_ms >= since_ms, RESULTS.c.case_id.is_(None))
+        )
+        return [decode_case(data) for data in self.read(lambda c: c.execute(statement).scalars().all())]
+
+    def results(self, holder: str, since_ms: int, limit: int = 0) -> list[StoppedCase]:
+        """The newest cases of a holder whose clock stopped since then, at most `limit`; 0 = all."""
         statement = (
             select(RESULTS)
             .where(RESULTS.c.holder == holder, RESULTS.c.stopped_ms >= since_ms)
             .order_by(RESULTS.c.stopped_ms.desc())
-            .limit(limit)
+            .limit(limit or None)
         )
         rows = self.read(lambda c: c.execute(statement).all())
         return [
@@ -440,14 +466,20 @@ class Store:
         return {row[0]: row[1] for row in self.read(lambda c: c.execute(statement).all())}
 
     def oldest_waiting(self) -> dict[str, int]:
-        """Of every kind of task, how many milliseconds the oldest due one has waited."""
-        now = self.now_ms()
+        """Of every kind of task, how many milliseconds ago the oldest that is not done yet was ordered."""
         statement = (
-            select(TASKS.c.kind, func.min(TASKS.c.visible_at))
-            .where(TASKS.c.visible_at <= now)
+            select(TASKS.c.kind, func.min(TASKS.c.ordered_ms))
+            .where(TASKS.c.visible_at.is_not(None))
             .group_by(TASKS.c.kind)
         )
+        now = self.now_ms()
         return {row[0]: now - row[1] for row in self.read(lambda c: c.execute(statement).all())}
+
+    def oldest_due_ms(self) -> int:
+        """How many milliseconds the oldest due task has waited to be taken."""
+        now = self.now_ms()
+        first = self.read(lambda c: c.execute(_NEXT_TASK).scalar())
+        return max(0, now - int(first)) if first is not None else 0
 
     def due_cases(self, limit: int) -> list[str]:
         """Cases the clock must look at now."""
@@ -484,8 +516,6 @@ class _Batch:
         }
         self._changed: dict[str, Case] = {}
         self._created: set[str] = set()
-        self._raw: dict[str, bytes] = {}  # changed cases as they are written
-        self._put_backs: list[dict[str, Any]] = []
         self._complete: list[dict[str, Any]] = []
         self._searches_ended: list[dict[str, Any]] = []
 
@@ -510,7 +540,7 @@ class _Batch:
 
     def _load(self) -> None:
         """Read all this batch needs: cases, known keys and messages, and which leases are still held."""
-        keys = [(unit.new.client, unit.key) for unit in self._units if unit.new is not None and unit.key]
+        keys = [(_client(unit), unit.key) for unit in self._units if unit.key]
         if keys:
             rows = self._connection.execute(_KNOWN_REQUESTS, {"keys": keys}).all()
             self._known_requests = {(row[0], row[1]): (row[2], row[3]) for row in rows}
@@ -547,8 +577,8 @@ class _Batch:
         for row in self._connection.execute(_CASES, {"ids": [case_id]}):
             self.cases[row[0]] = decode_case(row[1])
         if unit.lease is not None:  # the task is not done: it is due again when its lease would have ended
-            again = {"id": unit.lease[0], "visible_at": self._now + self._store.lease_ms, "dead": 0}
-            _PUT_BACK(self._connection, [again])
+            again = {"id_": unit.lease[0], "at": self._now + self._store.lease_ms, "dead_": 0}
+            self._connection.execute(_PUT_BACK, again)
 
     def _one(self, unit: Unit) -> Done:
         if unit.lease is not None:
@@ -557,48 +587,55 @@ class _Batch:
             self._held.discard(unit.lease)  # a lease is good for one write
         if unit.message in self._known_messages:
             return Done("duplicate")
+        if unit.key and (known := self._known_requests.get((_client(unit), unit.key))) is not None:
+            digest, case_id = known
+            if digest != unit.digest:
+                raise Refusal(Reason.IDEMPOTENCY_MISMATCH)
+            return Done("replayed", encode_case(self.cases[case_id]))
         if unit.new is not None:
             return self._create(unit, unit.new)
         if unit.lease is not None and (unit.postpone_ms or unit.bury):
-            at = None if unit.bury else unit.postpone_ms
-            self._put_backs.append({"id": unit.lease[0], "visible_at": at, "dead": int(unit.bury)})
-        self._complete += [{"id": task_id} for task_id in unit.completes]
+            self._put_back(unit, unit.lease)
+        self._complete += [{"id_": task_id} for task_id in unit.completes]
         if unit.event is None:
             return Done("applied", next_ms=0 if unit.bury else unit.postpone_ms)
         case = self.cases.get(unit.case_id)
         if case is None:
             raise Refusal(Reason.UNKNOWN_CASE)
         done = self._happen(case, unit.event)
+        self._remember(unit, case.id)
         if unit.message:  # remembered only once it was taken: a refused one is refused again
             self._known_messages.add(unit.message)
             self._inserts["messages"].append({"id": unit.message, "at_ms": self._now})
         return done
 
+    def _put_back(self, unit: Unit, lease: tuple[str, int]) -> None:
+        values = {"id_": lease[0], "at": None if unit.bury else unit.postpone_ms, "dead_": int(unit.bury)}
+        self._connection.execute(_PUT_BACK, values)
+
     def _create(self, unit: Unit, case: Case) -> Done:
-        known = self._known_requests.get((case.client, unit.key)) if unit.key else None
-        if known is not None:
-            digest, case_id = known
-            if digest != unit.digest:
-                raise Refusal(Reason.IDEMPOTENCY_MISMATCH)
-            return Done("replayed", encode_case(self.cases[case_id]))
         assert unit.event is not None
         # a copy: when the transaction is undone, the same unit is applied again
         case = msgspec.structs.replace(case, passed=[*case.passed])
         done = self._happen(case, unit.event)  # refused, it leaves no case behind
         self.cases[case.id] = case
         self._created.add(case.id)
-        if unit.key:
-            self._known_requests[case.client, unit.key] = (unit.digest, case.id)
-            self._inserts["requests"].append(
-                {
-                    "client": case.client,
-                    "key": unit.key,
-                    "digest": unit.digest,
-                    "case_id": case.id,
-                    "at_ms": self._now,
-                }
-            )
+        self._remember(unit, case.id)
         return done
+
+    def _remember(self, unit: Unit, case_id: str) -> None:
+        """The caller's key stands for this from now on."""
+        if not unit.key:
+            return
+        self._known_requests[_client(unit), unit.key] = (unit.digest, case_id)
+        row = {
+            "client": _client(unit),
+            "key": unit.key,
+            "digest": unit.digest,
+            "case_id": case_id,
+            "at_ms": self._now,
+        }
+        self._inserts["requests"].append(row)
 
     def _happen(self, case: Case, happened: Event) -> Done:
         before = (case.wake_at_ms, case.ladder)
@@ -609,10 +646,8 @@ class _Batch:
                 case.ladder,
             ) != before:  # a silent rung: the clock must not find it due again
                 self._changed[case.id] = case
-            raw = self._raw[case.id] = encode_case(case)
-            return Done("applied", raw)
+            return Done("applied", encode_case(case))
         self._changed[case.id] = case
-        raw = self._raw[case.id] = encode_case(case)
         for entry in effects.entries:
             self._inserts["journal"].append(
                 {
@@ -640,11 +675,13 @@ class _Batch:
                 }
             )
         if effects.ends_search:
-            self._searches_ended.append({"case_id": case.id})
+            self._searches_ended.append({"case": case.id})
         due = []
         for task in effects.tasks:
             is_due = task.visible_at_ms <= self._now
-            leased = msgspec.structs.replace(task, fence=1, attempts=1) if is_due else task
+            leased = (
+                msgspec.structs.replace(task, fence=1, attempts=1, ordered_ms=self._now) if is_due else task
+            )
             if is_due:
                 due.append(leased)
             self._inserts["tasks"].append(
@@ -659,6 +696,7 @@ class _Batch:
                     "attempts": leased.attempts,
                     "dead": 0,
                     "payload": encode_data(task.payload).decode(),
+                    "ordered_ms": self._now,
                 }
             )
         later = [task.visible_at_ms for task in effects.tasks if task.visible_at_ms > self._now]
@@ -666,7 +704,7 @@ class _Batch:
             later.append(case.wake_at_ms)
         return Done(
             "applied",
-            raw,
+            encode_case(case),
             effects.entries,
             due,
             effects.left,
@@ -676,28 +714,27 @@ class _Batch:
 
     def write(self) -> None:
         """Everything the units did, each table once. Search tasks are dropped before new ones are put in."""
-        to = self._connection
+        execute = self._connection.execute
         changed = [case for case_id, case in self._changed.items() if case_id not in self._created]
-        done = {row["id"] for row in self._complete}
-        put_backs = [row for row in self._put_backs if row["id"] not in done]
         if self._created:
-            created = [self.cases[case_id] for case_id in self._created]
-            _INSERT_CASE(to, [_case_row(case, self._raw[case.id]) for case in created])
+            execute(insert(CASES), [_case_row(self.cases[case_id], "") for case_id in self._created])
         if changed:
-            _UPDATE_CASE(to, [_case_row(case, self._raw[case.id]) for case in changed])
-        if put_backs:
-            _PUT_BACK(to, put_backs)
+            execute(_UPDATE_CASE, [_case_row(case, "_") for case in changed])
         if self._searches_ended:
-            _END_SEARCH(to, self._searches_ended)
+            execute(_END_SEARCH, self._searches_ended)
         if self._complete:
-            _COMPLETE(to, self._complete)
-        for name, insert_many in _INSERTS.items():
-            if rows := self._inserts[name]:
-                insert_many(to, rows)
+            execute(_COMPLETE, self._complete)
+        for table in (JOURNAL, TASKS, REQUESTS, MESSAGES, RESULTS):
+            if rows := self._inserts[table.name]:
+                execute(_INSERTS[table.name], rows)
 
 
-def _case_row(case: Case, raw: bytes) -> dict[str, Any]:
-    return {
+def _client(unit: Unit) -> str:
+    return unit.new.client if unit.new is not None else unit.client
+
+
+def _case_row(case: Case, suffix: str) -> dict[str, Any]:
+    row = {
         "id": case.id,
         "client": case.client,
         "created_ms": case.created_ms,
@@ -707,8 +744,9 @@ def _case_row(case: Case, raw: bytes) -> dict[str, Any]:
         "holder": case.holder,
         "ended_ms": case.ended_ms or None,
         "wake_at": case.wake_at_ms or None,
-        "data": raw.decode(),
+        "data": encode_case(case).decode(),
     }
+    return {name + suffix: value for name, value in row.items()} if suffix else row
 
 
 def _task(row: Any) -> Task:
@@ -721,6 +759,7 @@ def _task(row: Any) -> Task:
         decode_data(row.payload),
         row.attempts,
         row.fence,
+        row.ordered_ms,
     )
 
 
@@ -752,9 +791,9 @@ def new_owner() -> str:
 _DATABASE_CLOCK = text("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
 _TASK_COLUMNS = (
     TASKS.c.id, TASKS.c.case_id, TASKS.c.kind, TASKS.c.target, TASKS.c.visible_at, TASKS.c.payload, TASKS.c.attempts,
-    TASKS.c.fence,
+    TASKS.c.fence, TASKS.c.ordered_ms,
 )  # fmt: skip
-_INSERTS = {table.name: Bulk.inserting(table) for table in (JOURNAL, TASKS, REQUESTS, MESSAGES, RESULTS)}
+_INSERTS = {table.name: insert(table) for table in (JOURNAL, TASKS, REQUESTS, MESSAGES, RESULTS)}
 _CASES = select(CASES.c.id, CASES.c.data).where(CASES.c.id.in_(bindparam("ids", expanding=True)))
 _CASES_LOCKED = _CASES.order_by(CASES.c.id).with_for_update()
 _KNOWN_REQUESTS = select(REQUESTS.c.client, REQUESTS.c.key, REQUESTS.c.digest, REQUESTS.c.case_id).where(
@@ -771,17 +810,33 @@ _COMPLETE_HELD = (
     .values(visible_at=None, owner="")
     .returning(TASKS.c.id, TASKS.c.fence)
 )
-_COMPLETE = Bulk.updating(TASKS, "id", fixed="visible_at = NULL, owner = '', payload = '{}'")
-_PUT_BACK = Bulk.updating(TASKS, "id", ("visible_at", "dead"), fixed="owner = ''")
-_END_SEARCH = Bulk.updating(
-    TASKS,
-    "case_id",
-    fixed="visible_at = NULL, owner = ''",
-    only=f"tasks.kind = '{machine.SEARCH}' AND tasks.visible_at IS NOT NULL",
+_COMPLETE = (
+    update(TASKS).where(TASKS.c.id == bindparam("id_")).values(visible_at=None, owner="", payload="{}")
 )
-_INSERT_CASE = Bulk.inserting(CASES)
-_UPDATE_CASE = Bulk.updating(
-    CASES, "id", ("version", "state", "stage", "holder", "ended_ms", "wake_at", "data")
+_PUT_BACK = (
+    update(TASKS)
+    .where(TASKS.c.id == bindparam("id_"))
+    .values(visible_at=bindparam("at"), dead=bindparam("dead_"), owner="")
+)
+_END_SEARCH = (
+    update(TASKS)
+    .where(
+        TASKS.c.case_id == bindparam("case"), TASKS.c.kind == machine.SEARCH, TASKS.c.visible_at.is_not(None)
+    )
+    .values(visible_at=None, owner="")
+)
+_UPDATE_CASE = (
+    update(CASES)
+    .where(CASES.c.id == bindparam("id_"))
+    .values(
+        version=bindparam("version_"),
+        state=bindparam("state_"),
+        stage=bindparam("stage_"),
+        holder=bindparam("holder_"),
+        ended_ms=bindparam("ended_ms_"),
+        wake_at=bindparam("wake_at_"),
+        data=bindparam("data_"),
+    )
 )
 _EXTENDED = (
     tuple_(TASKS.c.id, TASKS.c.fence).in_(bindparam("leases", expanding=True)),
@@ -796,16 +851,28 @@ _EXTEND_UNLOCKED = (
     .values(visible_at=bindparam("until"))
     .returning(TASKS.c.id)
 )
-_WAKE = (
-    update(TASKS)
-    .where(
+
+
+def _waking(target: Any, *, shared: bool) -> Any:
+    waiting = (
         TASKS.c.kind == bindparam("kind_"),
-        TASKS.c.target == bindparam("target_"),
+        target,
         TASKS.c.visible_at > bindparam("now_"),
         TASKS.c.owner == "",
     )
-    .values(visible_at=bindparam("now_"))
-)
+    statement = update(TASKS).values(visible_at=bindparam("now_"))
+    if not shared:
+        return statement.where(*waiting)
+    # what another replica holds now is not waiting, and waiting for it here could deadlock
+    return statement.where(
+        TASKS.c.id.in_(select(TASKS.c.id).where(*waiting).with_for_update(skip_locked=True))
+    )
+
+
+_TO_ARCHIVE = TASKS.c.target == bindparam("target_")
+_NAMING_ARCHIVE = TASKS.c.target.like(bindparam("target_"))  # searches name all archives they miss
+_WAKE = [_waking(_TO_ARCHIVE, shared=False), _waking(_NAMING_ARCHIVE, shared=False)]
+_WAKE_SHARED = [_waking(_TO_ARCHIVE, shared=True), _waking(_NAMING_ARCHIVE, shared=True)]
 
 
 def _due(kind: Any) -> Any:

@@ -17,6 +17,18 @@ _OTHER_REASONS: dict[str, tuple[str, str]] = {
         "Some archives did not answer, so absence can not be stated",
     ),
     "not_selected": ("申请人未在期限内选择", "No candidate was chosen in time"),
+    "original_not_retrieved": (
+        "未在期限内调取原件",
+        "The original was not fetched from the repository in time",
+    ),
+    "not_decided": (
+        "档案馆未在最长期限内办结",
+        "The holder did not decide within the longest time a case may take",
+    ),
+    "not_fetched": (
+        "文书未在最长期限内领取",
+        "The document was not fetched within the longest time a case may take",
+    ),
     "evidence_not_given": ("申请人未在期限内补正材料", "The evidence was not given in time"),
 }
 
@@ -58,6 +70,8 @@ def case_body(
         "is_ended": case.state in ENDED,
         "links": links(case),
     }
+    if case.forgotten_ms:
+        body["forgotten"] = when(case.forgotten_ms)
     if case.state not in ENDED:
         body["stage"] = {"name": case.stage.value, "deadline": when(case.stage_deadline_ms)}
     if clock is not None:
@@ -170,6 +184,12 @@ def scorecard_body(archive: str, card: Scorecard, days: int, connected: bool) ->
         "connected": connected,
         "cases": card.cases,
         "withdrawn": card.withdrawn,
+        "overdue": card.overdue,
+        "open": card.open,
+        "availability": {
+            "share": None if card.available_share is None else round(card.available_share, 4),
+            "watched_s": round(card.watched_s),
+        },
         "met_share": None if card.met_share is None else round(card.met_share, 4),
         "mean_s": {scope: round(seconds, 1) for scope, seconds in card.mean_s.items()},
         "stages": {

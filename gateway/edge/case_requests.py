@@ -13,12 +13,14 @@ from msgspec import Meta, Struct
 from federation.mail import EVIDENCE_KINDS
 from federation.places import exists
 from federation.reasons import Reason, Refusal
+from gateway.cases.cases import Once
 from gateway.edge.requests import Applicant, Event, Key, Region, ScopeBody, Subject, decode, question_of
 from gateway.search.question import Question, check
 
 LONGEST_WAIT_S = 60.0
 _KEY = re.compile(r"[\x21-\x7e]{1,128}")
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,5})\"?")
+_CASE_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -97,6 +99,25 @@ def idempotency_key(request: web.BaseRequest, body: bytes) -> tuple[str, str]:
     if not _KEY.fullmatch(key):
         raise Refusal(Reason.IDEMPOTENCY_KEY_MISSING)
     return key, hashlib.sha256(body).hexdigest()
+
+
+def once(request: web.BaseRequest, route: str, body: bytes) -> Once:
+    """The same for what is said about a case, where the key may be missing: the case's state guards it too."""
+    if "Idempotency-Key" not in request.headers:
+        return Once()
+    key, digest = idempotency_key(request, body)
+    return Once(f"{route}:{key}", digest)
+
+
+def is_case_id(text: str) -> bool:
+    """Whether a case can be named so."""
+    return bool(_CASE_ID.fullmatch(text))
+
+
+def known_version(request: web.BaseRequest, current: str) -> bool:
+    """Whether If-None-Match names the current version (RFC 9110: a list, compared weakly)."""
+    given = request.headers.get("If-None-Match", "").split(",")
+    return any(one.strip().removeprefix("W/") == current.removeprefix("W/") for one in given)
 
 
 def wanted_wait(request: web.BaseRequest) -> float | None:

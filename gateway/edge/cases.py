@@ -12,7 +12,7 @@ from aiohttp import hdrs, web
 
 from federation.reasons import Reason, Refusal
 from gateway.cases.case import Case, Entry
-from gateway.cases.cases import NewCase
+from gateway.cases.cases import NewCase, Once
 from gateway.cases.minutes import Minutes
 from gateway.cases.scorecard import Scorecard
 from gateway.cases.states import ANSWER_IN_THE_CASE, ENDED, State
@@ -20,7 +20,10 @@ from gateway.edge.case_rendering import case_body, event_body, scorecard_body, w
 from gateway.edge.case_requests import (
     as_kept,
     idempotency_key,
+    is_case_id,
+    known_version,
     last_event,
+    once,
     read_case,
     read_evidence,
     read_selection,
@@ -48,8 +51,8 @@ class CaseFeature(Protocol):
     async def minutes(self, case: Case) -> Minutes | None: ...
     async def estimate_s(self, case: Case) -> float | None: ...
     async def scorecard(self, archive: str, days: int) -> Scorecard: ...
-    async def select(self, case: Case, ref: str) -> Case: ...
-    async def give_evidence(self, case: Case, proofs: list[dict[str, str]]) -> Case: ...
+    async def select(self, case: Case, ref: str, once: Once = ...) -> Case: ...
+    async def give_evidence(self, case: Case, proofs: list[dict[str, str]], once: Once = ...) -> Case: ...
     async def withdraw(self, case: Case) -> Case: ...
     async def delivered(self, case: Case) -> Case: ...
     async def wait(self, case: Case, known_version: int, seconds: float) -> Case: ...
@@ -87,7 +90,10 @@ class CaseRoutes:
     async def _case(self, request: web.Request) -> Case:
         caller = self._authorise(request, SCOPE)
         self._limit.take(caller.client)
-        return await self._cases.case(request.match_info["id"], caller.client)
+        case_id = request.match_info["id"]
+        if not is_case_id(case_id):
+            raise Refusal(Reason.UNKNOWN_CASE)
+        return await self._cases.case(case_id, caller.client)
 
     async def _body(self, request: web.Request) -> bytes:
         if request.content_type != "application/json":
@@ -127,11 +133,11 @@ class CaseRoutes:
 
     async def _show(self, request: web.Request, _trace: str) -> web.StreamResponse:
         case = await self._case(request)
-        known = request.headers.get(hdrs.IF_NONE_MATCH, "").strip().removeprefix("W/")
         seconds = wanted_wait(request)
-        if seconds is not None and case.state not in ENDED and (not known or known == _etag(case)):
+        is_new = hdrs.IF_NONE_MATCH in request.headers and not known_version(request, _etag(case))
+        if seconds is not None and case.state not in ENDED and not is_new:
             case = await self._cases.wait(case, case.version, 0.0 if self._is_draining() else seconds)
-        if known and known == _etag(case):
+        if known_version(request, _etag(case)):
             return web.Response(status=304, headers={"ETag": _etag(case), "Cache-Control": "no-store"})
         if case.state in ANSWER_IN_THE_CASE:
             case = await self._cases.delivered(case)
@@ -180,22 +186,22 @@ class CaseRoutes:
     # what callers say ------------------------------------------------------------------------------------------
 
     async def _select(self, request: web.Request, _trace: str) -> web.StreamResponse:
-        case = await self._case(request)
+        case, body = await self._case(request), await self._body(request)
+        chosen = read_selection(body)
         return await self._answer(
-            request, await self._cases.select(case, read_selection(await self._body(request)))
+            request, await self._cases.select(case, chosen, once(request, "selection", body))
         )
 
     async def _evidence(self, request: web.Request, _trace: str) -> web.StreamResponse:
-        case = await self._case(request)
+        case, body = await self._case(request), await self._body(request)
+        given = read_evidence(body)
         return await self._answer(
-            request, await self._cases.give_evidence(case, read_evidence(await self._body(request)))
+            request, await self._cases.give_evidence(case, given, once(request, "evidence", body))
         )
 
     async def _withdraw(self, request: web.Request, _trace: str) -> web.StreamResponse:
         case = await self._case(request)
-        if case.state is not State.WITHDRAWN:  # a second time is the same
-            case = await self._cases.withdraw(case)
-        return await self._answer(request, case)
+        return await self._answer(request, await self._cases.withdraw(case))
 
     # the answer ------------------------------------------------------------------------------------------------
 
@@ -234,7 +240,7 @@ class CaseRoutes:
 
 
 def _etag(case: Case) -> str:
-    return f'"{case.version}"'
+    return f'W/"{case.version}"'  # weak: the minutes in the body go on without a new version
 
 
 def _dumps(body: Any) -> str:

@@ -15,6 +15,7 @@ from gateway.cases.ports import HookAnswer, Located
 from gateway.cases.schema import CASES, JOURNAL, TASKS
 from gateway.cases.states import State
 from gateway.cases.store import Store
+from gateway.cases.upkeep import dead_letters, replay
 from tests.fakes.case_engines import Core, core, until
 from tests.fakes.case_stores import Stores, tasks
 from tests.fakes.cases import HOLDER, Clock, FakeHooks, FakeLocator, found
@@ -261,3 +262,57 @@ async def test_a_platform_that_answers_at_last_gets_each_message_under_one_name(
         names = [name for _client, name, _body in hooks.calls]
         assert max(len(list(group)) for _key, group in itertools.groupby(sorted(names))) >= 2
         assert len(set(names)) == 2
+
+
+async def test_gone_stops_all_calls_to_that_platform_until_the_operator_sends_them_again(stores: Stores):
+    hooks = FakeHooks(*[HookAnswer(410)] * 50, clients=("platform", "other"))
+    async with core(stores.url, locator=FakeLocator(FOUND), hooks=hooks) as running:
+        first = await running.accept("1")
+        await is_(running, first, State.DISPATCHED)
+
+        def all_dead() -> bool:
+            rows = [row for row in tasks(running.store).values() if row.kind == "hook"]
+            return len(rows) >= 2 and all(row.dead for row in rows)
+
+        await until(all_dead)
+        second = await running.accept("2")
+        await is_(running, second, State.DISPATCHED)
+        await until(lambda: all_dead() and len(running.store.read(dead_letters)) == 4)
+        called = len(hooks.calls)
+        assert called <= 2, "after it said gone, at most what was already on its way"
+        hooks.answers.clear()
+        other = await running.accept("3", "other")
+        await until(lambda: any(client == "other" for client, _m, _b in hooks.calls))
+        await is_(running, other, State.DISPATCHED)
+        assert running.store.change(lambda c, now: replay(c, now, target="platform")) == 4
+        running.engine.archive_returned(HOLDER)
+        await until(lambda: sum(client == "platform" for client, _m, _b in hooks.calls) >= called + 4)
+        await until(lambda: running.store.read(dead_letters) == [])
+
+
+async def test_a_call_that_fails_for_days_becomes_a_dead_letter_and_its_case_is_untouched(stores: Stores):
+    clock = Clock()
+    hooks = FakeHooks(*[HookAnswer(500)] * 1000)
+    async with core(stores.url, locator=FakeLocator(FOUND), hooks=hooks, clock=clock) as running:
+        case = await running.accept("1")
+        await is_(running, case, State.DISPATCHED)
+        ours = {row.id for row in tasks(running.store).values() if row.kind == "hook"}
+        for seconds in (*[600] * 3, *[86_400] * 5):
+            clock.go(seconds)
+            running.engine.archive_returned(HOLDER)
+            await asyncio.sleep(0.1)  # lets a call be made; how many were does not matter
+        await until(lambda: ours <= {one.id for one in running.store.read(dead_letters)})
+        assert state(running.store, case) is State.DISPATCHED
+        names = [message for _client, message, _body in hooks.calls]
+        assert len(names) > len(set(names)), "tried again under the same name"
+
+
+async def test_a_message_a_desk_will_never_take_is_a_dead_letter(stores: Stores):
+    async with core(stores.url, locator=FakeLocator(FOUND)) as running:
+        case = await running.accept("1")
+        await is_(running, case, State.DISPATCHED)
+        [(name, _body)] = await until(lambda: running.desks.to(HOLDER))
+        running.engine.receipted(name, "bad_frame")
+        [dead] = await until(lambda: running.store.read(dead_letters))
+        assert (dead.kind, dead.target, dead.case_id) == (MAIL, HOLDER, case.id)
+        assert running.observer.count("task_failed", "mail_refused") == 1

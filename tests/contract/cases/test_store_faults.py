@@ -37,7 +37,7 @@ def impatient(store: Store) -> list[sqlite3.Connection]:
 
 def every_call(store: Store) -> list[Any]:
     return [
-        lambda: store.claim(10), lambda: store.extend([("x", 1)]), store.release_all, lambda: store.wake("mail", "x"),
+        lambda: store.claim(10), lambda: store.extend([("x", 1)]), store.release_all, lambda: store.wake("x"),
     ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from gateway.cases.machine import HOOK, MAIL, SEARCH
 from gateway.cases.store import Store, Unit
 from tests.fakes.case_stores import Stores, accept, dispatched, do, lease, made, tasks, timers
-from tests.fakes.cases import HOLDER
+from tests.fakes.cases import HOLDER, located
 
 
 def postponed(store: Store, number: int, after_s: float) -> str:
@@ -104,9 +104,22 @@ def test_an_archive_that_is_back_gets_its_waiting_mail_now(stores: Stores, store
             later = store.now_ms() + 60_000
             do(store, Unit(mail.case_id, lease=lease(mail), postpone_ms=later))
     stores.clock.go(1)
-    store.wake(MAIL, HOLDER)
+    store.wake(HOLDER)
     assert [task.id for task in store.claim(10)] == [mails[1].id]
-    assert store.wake(MAIL, "nobody") is None
+    assert store.wake("nobody") is None
+
+
+def test_an_archive_that_is_back_wakes_the_searches_that_miss_it_and_no_others(stores: Stores, store: Store):
+    """Hundreds of archives that come back after a gateway's restart must not each wake every search."""
+    for number, missing in ((1, HOLDER), (2, "310115")):
+        case = made(store, number)
+        again = located({missing: "unreachable", "330421": "timeout"})
+        do(store, Unit(case.id, again, completes=(f"{case.id}:search:1:",)))
+    stores.clock.go(1)
+    store.wake(HOLDER)
+    assert [task.case_id for task in store.claim(10)] == ["case-00001"]
+    store.wake("330421")
+    assert [task.case_id for task in store.claim(10)] == ["case-00002"]
 
 
 def test_waking_does_not_bring_back_what_is_done_or_dead(stores: Stores, store: Store):
@@ -115,7 +128,7 @@ def test_waking_does_not_bring_back_what_is_done_or_dead(stores: Stores, store: 
     )
     do(store, Unit(done.case_id, lease=lease(done)))
     do(store, Unit(dead.case_id, lease=lease(dead), postpone_ms=1, bury=True))
-    store.wake(MAIL, HOLDER)
+    store.wake(HOLDER)
     assert [task.id for task in store.claim(10) if task.kind == MAIL] == []
 
 
@@ -163,8 +176,8 @@ def test_ten_thousand_timers_neither_come_early_nor_are_looked_through(stores: S
         assert not any(
             word in line and index not in line for one in told for line in one.splitlines() for word in whole
         )
-    [waking] = plans(store, lambda: store.wake(MAIL, "7"))
-    assert "tasks_waiting" in waking or index in waking, waking
+    for waking in plans(store, lambda: store.wake("7")):
+        assert "tasks_waiting" in waking or index in waking, waking
 
 
 def test_ten_thousand_sleeping_cases_are_not_looked_through_either(stores: Stores, store: Store):

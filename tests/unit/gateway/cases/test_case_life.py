@@ -260,7 +260,8 @@ class CaseLife(RuleBasedStateMachine):
         if old.holder and event.kind is not Kind.REFERRED:
             assert (case.holder, case.selected) == (old.holder, old.selected)
         desks = {case.holder, case.deputy} - {""}
-        if case.state in {State.WITHDRAWN, State.EXPIRED} and old.state not in ENDED:
+        is_done = case.state is State.EXPIRED and old.state is State.ISSUED  # nothing is left to decide
+        if case.state in {State.WITHDRAWN, State.EXPIRED} and old.state not in ENDED and not is_done:
             assert {(desk, "withdrawn") for desk in desks} <= mails
         if event.kind in {Kind.CLAIMED, Kind.APPROVED, Kind.EVIDENCE_WANTED} and old.deciding != event.actor:
             assert {(desk, "taken") for desk in desks - {event.actor}} <= mails

@@ -104,7 +104,88 @@ def test_no_record_needs_every_answer():
     assert life.case.verdict == "complete"
 
 
-@pytest.mark.parametrize("outcome", ["refused_policy", "stale", "bad_answer", "unsupported"])
+@pytest.mark.parametrize(
+    "outcome", ["timeout", "unreachable", "overloaded", "circuit_open", "stale", "bad_answer"]
+)
+def test_an_archive_that_may_yet_answer_is_waited_for_until_the_target(outcome: str):
+    life = Life()
+    assert searches(life.say(located({HOLDER: outcome, THIRD: "empty"}))) == [([HOLDER], 2)]
+    assert life.case.state is State.LOCATING
+    life.tick(life.case.target_s - 1)
+    assert life.case.state is State.LOCATING
+    life.tick(1)
+    assert life.case.state is State.EXPIRED
+    assert (life.case.reason, life.case.verdict) == ("search_incomplete", "partial")
+    assert [gap["archive"] for gap in life.case.gaps] == [HOLDER]
+
+
+def test_archives_beyond_one_rounds_size_are_asked_in_the_next():
+    life = Life()
+    event = located({HOLDER: "empty"})
+    event.data["gaps"] = [{"archive": THIRD, "outcome": "not_asked", "reason": "deferred"}]
+    assert searches(life.say(event)) == [([THIRD], 2)]
+    life.say(located({THIRD: "empty"}))
+    assert life.case.state is State.NO_RECORD
+
+
+def test_an_archive_that_is_back_and_says_it_holds_no_such_records_closes_its_gap():
+    """Unreachable, it was asked in case; back, its manifest rules the record out, and it is not asked any more."""
+    life = Life()
+    life.say(located({HOLDER: "unreachable", THIRD: "empty"}))
+    back = located({})
+    back.data["ruled_out"] = [HOLDER]
+    life.say(back)
+    assert life.case.state is State.NO_RECORD
+    assert life.case.outcomes == {HOLDER: "not_asked", THIRD: "empty"}
+
+
+def test_an_archive_that_left_the_roster_stays_a_gap_and_is_not_asked_again():
+    life = Life()
+    life.say(located({HOLDER: "unreachable", THIRD: "timeout"}))
+    left = located({THIRD: "empty"})
+    left.data["gone"] = [HOLDER]
+    effects = life.say(left)
+    assert searches(effects) == []
+    assert life.case.state is State.EXPIRED, "what it holds stays unknown: that is no record of nothing"
+    assert life.case.gaps == [{"archive": HOLDER, "outcome": "not_asked", "reason": "not_a_member"}]
+
+
+def test_what_the_caller_said_is_not_it_does_not_come_back():
+    life = Life()
+    one, other = found(decision="possible"), found(THIRD, 90.0)
+    life.say(located({HOLDER: "hit", THIRD: "timeout"}, [one]))
+    life.say(Kind.NONE_FITS, "caller")
+    life.say(located({HOLDER: "hit", THIRD: "timeout"}, [{**one, "decision": "likely", "score": 99.0}]))
+    assert life.case.state is State.LOCATING
+    life.say(located({THIRD: "hit"}, [other]))
+    assert (life.case.state, life.case.holder) == (State.DISPATCHED, THIRD)
+
+
+def test_a_case_is_referred_only_to_a_member():
+    life = Life(policy=Policy(members=frozenset({HOLDER, THIRD})))
+    life.say(located({HOLDER: "hit"}, [found()]))
+    assert life.refused(Kind.REFERRED, archive="999999") is Reason.NOT_A_MEMBER
+    assert life.case.state is State.DISPATCHED
+    life.say(Kind.REFERRED, HOLDER, archive=THIRD)
+    assert life.case.holder == THIRD
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [([], "not_decided"), ([Kind.CLAIMED], "not_decided"), ([Kind.APPROVED], "not_decided"),
+     ([Kind.APPROVED, Kind.ISSUED], "not_fetched")],
+)  # fmt: skip
+def test_no_case_is_open_for_ever(said: list[Kind], reason: str):
+    life = Life()
+    life.say(located({HOLDER: "hit"}, [found()]))
+    for kind in said:
+        life.say(kind, HOLDER, number="n")
+    life.tick(life.policy.longest_case_s)
+    assert (life.case.state, life.case.reason) == (State.EXPIRED, reason)
+    assert life.case.wake_at_ms == 0
+
+
+@pytest.mark.parametrize("outcome", ["refused_policy", "unsupported"])
 def test_an_archive_that_will_not_answer_leaves_an_incomplete_search_not_a_no_record(outcome: str):
     life = Life()
     effects = life.say(located({HOLDER: outcome, THIRD: "empty"}))
