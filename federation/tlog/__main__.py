@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
 
     one = commands.add_parser("proof", help="导出一个事件的证明 · write the proof of one event")
     one.add_argument("log", type=Path, help="日志文件 · the log file")
+    one.add_argument("request", help='请求编号，无则 "" · the request it is about, "" for none')
     one.add_argument("event", help="事件编号 · the event's id")
     _add_keys(one)
     one.set_defaults(run=_proof)
@@ -170,7 +171,7 @@ def _tell(result: Audit) -> None:
 
 def _proof(options: argparse.Namespace) -> int:
     with LogReader(options.log) as reader:
-        entry = reader.entry(options.event)
+        entry = reader.entry(options.event, options.request)
         if entry is None:
             raise EvidenceError(Flaw.UNKNOWN_ENTRY)
         print(reader.prove(entry.index, Quorum(options.quorum, tuple(options.witness))), end="")

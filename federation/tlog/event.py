@@ -138,7 +138,7 @@ def _refused(what: str) -> EvidenceError:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened; `id` makes logging it twice logging it once.
+    """One thing that happened; `id`, unique within its request, makes logging it twice logging it once.
 
     `at_ms` is milliseconds of UTC; `request` is the case (or search) it belongs to, "" when it belongs to none. Raises
     EvidenceError for a field that is not of its kind; the error names the field, never its value.

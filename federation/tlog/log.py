@@ -22,7 +22,7 @@ from federation.tlog.tiles import extend
 
 CHECKPOINT_GAP_MS = 1_000
 """Least time between two checkpoints of a growing log."""
-_IDS_ASKED = 500  # well below SQLite's bound on variables
+_PAIRS_ASKED = 250  # well below SQLite's bound on variables
 
 
 class EvidenceLog(LogReader):
@@ -64,8 +64,8 @@ class EvidenceLog(LogReader):
     def append(self, events: Iterable[Event]) -> list[int]:
         """Log events in one durable transaction; returns their places in the log.
 
-        An event logged before keeps its place. Raises EvidenceError and logs nothing if an id was logged with other
-        contents (`event_conflict`) or the file can not be written (`log_unavailable`).
+        An event (known by its request and id) logged before keeps its place. Raises EvidenceError and logs nothing if it was
+        logged with other contents (`event_conflict`) or the file can not be written (`log_unavailable`).
         """
         with self._lock, transaction(self._connection):
             places = []
@@ -83,47 +83,59 @@ class EvidenceLog(LogReader):
     def _add(self, events: Sequence[Event]) -> list[int | EvidenceError]:
         salts = os.urandom(SALT_BYTES * len(events))
         size = self._tiles.size()
-        known = self._known([event.id for event in events])
+        known = self._known(events)
         leaves: list[bytes] = []
         rows: list[tuple[int, str, str, str, int, bytes, bytes]] = []
         results: list[int | EvidenceError] = []
         for number, event in enumerate(events):
             body = event.canonical()
-            if event.id in known:
-                place, before = known[event.id]
+            name = (event.request, event.id)
+            if name in known:
+                place, before = known[name]
                 same = before is None or before == body  # of an erased one nothing is left to compare
                 results.append(place if same else EvidenceError(Flaw.EVENT_CONFLICT, f"entry {place}"))
                 continue
             salt = salts[number * SALT_BYTES : (number + 1) * SALT_BYTES]
             place = size + len(leaves)
             leaves.append(leaf_of(salt, body))
-            rows.append((place, event.id, event.kind.value, event.request, event.at_ms, salt, body))
-            known[event.id] = (place, body)
+            rows.append((place, event.request, event.id, event.kind.value, event.at_ms, salt, body))
+            known[name] = (place, body)
             results.append(place)
         self._connection.executemany(
-            "insert into entries(idx, id, kind, request, at, salt, event) values(?, ?, ?, ?, ?, ?, ?)", rows
+            "insert into entries(idx, request, id, kind, at, salt, event) values(?, ?, ?, ?, ?, ?, ?)", rows
         )
         extend(self._tiles, size, leaves)
         return results
 
-    def _known(self, ids: Sequence[str]) -> dict[str, tuple[int, bytes | None]]:
-        known: dict[str, tuple[int, bytes | None]] = {}
-        for at in range(0, len(ids), _IDS_ASKED):
-            part = ids[at : at + _IDS_ASKED]
-            query = f"select id, idx, event from entries where id in ({','.join('?' * len(part))})"  # noqa: S608
-            known.update((row[0], (row[1], row[2])) for row in self._connection.execute(query, part))
+    def _known(self, events: Sequence[Event]) -> dict[tuple[str, str], tuple[int, bytes | None]]:
+        known: dict[tuple[str, str], tuple[int, bytes | None]] = {}
+        for at in range(0, len(events), _PAIRS_ASKED):
+            part = [name for event in events[at : at + _PAIRS_ASKED] for name in (event.request, event.id)]
+            pairs = ",".join(["(?,?)"] * (len(part) // 2))
+            query = (
+                f"with asked(r, i) as (values {pairs}) select request, id, idx, event"  # noqa: S608
+                " from asked cross join entries on request = r and id = i"
+            )
+            known.update(
+                ((row[0], row[1]), (row[2], row[3])) for row in self._connection.execute(query, part)
+            )
         return known
 
-    def erase(self, ids: Iterable[str], reason: str, now_ms: int) -> int:
-        """Erase contents and salts of events (retention, PIPL); the log stays verifiable and says that it was done.
+    def erase(self, request: str, reason: str, now_ms: int, ids: Iterable[str] | None = None) -> int:
+        """Erase contents and salts of a request's events, or only of these (retention, PIPL); the log stays verifiable.
 
-        Every erased entry keeps its commitment and gets an `erased` event with `reason` (a lower-case word). Freed bytes
-        are overwritten, in the write-ahead log too; older backups are the operator's. Returns how many were erased now.
+        Every erased entry keeps its commitment and gets an `erased` event with `reason` (a lower-case word); those events
+        themselves stay. Freed bytes are overwritten, in the write-ahead log too; older backups are the operator's. Returns
+        how many were erased now.
         """
+        wanted = None if ids is None else set(ids)
         with self._lock:
             with transaction(self._connection):
+                where = "request = ? and event is not null and kind != ? order by idx"
                 found = [
-                    one for name in ids for one in self._entries("id = ? and event is not null", (name,))
+                    one
+                    for one in self._entries(where, (request, EventKind.ERASED.value))
+                    if wanted is None or one.id in wanted
                 ]
                 for entry in found:
                     self._connection.execute(
@@ -131,7 +143,7 @@ class EvidenceLog(LogReader):
                         (entry.commitment(), entry.index),
                     )
                 self._add([
-                    Event(EventKind.ERASED, f"erased:{entry.index}", now_ms, entry.request,
+                    Event(EventKind.ERASED, f"erased:{entry.index}", now_ms, request,
                           {"entry": entry.index, "reason": reason})
                     for entry in found
                 ])  # fmt: skip

@@ -133,13 +133,15 @@ class LogReader:
         rows = self._connection.execute(f"select {_COLUMNS} from entries where {where}", values)  # noqa: S608
         return [Entry(*row) for row in rows]
 
-    def entry(self, event_id: str) -> Entry | None:
-        """The entry of an event, by the event's id."""
-        return next(iter(self._read(lambda: self._entries("id = ?", (event_id,)))), None)
+    def entry(self, event_id: str, request: str = "") -> Entry | None:
+        """The entry of an event, by its id and the request it is about."""
+        found = self._read(lambda: self._entries("request = ? and id = ?", (request, event_id)))
+        return found[0] if found else None
 
     def entry_at(self, index: int) -> Entry | None:
         """The entry at a place of the log."""
-        return next(iter(self._read(lambda: self._entries("idx = ?", (index,)))), None)
+        found = self._read(lambda: self._entries("idx = ?", (index,)))
+        return found[0] if found else None
 
     def of_request(self, request: str, most: int = 10_000) -> list[Entry]:
         """All entries about one request, oldest first."""

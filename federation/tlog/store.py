@@ -22,16 +22,19 @@ _LEVEL_SHIFT = 48  # numbers of tiles stay far below
 _LEVEL_0 = (1 << _LEVEL_SHIFT) - 1
 _TABLES = """
 create table meta(key text primary key, value text not null) strict, without rowid;
-create table entries(idx integer primary key, id text not null unique, kind text not null, request text not null,
-  at integer not null, salt blob, event blob, commitment blob) strict;
-create index entries_by_request on entries(request) where request != '';
+create table entries(idx integer primary key, request text not null, id text not null, kind text not null,
+  at integer not null, salt blob, event blob, commitment blob, unique(request, id)) strict;
 create table tiles(place integer primary key, data blob not null) strict;
 create table checkpoints(size integer primary key, at integer not null, note text not null) strict;
 create table stamps(seq integer primary key, size integer not null, at integer not null, name text not null,
   kind text not null, receipt blob not null) strict;
 create index stamps_by_kind on stamps(kind, at);
 """
-"""An erased entry has lost salt and event and keeps its commitment."""
+"""An erased entry has lost salt and event and keeps its commitment.
+
+The one index is by request first: events of a request are neighbours in it, so a batch touches few of its pages (an index
+on random identifiers made a batch of 100 write four times the pages).
+"""
 
 
 @contextlib.contextmanager

@@ -42,7 +42,7 @@ with EvidenceLog(sys.argv[1], LOG) as log:
                 note = log.checkpoint(NOW_MS + number, gap_ms=0)
                 print("signed", str(note).replace(" ", "~").replace(chr(10), "|"))
             if not dice.randrange(8):
-                print("erased", batch[0].id, log.erase([batch[0].id], "retention", NOW_MS))
+                print("erased", places[0], log.erase(batch[0].request, "retention", NOW_MS, [batch[0].id]))
         except EvidenceError as error:
             print("failed", error.flaw.value)
             sys.stdout.flush()
@@ -86,7 +86,7 @@ def kept(path, said):
             if words[0] == "logged":
                 assert reader.entry_at(int(words[1])).id == words[2]
             elif words[0] == "erased":
-                assert reader.entry(words[1]).is_erased
+                assert reader.entry_at(int(words[1])).is_erased
         result = audit(reader, LOG.key, seen=seen)
     assert result.findings == []
     return result

@@ -30,7 +30,8 @@ def path(tmp_path):
         for size in (100, 298, SIZE):
             log.append([decided(number) for number in range(log.size, size)])
             if size == 298:
-                log.erase(["decision-5", "decision-200"], "retention", NOW_MS)
+                log.erase("case-0", "retention", NOW_MS, ["decision-5"])
+                log.erase("case-20", "retention", NOW_MS, ["decision-200"])
             log.checkpoint(NOW_MS + size, gap_ms=0)
     return path
 
@@ -270,12 +271,12 @@ def test_the_command_audits_remembers_and_finds(path, tmp_path, capsys):
 
 
 def test_the_command_writes_proofs_and_keys_and_says_what_it_can_not_do(path, tmp_path, capsys):
-    assert main(["proof", str(path), "decision-42", "--key", str(LOG.key)]) == 0
+    assert main(["proof", str(path), "case-4", "decision-42", "--key", str(LOG.key)]) == 0
     proof = capsys.readouterr().out
     (tmp_path / "a.tlog-proof").write_text(proof)
     assert main(["audit", str(path), "--key", str(LOG.key), "--seen", str(tmp_path / "a.tlog-proof")]) == 0
     capsys.readouterr()
-    assert main(["proof", str(path), "nothing", "--key", str(LOG.key)]) == 2
+    assert main(["proof", str(path), "", "nothing", "--key", str(LOG.key)]) == 2
     assert "日志中没有这个事件" in capsys.readouterr().err
     assert main(["audit", str(tmp_path / "absent"), "--key", str(LOG.key)]) == 2
     assert main(["audit", str(path), "--key", "nonsense"]) == 2

@@ -44,7 +44,7 @@ def test_events_are_there_for_another_process_once_append_returned(log):
         assert len({entry.salt for entry in entries}) == 700
         assert [entry.index for entry in reader.of_request("case-3")] == list(range(30, 40))
         assert reader.requests() == sorted(f"case-{number}" for number in range(70))
-        assert reader.entry("decision-5").index == 5
+        assert reader.entry("decision-5", "case-0").index == 5
         assert reader.entry("nothing") is None
         assert reader.of_request("") == []
 
@@ -120,16 +120,16 @@ def test_a_tree_that_does_not_follow_the_last_checkpoint_is_not_signed(log):
 def test_an_erased_event_is_gone_from_the_file_and_the_log_still_proves_it(log):
     log.append([decided(number) for number in range(20)])
     before = log.checkpoint(NOW_MS)
-    entry = log.entry("decision-7")
+    entry = log.entry("decision-7", "case-0")
     held = log.path.read_bytes() + log.path.with_name(log.path.name + "-wal").read_bytes()
     assert entry.salt in held
     assert b'"id":"decision-7"' in held
-    assert log.erase(["decision-7", "nothing"], "retention", NOW_MS + 1) == 1
-    assert log.erase(["decision-7"], "retention", NOW_MS + 2) == 0
+    assert log.erase("case-0", "retention", NOW_MS + 1, ["decision-7", "nothing"]) == 1
+    assert log.erase("case-0", "retention", NOW_MS + 2, ["decision-7"]) == 0
     held = log.path.read_bytes() + log.path.with_name(log.path.name + "-wal").read_bytes()
     assert entry.salt not in held
     assert b'"id":"decision-7"' not in held
-    erased = log.entry("decision-7")
+    erased = log.entry("decision-7", "case-0")
     assert erased.is_erased
     assert erased.read() is None
     assert erased.commitment() == entry.commitment()
@@ -144,16 +144,17 @@ def test_an_erased_event_is_gone_from_the_file_and_the_log_still_proves_it(log):
 
 def test_tiles_and_bundles_are_served_by_address(log):
     log.append([decided(number) for number in range(600)])
-    log.erase(["decision-3"], "retention", NOW_MS)
-    paths = [str(path) for path in tiles_of(600)]
-    assert paths == ["tile/0/002.p/88", "tile/1/000.p/2"]
+    assert log.erase("case-1", "retention", NOW_MS) == 10
+    assert log.erase("case-1", "retention", NOW_MS) == 0
+    paths = [str(path) for path in tiles_of(log.size)]
+    assert paths == ["tile/0/002.p/98", "tile/1/000.p/2"]
     for path in ("tile/0/000", "tile/0/001", *paths, "tile/0/002.p/5", "tile/0/000.p/9"):
         assert len(log.tile(path)) % 32 == 0
     bundle = log.tile("tile/entries/000")
     records = [bundle[at + 2 : at + 34] for at in range(0, len(bundle), 34)]
     assert b"".join(map(leaf_hash, records)) == log.tile("tile/0/000")
     assert b"decision" not in bundle
-    assert len(log.tile("tile/entries/002.p/88")) == 88 * 34
+    assert len(log.tile("tile/entries/002.p/98")) == 98 * 34
     for path in ("tile/0/003", "tile/0/002", "tile/2/000.p/1", "tile/entries/002", "tile/0/x", ""):
         assert flaw_of(log.tile, path) is Flaw.UNKNOWN_ENTRY
 
@@ -274,7 +275,7 @@ async def test_many_coroutines_share_commits_and_each_is_told_its_place(log):
     places = await asyncio.gather(*(commit.append(decided(number)) for number in range(500)))
     assert sorted(places) == list(range(500))
     assert len(batches) < 250
-    assert [log.entry(f"decision-{number}").index for number in range(500)] == places
+    assert [log.entry(f"decision-{number}", f"case-{number // 10}").index for number in range(500)] == places
     with pytest.raises(EvidenceError) as caught:
         await commit.append(decided(3, outcome="refused"))
     assert caught.value.flaw is Flaw.EVENT_CONFLICT

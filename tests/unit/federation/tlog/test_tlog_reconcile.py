@@ -96,11 +96,11 @@ def test_an_event_erased_on_one_side_is_still_known_to_have_been_logged(sides):
     gateway, node = sides
     gateway.append(life("case-1"))
     node.append(life("case-1"))
-    node.erase(["case-1:330483:decided"], "retention", NOW_MS)
+    node.erase("case-1", "retention", NOW_MS, ["case-1:330483:decided"])
     result = reconcile(account_of(gateway), account_of(node))
     assert result.ok
     assert (result.agreed, result.erased) == (4, 1)
-    gateway.erase(["case-1:330483:decided"], "retention", NOW_MS)
+    gateway.erase("case-1", "retention", NOW_MS, ["case-1:330483:decided"])
     result = reconcile(account_of(gateway), account_of(node))
     assert (result.ok, result.agreed, result.erased) == (True, 4, 1)
 

@@ -1,5 +1,7 @@
 """Witnesses cosign one history: the answers of tlog-witness, and what happens to a fork."""
 
+import contextlib
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -83,8 +85,18 @@ def test_the_first_sight_of_a_log_needs_no_proof_and_takes_none(witness):
 
 def test_two_histories_at_once_only_one_is_cosigned(witness):
     bodies = [request(0, tree_of(9)), request(0, tree_of(FORK[:9]))] * 10
+    both = threading.Barrier(2)
+    signed = witness._signer.sign
+
+    def slowly(*arguments):  # two that have both checked would meet here
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(0.2)
+        return signed(*arguments)
+
+    witness._signer.sign = slowly
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda body: witness.add_checkpoint(body, NOW_S), bodies))
+    witness._signer.sign = signed
     cosigned = {body for body, answer in zip(bodies, answers, strict=True) if answer.status == 200}
     assert len(cosigned) == 1
 
