@@ -13,6 +13,7 @@ from typing import Any
 
 from federation.tlog.auditor import Audit, audit
 from federation.tlog.checkpoint import Quorum
+from federation.tlog.event_proof import check_event, prove_event
 from federation.tlog.flaws import TEXTS, EvidenceError, Flaw
 from federation.tlog.note import KeyKind, Note, Signer, VerifierKey
 from federation.tlog.proof import InclusionProof
@@ -21,6 +22,8 @@ from federation.tlog.reconcile import Account, account_of, reconcile
 
 OK, WRONG, CANNOT = 0, 1, 2
 """Exit statuses: nothing wrong; something is wrong; it could not be told."""
+_WITNESS_HELP = "见证馆公钥，可多次 · a witness's key; may repeat"
+_QUORUM_HELP = "至少几家见证 · how many witnesses must have cosigned"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -62,8 +65,21 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("log", type=Path, help="日志文件 · the log file")
     one.add_argument("request", help='请求编号，无则 "" · the request it is about, "" for none')
     one.add_argument("event", help="事件编号 · the event's id")
-    _add_keys(one)
+    one.add_argument(
+        "--open",
+        action="store_true",
+        help="连同事件内容与盐 · with the event and its salt, so that the file tells what it proves",
+    )
+    one.add_argument(
+        "--witness", action="append", default=[], type=VerifierKey.parse, metavar="KEY", help=_WITNESS_HELP
+    )
+    one.add_argument("--quorum", type=int, default=0, metavar="K", help=_QUORUM_HELP)
     one.set_defaults(run=_proof)
+
+    one = commands.add_parser("verify", help="核验一份带事件的证明 · verify a proof that carries its event")
+    one.add_argument("proof", type=Path, help="证明文件 · the proof file")
+    _add_keys(one)
+    one.set_defaults(run=_verify)
 
     one = commands.add_parser(
         "account", help="导出本方账目，供对账 · write this side's account, to be reconciled"
@@ -100,16 +116,9 @@ def _add_keys(parser: argparse.ArgumentParser) -> None:
         help="日志公钥，换过密钥则多次 · the log's key; repeat for former keys",
     )  # fmt: skip
     parser.add_argument(
-        "--witness", action="append", default=[], type=VerifierKey.parse, metavar="KEY",
-        help="见证馆公钥，可多次 · a witness's key; may repeat",
-    )  # fmt: skip
-    parser.add_argument(
-        "--quorum",
-        type=int,
-        default=0,
-        metavar="K",
-        help="至少几家见证 · how many witnesses must have cosigned",
+        "--witness", action="append", default=[], type=VerifierKey.parse, metavar="KEY", help=_WITNESS_HELP
     )
+    parser.add_argument("--quorum", type=int, default=0, metavar="K", help=_QUORUM_HELP)
 
 
 def _audit(options: argparse.Namespace) -> int:
@@ -174,7 +183,22 @@ def _proof(options: argparse.Namespace) -> int:
         entry = reader.entry(options.event, options.request)
         if entry is None:
             raise EvidenceError(Flaw.UNKNOWN_ENTRY)
-        print(reader.prove(entry.index, Quorum(options.quorum, tuple(options.witness))), end="")
+        make = prove_event if options.open else LogReader.prove
+        print(make(reader, entry.index, Quorum(options.quorum, tuple(options.witness))), end="")
+    return OK
+
+
+def _verify(options: argparse.Namespace) -> int:
+    quorum = Quorum(options.quorum, tuple(options.witness))
+    try:
+        event, verified = check_event(options.proof.read_bytes(), options.key, quorum)
+    except EvidenceError as error:
+        text = TEXTS[error.flaw]
+        print(f"✗ {text.zh} · {text.en} ({error})")
+        return WRONG
+    print(event.canonical().decode())
+    names = ", ".join(key.name for key in verified.cosigned) or "—"
+    print(f"在册 logged: {verified.checkpoint.origin} #{verified.index}；见证 cosigned: {names}")
     return OK
 
 

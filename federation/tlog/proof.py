@@ -15,10 +15,10 @@ from federation.tlog.note import LARGEST_NOTE, Note, VerifierKey, from_base64, t
 
 SUFFIX = ".tlog-proof"
 MEDIA_TYPE = "text/plain; charset=utf-8"
-LARGEST_PROOF = LARGEST_NOTE + 8 * 1024
+LARGEST_PROOF = LARGEST_NOTE + 16 * 1024
 MOST_HASHES = 63
 """A tree of 2**63 leaves is no higher."""
-_LARGEST_EXTRA = 4 * 1024
+_LARGEST_EXTRA = 8 * 1024
 _HEADER = "c2sp.org/tlog-proof@v1"
 
 

@@ -271,12 +271,19 @@ def test_the_command_audits_remembers_and_finds(path, tmp_path, capsys):
 
 
 def test_the_command_writes_proofs_and_keys_and_says_what_it_can_not_do(path, tmp_path, capsys):
-    assert main(["proof", str(path), "case-4", "decision-42", "--key", str(LOG.key)]) == 0
+    assert main(["proof", str(path), "case-4", "decision-42"]) == 0
     proof = capsys.readouterr().out
     (tmp_path / "a.tlog-proof").write_text(proof)
     assert main(["audit", str(path), "--key", str(LOG.key), "--seen", str(tmp_path / "a.tlog-proof")]) == 0
     capsys.readouterr()
-    assert main(["proof", str(path), "", "nothing", "--key", str(LOG.key)]) == 2
+    assert main(["proof", str(path), "case-4", "decision-42", "--open"]) == 0
+    (tmp_path / "b.tlog-proof").write_text(capsys.readouterr().out)
+    assert main(["verify", str(tmp_path / "b.tlog-proof"), "--key", str(LOG.key)]) == 0
+    assert decided(42).canonical().decode() in capsys.readouterr().out
+    assert main(["verify", str(tmp_path / "a.tlog-proof"), "--key", str(LOG.key)]) == 1  # tells no event
+    assert main(["verify", str(tmp_path / "b.tlog-proof"), "--key", str(Signer.generate(LOG.name).key)]) == 1
+    capsys.readouterr()
+    assert main(["proof", str(path), "", "nothing"]) == 2
     assert "日志中没有这个事件" in capsys.readouterr().err
     assert main(["audit", str(tmp_path / "absent"), "--key", str(LOG.key)]) == 2
     assert main(["audit", str(path), "--key", "nonsense"]) == 2

@@ -4,11 +4,13 @@ import asyncio
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
 from federation.tlog.checkpoint import Checkpoint, Quorum, open_checkpoint
 from federation.tlog.event import Event, EventKind, leaf_of
+from federation.tlog.event_proof import check_event, prove_event
 from federation.tlog.flaws import EvidenceError, Flaw
 from federation.tlog.log import EvidenceLog
 from federation.tlog.merkle import leaf_hash, tree_root, verify_consistency
@@ -77,6 +79,25 @@ def test_entries_are_proven_under_a_signed_checkpoint(log):
     log.append([decided(260)])
     assert flaw_of(log.prove, 260) is Flaw.NO_CHECKPOINT
     assert flaw_of(log.prove, 261) is Flaw.UNKNOWN_ENTRY
+
+
+def test_a_proof_can_carry_its_event(log):
+    log.append([decided(number) for number in range(20)])
+    log.checkpoint(NOW_MS)
+    proof = prove_event(log, 7)
+    event, verified = check_event(str(proof).encode(), LOG.key)
+    assert event == decided(7)
+    assert verified.index == 7
+    for extra in (
+        b"", proof.extra[:40], bytes(32) + proof.extra[32:], proof.extra[:32] + decided(8).canonical(), bytes(32),
+    ):  # fmt: skip
+        assert flaw_of(check_event, replace(proof, extra=extra), LOG.key) in {
+            Flaw.MALFORMED_PROOF, Flaw.MALFORMED_EVENT, Flaw.NOT_INCLUDED,
+        }  # fmt: skip
+    log.erase("case-0", "retention", NOW_MS)
+    assert flaw_of(prove_event, log, 7) is Flaw.UNKNOWN_ENTRY
+    assert flaw_of(prove_event, log, 700) is Flaw.UNKNOWN_ENTRY
+    assert check_event(proof, LOG.key)[0] == decided(7)  # whoever has it keeps it
 
 
 def test_checkpoints_come_when_the_log_grew_and_at_most_each_second(log):
