@@ -11,6 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from cryptography.x509 import Certificate, load_pem_x509_certificates
+
 from federation.tlog.auditor import Audit, audit
 from federation.tlog.checkpoint import Quorum
 from federation.tlog.event_proof import check_event, prove_event
@@ -19,6 +21,7 @@ from federation.tlog.note import KeyKind, Note, Signer, VerifierKey
 from federation.tlog.proof import InclusionProof
 from federation.tlog.reader import LogReader
 from federation.tlog.reconcile import Account, account_of, reconcile
+from federation.tlog.stamping import check_stamps
 
 OK, WRONG, CANNOT = 0, 1, 2
 """Exit statuses: nothing wrong; something is wrong; it could not be told."""
@@ -57,6 +60,10 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--memory", type=Path, metavar="FILE",
         help="审计员自己的记录：先核对，无误后写入最新检查点 · the auditor's own memory: compared, then renewed if all is well",
+    )  # fmt: skip
+    one.add_argument(
+        "--tsa-root", type=Path, metavar="PEM",
+        help="时间戳机构根证书，给出则核对时间戳 · roots of the time-stamp authority; checks the stamps too",
     )  # fmt: skip
     one.add_argument("--json", action="store_true", help="输出 JSON · print JSON")
     one.set_defaults(run=_audit)
@@ -133,6 +140,9 @@ def _audit(options: argparse.Namespace) -> int:
             quorum=Quorum(options.quorum, tuple(options.witness)),
             progress=_progress,
         )
+        if options.tsa_root is not None:
+            for stamp, flaw in check_stamps(reader, _certificates(options.tsa_root)):
+                result.add(flaw, stamp.size, f"the stamp by {stamp.name}")
         latest = reader.latest() if result.ok else None
     if latest is not None and options.memory is not None:
         _write(options.memory, str(latest))
@@ -141,6 +151,13 @@ def _audit(options: argparse.Namespace) -> int:
     else:
         _tell(result)
     return OK if result.ok else WRONG
+
+
+def _certificates(path: Path) -> list[Certificate]:
+    try:
+        return load_pem_x509_certificates(path.read_bytes())
+    except ValueError:
+        raise EvidenceError(Flaw.MALFORMED_KEY, "no PEM certificates") from None
 
 
 def _seen(path: Path) -> Note:

@@ -17,7 +17,7 @@ from federation.tlog.flaws import EvidenceError, Flaw
 from federation.tlog.merkle import verify_consistency
 from federation.tlog.note import KeyKind, Note, SignatureLine, Signer, VerifierKey, signed_note
 from federation.tlog.reader import LogReader, Stamp
-from federation.tlog.store import naming_trouble, open_writing, transaction
+from federation.tlog.store import BUSY_S, naming_trouble, open_writing, transaction
 from federation.tlog.tiles import extend
 
 CHECKPOINT_GAP_MS = 1_000
@@ -36,6 +36,7 @@ class EvidenceLog(LogReader):
         if signer.key.kind is not KeyKind.LOG:
             raise EvidenceError(Flaw.MALFORMED_KEY, "a log signs with a log key")
         self._signer = signer
+        self._to_overwrite = False
         path = Path(path)
         self._lock_file = _locked(path)
         try:
@@ -45,6 +46,7 @@ class EvidenceLog(LogReader):
                 connection.execute(
                     "insert into meta(key, value) values('origin', ?) on conflict do nothing", (signer.name,)
                 )
+            self._overwrite()  # a process killed while erasing left the pages there
         except BaseException:
             os.close(self._lock_file)
             raise
@@ -125,9 +127,11 @@ class EvidenceLog(LogReader):
         """Erase contents and salts of a request's events, or only of these (retention, PIPL); the log stays verifiable.
 
         Every erased entry keeps its commitment and gets an `erased` event with `reason` (a lower-case word); those events
-        themselves stay. Freed bytes are overwritten, in the write-ahead log too; older backups are the operator's. Returns
-        how many were erased now.
+        themselves stay. Freed bytes are overwritten, in the write-ahead log too (at the next `checkpoint` call if a reader
+        holds it now); older backups are the operator's. Returns how many were erased now.
         """
+        if not request and ids is None:
+            raise EvidenceError(Flaw.UNKNOWN_ENTRY, "events of no request are erased by id")
         wanted = None if ids is None else set(ids)
         with self._lock:
             with transaction(self._connection):
@@ -147,9 +151,18 @@ class EvidenceLog(LogReader):
                           {"entry": entry.index, "reason": reason})
                     for entry in found
                 ])  # fmt: skip
-            with naming_trouble():
-                self._connection.execute("pragma wal_checkpoint(truncate)")
+            self._overwrite()
         return len(found)
+
+    def _overwrite(self) -> None:
+        """Empty the write-ahead log, which still has the pages as they were; a reader in its moment puts it off."""
+        with naming_trouble():
+            self._connection.execute("pragma busy_timeout=0")
+            try:
+                (busy, *_rest) = self._connection.execute("pragma wal_checkpoint(truncate)").fetchone()
+            finally:
+                self._connection.execute(f"pragma busy_timeout={int(BUSY_S * 1_000)}")
+        self._to_overwrite = bool(busy)
 
     def checkpoint(self, now_ms: int, *, gap_ms: int = CHECKPOINT_GAP_MS) -> Note | None:
         """Sign the tree as it is now, if it grew and the last checkpoint is `gap_ms` old; returns the newest, if any.
@@ -157,6 +170,9 @@ class EvidenceLog(LogReader):
         Only durable entries are covered and the checkpoint is durable before it is returned. A tree that is not
         consistent with the last checkpoint is never signed (`log_damaged`).
         """
+        if self._to_overwrite:
+            with self._lock:
+                self._overwrite()
         with self._lock, transaction(self._connection):
             query = "select size, at, note from checkpoints order by size desc limit 1"
             row = self._connection.execute(query).fetchone()

@@ -142,12 +142,12 @@ def test_an_erased_event_is_gone_from_the_file_and_the_log_still_proves_it(log):
     log.append([decided(number) for number in range(20)])
     before = log.checkpoint(NOW_MS)
     entry = log.entry("decision-7", "case-0")
-    held = log.path.read_bytes() + log.path.with_name(log.path.name + "-wal").read_bytes()
+    held = on_disk(log)
     assert entry.salt in held
     assert b'"id":"decision-7"' in held
     assert log.erase("case-0", "retention", NOW_MS + 1, ["decision-7", "nothing"]) == 1
     assert log.erase("case-0", "retention", NOW_MS + 2, ["decision-7"]) == 0
-    held = log.path.read_bytes() + log.path.with_name(log.path.name + "-wal").read_bytes()
+    held = on_disk(log)
     assert entry.salt not in held
     assert b'"id":"decision-7"' not in held
     erased = log.entry("decision-7", "case-0")
@@ -161,6 +161,45 @@ def test_an_erased_event_is_gone_from_the_file_and_the_log_still_proves_it(log):
     (said,) = [one.read() for one in log.of_request("case-0") if one.kind == EventKind.ERASED]
     assert said.fields == {"entry": 7, "reason": "retention"}
     assert log.append([decided(7)]) == [7]  # still known: no second leaf
+
+
+def on_disk(log):
+    return log.path.read_bytes() + log.path.with_name(log.path.name + "-wal").read_bytes()
+
+
+def test_a_reader_puts_overwriting_off_and_does_not_prevent_it(log):
+    log.append([decided(7)])
+    salt = log.entry_at(0).salt
+    with LogReader(log.path) as reader:
+        with reader.moment():
+            assert reader.size == 1
+            assert log.erase("case-0", "retention", NOW_MS) == 1
+            assert salt in on_disk(log)
+            assert reader.entry_at(0).salt == salt  # its moment is from before
+        log.checkpoint(NOW_MS)
+        assert salt not in on_disk(log)
+        assert reader.entry_at(0).is_erased
+
+
+def test_what_a_killed_eraser_left_is_overwritten_at_the_next_start(log):
+    log.append([decided(7)])
+    salt = log.entry_at(0).salt
+    log._overwrite = lambda: None  # killed after COMMIT
+    log.erase("case-0", "retention", NOW_MS)
+    held = LogReader(log.path)
+    held.size  # noqa: B018 - the last connection to close would empty the write-ahead log
+    assert salt in on_disk(log)
+    log.close()
+    with EvidenceLog(log.path, LOG) as again:
+        assert salt not in on_disk(again)
+    held.close()
+
+
+def test_events_of_no_request_are_erased_by_name_only(log):
+    event = Event(EventKind.VERIFIED, "v-1", NOW_MS, "", {"digest": "00" * 32, "outcome": "valid"})
+    log.append([event])
+    assert flaw_of(log.erase, "", "retention", NOW_MS) is Flaw.UNKNOWN_ENTRY
+    assert log.erase("", "retention", NOW_MS, ["v-1"]) == 1
 
 
 def test_tiles_and_bundles_are_served_by_address(log):

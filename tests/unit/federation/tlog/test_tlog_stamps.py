@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from federation.tlog.__main__ import main
 from federation.tlog.anchor import ANCHORED, FileAnchor, anchor_latest
 from federation.tlog.auditor import audit
 from federation.tlog.checkpoint import Checkpoint
@@ -156,7 +157,14 @@ def test_a_stamp_over_anything_else_does_not_verify(log, stamper, authority):
     for bad in (b"", b"\x30\x00", stamp.receipt[:-1], stamp.receipt[:50], b"\xff" * 100):
         assert flaw_of(verify_stamp, bad, note.text.encode(), roots) is Flaw.STAMP_INVALID
     assert flaw_of(verify_stamp, b"\x30" * 70_000, note.text.encode(), roots) is Flaw.TOO_LARGE
+    pem = log.path.with_name("root.pem")
+    pem.write_bytes(roots[0].public_bytes(serialization.Encoding.PEM))
+    audited = ["audit", str(log.path), "--key", str(LOG.key), "--tsa-root", str(pem)]
+    assert main(audited) == 0
     log._connection.execute("update stamps set size = 99")
+    assert main(audited) == 1
+    pem.write_bytes(b"nothing")
+    assert main(audited) == 2
     assert check_stamps(log, roots) == [
         (Stamp(99, NOW_MS, "tsa-1", STAMPED, stamp.receipt), Flaw.NO_CHECKPOINT)
     ]
