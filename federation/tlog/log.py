@@ -196,6 +196,18 @@ class EvidenceLog(LogReader):
             )
             return note
 
+    def thin_checkpoints(self, before_ms: int, keep_one_in_ms: int = 3_600_000) -> int:
+        """Forget old checkpoints, but the last of each hour and all that were stamped or anchored; returns how many.
+
+        Proofs are always made under new ones, and whoever holds an old one holds it whole: nothing is proven less.
+        """
+        with self._lock, transaction(self._connection):
+            return self._connection.execute(
+                "delete from checkpoints where at < ?1 and size not in (select size from stamps) and size not in"
+                " (select max(size) from checkpoints group by at / ?2)",
+                (before_ms, keep_one_in_ms),
+            ).rowcount
+
     def add_cosignatures(self, size: int, lines: Iterable[SignatureLine], witnesses: Quorum) -> Note:
         """Keep the lines by known witnesses that verify; returns the checkpoint with them. Others are ignored."""
         with self._lock, transaction(self._connection):

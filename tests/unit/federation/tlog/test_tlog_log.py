@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from federation.tlog.auditor import audit
 from federation.tlog.checkpoint import Checkpoint, Quorum, open_checkpoint
 from federation.tlog.event import Event, EventKind, leaf_of
 from federation.tlog.event_proof import check_event, prove_event
@@ -289,6 +290,22 @@ def test_stamps_are_kept_with_their_event(log):
     assert log.entry("stamped:1").kind == "checkpoint_stamped"
     assert log.oldest_uncovered_ms(1) is None  # the log's own stamps need no stamp
     assert log.oldest_uncovered_ms(0) == NOW_MS + 1
+
+
+def test_old_checkpoints_are_thinned_out_and_the_log_stays_in_order(log):
+    for number in range(12):  # one in ten minutes
+        log.append([decided(number)])
+        log.checkpoint(NOW_MS // 3_600_000 * 3_600_000 + number * 600_000)
+    note = log.checkpoints()[1]
+    event = Event(
+        EventKind.CHECKPOINT_STAMPED, "stamped:2", NOW_MS, "", {"digest": "00" * 32, "size": 2, "name": "tsa"}
+    )
+    log.add_stamp(Stamp(2, NOW_MS, "tsa", "rfc3161", b"token"), event)
+    assert log.thin_checkpoints(NOW_MS // 3_600_000 * 3_600_000 + 9 * 600_000) == 7
+    assert [Checkpoint.parse(one.text).size for one in log.checkpoints()] == [2, 6, 10, 11, 12]
+    assert audit(log, LOG.key, seen=[note]).ok
+    assert log.thin_checkpoints(2**50) == 2
+    assert Checkpoint.parse(log.latest().text).size == 12
 
 
 def test_a_reader_sees_one_moment(log):
