@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 
 from federation.identity_number import IdJudgement, canonical, judge, tidy
@@ -21,14 +22,15 @@ PLAIN_NAME = re.compile(
 )
 """Two or three Han characters that do not end like 某某之子, 某某之女, 女婴, 无名 …: needs no further look."""
 _SUFFIX = re.compile(r"(?:同志|先生|女士|等)$")
-_UNNAMED = re.compile(r".+之[子女男]$|^未取名|^未命名|^无名|^(?:男|女)婴$")
+_UNNAMED = re.compile(r"^未取名|^未命名|^无名|^(?:男|女)婴$")
+_CHILD_OF = re.compile(r".+之[子女男]$")
 _ALIAS = re.compile(
     r"(?:曾用名|曾用|又名|原名|现名|后改名|改名|学名|乳名|小名|别名|亦名)[:：为是]?[\s]*([^\s,，;；、。()（）/]{2,8})"
 )
 _NAMESAKE = re.compile(r"同名")
 _SPLIT = re.compile(r"[、，,;；/\n]+")
 _HAN = re.compile(r"[\u3400-\u9fff]")
-_MOJIBAKE = re.compile(r"锟斤拷|烫烫|屯屯|[\u00c0-\u00ff]{3,}")
+_MOJIBAKE = re.compile(r"锟斤拷|烫烫|屯屯|[\u00c0-\u00ff]{3,}|[\u00e3-\u00e9][\u0080-\u00bf]{2}")
 _SCIENTIFIC = re.compile(r"\d(?:\.\d+)?[eE]\+?\d+")
 
 NO_ALIASES: tuple[str, ...] = ()
@@ -51,7 +53,7 @@ def clean_text(text: str) -> tuple[str, Finding | None]:
 @lru_cache(200_000)
 def read_name(raw: str) -> CleanName:
     """(name, aliases in brackets, what is wrong): characters as written; spaces, brackets, marks and titles aside.
-    An empty name with CHILD_UNNAMED for 某某之子.
+    An empty name with CHILD_UNNAMED for 未取名.
     """
     if PLAIN_NAME.fullmatch(raw) and raw not in PLACEHOLDERS:
         return raw, NO_ALIASES, None
@@ -72,6 +74,12 @@ def read_name(raw: str) -> CleanName:
     if _LOST.search(name):
         return name, aliases, Finding.CHARACTER_REPLACED
     return name, aliases, finding
+
+
+def read_child_name(raw: str) -> CleanName:
+    """`read_name` of a child: 某某之子 says whose child it is, and not its name. A grown-up may be called 邱之子."""
+    name, aliases, finding = read_name(raw)
+    return ("", aliases, Finding.CHILD_UNNAMED) if _CHILD_OF.fullmatch(name) else (name, aliases, finding)
 
 
 def read_aliases(remark: str) -> tuple[str, ...]:
@@ -183,11 +191,16 @@ def _rareness(char: str) -> float:
 _FIRST_LEVEL = (0xB0, 0xD7)  # lead bytes of the 3,755 commonest characters
 
 
+def any_garbled(cells: Iterable[str]) -> bool:
+    """Whether a cell of a row is garbled."""
+    return any(map(looks_garbled, cells))
+
+
 _UTF8_HAN = re.compile(rb"[\xe3-\xe9][\x80-\xbf][\x80-\xbf]")
 
 
 def may_be_garbled(whole: str) -> bool:
-    """Whether any part of a row could be damaged: False is sure and cheap, True asks for `looks_garbled` of each cell."""
+    """Whether any part of a row could be damaged: False is sure and cheap, True asks for `any_garbled`."""
     if whole.isascii():
         return False
     try:

@@ -14,7 +14,14 @@ from federation.categories import CATEGORIES
 from federation.dates import DateSpan
 from federation.identity_number import birth_of, canonical
 from federation.places import find
-from node_agent.catalogue.names import PLAIN_NAME, is_clean, may_be_garbled, read_name
+from node_agent.catalogue.names import (
+    PLAIN_NAME,
+    any_garbled,
+    is_clean,
+    looks_garbled,
+    may_be_garbled,
+    read_name,
+)
 from node_agent.catalogue.notation import PLACEHOLDERS, read_birth, read_date
 from node_agent.record import Person, Record, Role
 
@@ -39,7 +46,7 @@ class _Cells(dict[str, T], Generic[T]):
         self._read = read
 
     def __missing__(self, cell: str) -> T:
-        if not isinstance(cell, str) or not is_clean(cell) or may_be_garbled(cell):
+        if not isinstance(cell, str) or not is_clean(cell) or (may_be_garbled(cell) and looks_garbled(cell)):
             raise NotPlainError
         if len(self) >= _REMEMBERED:
             self.clear()
@@ -138,9 +145,11 @@ class PlainRows:
             # numbers and codes are ASCII: only the words need the dear look for a wrong encoding
             words = "\x1f".join([cells[column] for column in self._words])
             marks = "\x1f".join([cells[column] for column in self._marks])
-            if not is_clean(words) or may_be_garbled(words) or "名" in cells[self._remark]:
+            if not is_clean(words) or not is_clean(marks) or "名" in cells[self._remark]:
                 return None
-            if not is_clean(marks) or may_be_garbled(marks):
+            if (may_be_garbled(words) or may_be_garbled(marks)) and any_garbled(
+                cell for cell in originals if isinstance(cell, str)
+            ):
                 return None
             code = cells[self._code].strip()
             if not _PLAIN_CODE.fullmatch(code):
@@ -175,9 +184,11 @@ class PlainRows:
         unnamed = 0
         for role, name_at, number_at, birth_at in self._people:
             name = _name(cells[name_at])
+            if role is Role.CHILD and not PLAIN_NAME.fullmatch(name):
+                raise NotPlainError
             written = cells[number_at]
             number = canonical(written) if written else ""
-            if number is None or (role is Role.CHILD and not name):
+            if number is None:
                 raise NotPlainError
             if number and not _FIRST_BORN <= int(number[6:10]) <= year:  # perhaps of another century
                 raise NotPlainError

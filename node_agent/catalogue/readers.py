@@ -257,6 +257,16 @@ def _is_bomb(entry: zipfile.ZipInfo) -> bool:
     return entry.file_size > _BOMB_BYTES and entry.file_size > _BOMB_RATIO * entry.compress_size
 
 
+_LOCKED = "工作簿有密码，请另存为无密码的文件 · the workbook is protected by a password; save it without one"
+
+
+def _is_encrypted(path: Path) -> bool:
+    """Whether this is the container a workbook with a password is kept in (MS-OFFCRYPTO)."""
+    with path.open("rb") as handle:
+        head = handle.read(_SAMPLE)
+    return head.startswith(b"\xd0\xcf\x11\xe0") and "EncryptedPackage".encode("utf-16le") in head
+
+
 def _workbook(path: Path) -> list[Table]:
     try:
         if zipfile.is_zipfile(path):
@@ -266,9 +276,16 @@ def _workbook(path: Path) -> list[Table]:
                     map(_is_bomb, entries)
                 ):
                     raise NotACatalogueError("工作簿解压后过大 · the workbook is too large when unpacked")
-        book = python_calamine.CalamineWorkbook.from_path(str(path))
+        if _is_encrypted(path):
+            raise NotACatalogueError(_LOCKED)
+        with path.open("rb") as handle:  # what it is says its content, not its name
+            book = python_calamine.CalamineWorkbook.from_filelike(handle)
+    except python_calamine.PasswordError as error:
+        raise NotACatalogueError(_LOCKED) from error
     except (python_calamine.CalamineError, zipfile.BadZipFile, OSError, ValueError) as error:
-        raise NotACatalogueError("不是可读的工作簿 · not a readable workbook") from error
+        raise NotACatalogueError(
+            "不是可读的工作簿（可能不完整）· not a readable workbook, perhaps cut short"
+        ) from error
     return [Table(name, _sheet_rows(book, name)) for name in book.sheet_names]
 
 

@@ -29,12 +29,13 @@ from node_agent.catalogue.headings import (
 )
 from node_agent.catalogue.names import (
     NO_ALIASES,
+    any_garbled,
     clean_text,
     is_clean,
-    looks_garbled,
     may_be_garbled,
     owner_of,
     read_aliases,
+    read_child_name,
     read_id,
     read_name,
     says_namesake,
@@ -322,7 +323,7 @@ class TableReader:
         except TypeError:  # a spreadsheet's numbers and dates
             originals = tuple([cell if isinstance(cell, str) else text_of(cell) for cell in cells])
             whole = "\x1f".join(originals)
-        if may_be_garbled(whole) and (looks_garbled(whole) or any(map(looks_garbled, originals))):
+        if may_be_garbled(whole) and any_garbled(originals):
             self.report.read -= 1
             self._set_aside(number, "", Finding.GARBLED)
             return None
@@ -479,8 +480,9 @@ class TableReader:
         row: _RowBeingRead,
     ) -> Person:
         raw = self._value(cells, name_field)
+        read = read_child_name if role is Role.CHILD else read_name
         name, aliases, finding = (
-            read_name(raw if isinstance(raw, str) else text_of(raw)) if raw else ("", NO_ALIASES, None)
+            read(raw if isinstance(raw, str) else text_of(raw)) if raw else ("", NO_ALIASES, None)
         )
         if (
             finding is not None

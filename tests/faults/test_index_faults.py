@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
@@ -9,10 +10,15 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
+import zipfile
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
+from federation.query import Query
 from loadtest.people import write_csv
 from node_agent.index import ImportRefusedError, Lookup, NoIndexError, Part, open_for_import
 from node_agent.index.folder import DataFolder
@@ -44,7 +50,8 @@ def codes(folder):
 
 
 @pytest.mark.slow
-def test_a_killed_import_leaves_the_old_or_the_new_index_and_never_a_mixture(tmp_path):
+def test_an_import_killed_at_any_time_leaves_the_old_or_the_new_index_and_never_a_mixture(tmp_path):
+    """Whole processes, killed by the clock: also in the middle of a write."""
     folder = tmp_path / "archive"
     old, new = tmp_path / "people.csv", tmp_path / "new" / "people.csv"
     new.parent.mkdir()
@@ -59,7 +66,7 @@ def test_a_killed_import_leaves_the_old_or_the_new_index_and_never_a_mixture(tmp
     assert before != after
     dice = random.Random(4)
     outcomes = set()
-    for number in range(20):
+    for number in range(8):
         process = subprocess.Popen(
             [sys.executable, "-m", "node_agent", "import", str(new), "--data", str(folder)],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -73,10 +80,115 @@ def test_a_killed_import_leaves_the_old_or_the_new_index_and_never_a_mixture(tmp
         if held == after:
             imported(node("import", old, "--data", folder, "--json"))
             assert codes(folder) == before
-    assert False in outcomes
     imported(node("import", new, "--data", folder, "--json"))
     assert codes(folder) == after
     assert len(list(folder.glob("index.*.sqlite"))) == 1  # nothing half-built is left lying
+
+
+def records(count, name="王芳"):
+    return [one(f"J{number:05d}", name) for number in range(count)]
+
+
+def put(folder, rows):
+    with open_for_import(folder) as importer:
+        importer.put("a.csv", bytes(16), [Part("", ("x",), rows)])
+
+
+def put_and_die(folder, rows, at):
+    """The import in a process of its own that kills itself at its `at`-th call of any function; how many it made."""
+    readable, writable = os.pipe()
+    child = os.fork()
+    if not child:
+        calls = 0
+
+        def count(_frame, _event, _argument):
+            nonlocal calls
+            calls += 1
+            if calls == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.setprofile(count)
+        try:
+            put(folder, rows)
+        finally:
+            sys.setprofile(None)
+            os.write(writable, str(calls).encode())
+            os._exit(0)
+    os.close(writable)
+    with os.fdopen(readable) as told:
+        calls = told.read()
+    os.waitpid(child, 0)
+    return int(calls or 0)
+
+
+def told(folder):
+    lookup = Lookup(folder)
+    try:
+        found = lookup.fetch(lookup.prefix("J", 100_000))
+        names = Counter(record.persons[0].name for record in found.values())
+        assert lookup.holdings().records == len(found)
+        return names, len(lookup.search(Query(name="钱伟明"), limit=5_000).found)
+    finally:
+        lookup.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("changed", [40, 900], ids=["transaction", "new file"])
+def test_an_import_killed_at_any_call_leaves_the_old_or_the_new_index(tmp_path, changed):
+    """Twenty points over the whole import, and twenty more about its end, where files and pointers change hands."""
+    rows = records(1_200)
+    new = records(changed, "钱伟明") + rows[changed:]
+    put(tmp_path / "index", rows)
+    whole = put_and_die(tmp_path / "index", new, -1)
+    old_state, new_state = (Counter({"王芳": 1200}), 0), told(tmp_path / "index")
+    assert new_state == (Counter({"王芳": 1200 - changed, "钱伟明": changed}), min(changed, 400))
+    put(tmp_path / "index", rows)
+    assert told(tmp_path / "index") == old_state
+    dice = random.Random(7)
+    points = [dice.randrange(1, whole) for _ in range(20)] + [whole + on for on in range(-80, 80, 8)]
+    states = []
+    for point in sorted(points):
+        put_and_die(tmp_path / "index", new, point)
+        state = told(tmp_path / "index")
+        assert state in (old_state, new_state), point
+        states.append(state == new_state)
+        if state == new_state:
+            put(tmp_path / "index", rows)
+            assert told(tmp_path / "index") == old_state
+    assert set(states) == {False, True}
+    put(tmp_path / "index", new)
+    assert told(tmp_path / "index") == new_state
+    assert len(list((tmp_path / "index").glob("index.*.sqlite"))) == 1
+
+
+@pytest.mark.slow
+def test_searches_go_on_while_a_new_index_takes_over(tmp_path):
+    rows, new = records(3_000), records(3_000, "钱伟明")
+    put(tmp_path, rows)
+    lookup = Lookup(tmp_path)
+    seen = Counter()
+    over = threading.Event()
+
+    def ask():
+        while not over.is_set():
+            answers = tuple(
+                len(lookup.search(Query(name=name), limit=50).found) for name in ("王芳", "钱伟明")
+            )
+            seen[answers[0] > 0, answers[1] > 0] += 1
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        for state in (new, rows, new):
+            put(tmp_path, state)
+    finally:
+        over.set()
+        asking.join()
+    assert seen
+    assert (False, False) not in seen  # at no moment nothing was held
+    time_of_switch = len(lookup.search(Query(name="钱伟明"), limit=50).found)
+    lookup.close()
+    assert time_of_switch == 50
 
 
 def one(code="J1", name="王芳"):
@@ -153,28 +265,85 @@ def test_an_index_of_another_version_is_refused_with_what_to_do(tmp_path):
         importer.put("a.csv", bytes(16), [Part("", ("x",), [one()])])
 
 
+CATALOGUES = Path(__file__).resolve().parents[2] / "examples/jiaxing/catalogues"
+
+
+def zipped(**entries):
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in entries.items():
+            archive.writestr(name.replace("__", "/").replace("_", "."), content)
+    return whole.getvalue()
+
+
+def with_password():
+    """The container of MS-CFB with the one directory entry that says what is in it."""
+    entry = "EncryptedPackage".encode("utf-16le").ljust(64, b"\0") + bytes(64)
+    return b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504) + entry * 4
+
+
+def bomb():
+    """Seventy megabytes of one cell."""
+    row = b"<row><c><v>1</v></c></row>"
+    return zipped(xl__worksheets__sheet1_xml=b"<worksheet><sheetData>" + row * 2_700_000)
+
+
 @pytest.mark.parametrize(
-    ("name", "content"),
+    ("name", "content", "said"),
     [
-        ("empty.csv", b""),
-        ("blank.csv", b"\n\n\n"),
-        ("photo.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(200)),
-        ("paper.pdf", b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj\n<<>>\nendobj\n"),
-        ("things.zip", b"PK\x03\x04" + bytes(200)),
-        ("noise.csv", bytes(random.Random(1).randrange(256) for _ in range(4000))),
-        ("letter.txt", "尊敬的档案馆：\n您好，我想查一份档案。\n谢谢！\n".encode()),
-        ("table.csv", b"a,b,c\n1,2,3\n4,5,6\n"),
-        ("page.html", b"<html><body><p>nothing here</p></body></html>"),
+        ("empty.csv", b"", "空文件"),
+        ("blank.csv", b"\n\n\n", "空文件"),
+        ("photo.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(200), "二进制"),
+        ("paper.pdf", b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj\n<<>>\nendobj\n", "不是目录"),
+        ("things.zip", b"PK\x03\x04" + bytes(200), "工作簿"),
+        ("letter.docx", zipped(word__document_xml="<w:document/>"), "工作簿"),
+        ("noise.csv", random.Random(1).randbytes(4000), "二进制"),
+        ("letter.txt", "尊敬的档案馆：\n您好，我想查一份档案。\n谢谢！\n".encode(), "找不到分隔的列"),
+        ("table.csv", b"a,b,c\n1,2,3\n4,5,6\n", "表头"),
+        ("page.html", b"<html><body><p>nothing here</p></body></html>", ""),
+        ("cut.xlsx", (CATALOGUES / "330481-出生医学证明.xlsx").read_bytes()[:100_000], "不完整"),
+        ("cut.xls", (CATALOGUES / "330421-婚姻登记.xls").read_bytes()[:3_000], "不完整"),
+        ("locked.xlsx", with_password(), "密码"),
+        ("bomb.xlsx", bomb, "过大"),
+        ("broken.dbf", b"\x03\x5f\x07\x1a" + bytes(range(60)) * 3, "DBF"),
+        ("namesless.csv", "档号,登记日期\nJ1-1,1985\n".encode(), "姓名"),
+        ("codeless.csv", "姓名,登记日期,登记机关\n王芳,1985,桐乡县\n".encode(), "档号"),
+        ("mystery.csv", "档号,姓名,出生\nJ1-1,王芳,1985\n".encode(), "--category"),
     ],
 )
-def test_a_file_that_is_no_catalogue_says_so_in_one_line(tmp_path, name, content):
+def test_a_file_that_is_no_catalogue_says_so_in_one_line(tmp_path, name, content, said):
     path = tmp_path / name
-    path.write_bytes(content)
+    path.write_bytes(content() if callable(content) else content)
     done = node("import", path, "--data", tmp_path / "archive")
     assert done.returncode == 1
     assert len(done.stderr.strip().splitlines()) == 1
     assert done.stderr.startswith(name)
+    assert said in done.stderr
     assert not (tmp_path / "archive" / "CURRENT").exists()
+    assert not list((tmp_path / "archive").glob("reports/*"))
+
+
+def test_a_file_that_is_no_catalogue_does_not_keep_the_others_out(tmp_path):
+    good, bad = tmp_path / "people.csv", tmp_path / "photo.png"
+    write_csv(good, 20, seed=1)
+    bad.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(40))
+    done = node("import", bad, good, "--data", tmp_path / "archive", "--json")
+    assert done.returncode == 1
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report["imported"] == 20
+    assert "error" in report["files"][0]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "source"), [(".xls", "330481-出生医学证明.xlsx"), (".xlsx", "330421-婚姻登记.xls")]
+)
+def test_a_workbook_under_the_other_name_is_read_all_the_same(tmp_path, suffix, source):
+    path = (tmp_path / source).with_suffix(suffix)
+    path.write_bytes((CATALOGUES / source).read_bytes())
+    assert (
+        imported(node("import", path, "--data", tmp_path / "archive", "--dry-run", "--json"))["imported"]
+        > 2_000
+    )
 
 
 def test_a_missing_file_and_a_directory_are_named(tmp_path):

@@ -1,0 +1,126 @@
+"""What single cells say: people, numbers, damage; and what only the rows around them settle."""
+
+import pytest
+
+from federation.identity_number import canonical, check_digit, of_century, slip_distance
+from federation.keys import Keyer
+from federation.query import Query
+from node_agent.catalogue.findings import Finding
+from node_agent.catalogue.headings import field_of, joined, school_in
+from node_agent.catalogue.names import (
+    looks_garbled,
+    may_be_garbled,
+    read_child_name,
+    read_id,
+    read_name,
+    split_people,
+)
+from node_agent.catalogue.notation import SettledYears
+
+# UTF-8 read as GBK, whole or with a character lost; text damaged twice
+WHOLE = canonical("330483680528371")
+GARBLED = [
+    "浠ｇ兢鐢�",
+    "鍐\ue21c弽涓�",
+    "鐢板崕鏂�",
+    "锟斤拷",
+    "烫烫烫",
+    "王芳".encode().decode("gbk"),
+    "æµ·å®",
+]
+
+
+@pytest.mark.parametrize("text", GARBLED)
+def test_damaged_text_is_seen(text):
+    assert may_be_garbled(text)
+    assert looks_garbled(text)
+
+
+@pytest.mark.parametrize(
+    "name", ["陳翠芳", "傅峯華", "淸𣸣", "喆骉", "扎西·多吉", "浠", "閻永啓", "王芳", "𨱇法", "①号"]
+)
+def test_rare_and_traditional_names_are_not_damaged(name):
+    assert not looks_garbled(name)
+
+
+@pytest.mark.parametrize(
+    ("cell", "people"),
+    [
+        ("李莲桂（妻）、陈洋（子）、陈  雪（女）", ["李莲桂", "陈洋", "陈雪"]),
+        ("翟\u3000静（女）", ["翟静"]),
+        ("王芳 李明", ["王芳", "李明"]),
+        ("王芳(妻) 李明(子)", ["王芳", "李明"]),
+        ("王 芳", ["王芳"]),
+        ("王芳;李明，赵云", ["王芳", "李明", "赵云"]),
+        ("", []),
+    ],
+)
+def test_several_people_in_one_cell(cell, people):
+    assert [read_name(one)[0] for one in split_people(cell)] == people
+
+
+def test_whose_child_it_is_is_no_name_of_the_child():
+    for said in ("王某之子", "李芳之女", "未取名", "女婴"):
+        assert read_child_name(said) == ("", (), Finding.CHILD_UNNAMED)
+    assert read_name("邱之子") == ("邱之子", (), None)
+    assert read_child_name("王之涣")[0] == "王之涣"
+
+
+@pytest.mark.parametrize(
+    ("cell", "number", "finding"),
+    [
+        (WHOLE, WHOLE, None),
+        (f" {WHOLE[:6]} {WHOLE[6:14]} {WHOLE[14:]} ", WHOLE, None),
+        (WHOLE[:17] + str((int(WHOLE[17].replace("X", "0")) + 1) % 10), "", Finding.ID_WRONG_CHECK_DIGIT),
+        (330483680528371.0, WHOLE, None),
+        (3.30483196805284e17, "", Finding.ID_LOST_DIGITS),
+        ("3.30483E+17", "", Finding.ID_LOST_DIGITS),
+        (WHOLE[:17], "", Finding.ID_WRONG_LENGTH),
+        ("330483681328371", "", Finding.ID_IMPOSSIBLE_BIRTH),
+        ("33048368O528371", "", Finding.ID_BAD_CHARACTERS),
+        ("不详", "", None),
+        ("—", "", None),
+        (0, "", None),
+    ],
+)
+def test_numbers_are_judged_and_never_corrected(cell, number, finding):
+    assert read_id(cell) == (number, finding)
+
+
+def test_headings_under_a_merged_one_say_what_they_hold():
+    assert joined(["登记", "", "在校时间", ""], ["日期", "字号", "入学年", "毕业年"]) == [
+        "登记日期", "登记字号", "在校时间入学年", "在校时间毕业年",
+    ]  # fmt: skip
+    assert [field_of(one) for one in ("登记日期", "登记字号", "在校时间入学年", "在校时间毕业年", "登记机关")] == [
+        "event", "certificate_no", "#", "event", "place",
+    ]  # fmt: skip
+    assert school_in("", "嘉兴师范学校学生名册") == "嘉兴师范学校"
+    assert school_in("Sheet1", "二〇〇〇年名册") == ""
+
+
+def test_a_cycle_of_sixty_years_is_settled_by_the_rows_around_it():
+    years = SettledYears()
+    assert years.settle("壬寅年五月") is None  # nothing is known yet
+    for year in [1960] * 5 + [1963] * 5:
+        years.add(year)
+    span = years.settle("壬寅年五月")
+    assert (span.first, span.last) == (19620602, 19620701)
+    assert years.settle("甲子年") is None  # 1924 or 1984: neither is near
+    years.add(1904)  # a table of sixty years and more says nothing
+    assert years.settle("壬寅年五月") is None
+
+
+def test_fifteen_digits_are_one_person_whatever_the_century():
+    """Serials from 996 on were kept for centenarians, but lists gave them to others too."""
+    young, old = "330483650528997", "330483880528997"
+    assert canonical(young)[6:8] == "19"
+    assert canonical(old)[6:8] == "18"
+    settled = of_century(canonical(old), 2008)
+    assert settled[6:8] == "19"
+    assert settled[17] == check_digit(settled[:17])
+    assert of_century(canonical(old), 1990) == canonical(old)  # a hundred and two
+    assert slip_distance(settled, canonical(old)) == 0
+    keyer = Keyer(b"tests")
+    for asked in (settled, old, canonical(old)):
+        keys = {probe.key for probe in keyer.probes(Query(id_number=asked))}
+        assert {keyer.id_key(settled), keyer.id_key(canonical(old))} <= keys
