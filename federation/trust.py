@@ -14,11 +14,12 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
+import rfc8785
 from cryptography import x509
 
 from federation.suites import ALGORITHMS, INTL
-from federation.suites.base import PublicKey
-from federation.suites.encoding import b64u
+from federation.suites.base import PrivateKey, PublicKey
+from federation.suites.encoding import b64u, unb64u
 from federation.suites.intl import ED25519, public_of
 from federation.suites.registry import suite
 from federation.verify import strict_json
@@ -123,10 +124,11 @@ class TrustList:
     parties: Mapping[str, Party]
 
     @classmethod
-    def load(cls, data: bytes) -> TrustList:
+    def load(cls, data: bytes, *, signed_by: PublicKey | None = None) -> TrustList:
         """Read a list strictly: unknown or repeated fields, keys without a use or of another suite are refused.
 
-        Raises VerifyError `trust_list_invalid` naming the place.
+        With `signed_by`, the federation's own pinned key, an unsigned list is refused too. Raises VerifyError
+        `trust_list_invalid` naming the place.
         """
         try:
             tree = strict_json.loads(data, most=MOST_BYTES)
@@ -152,8 +154,10 @@ class TrustList:
                 if party.id in parties:
                     raise _invalid(f"{item.path}: {party.id} twice")
                 parties[party.id] = party
-        reader.optional("signature")
+        signature = reader.optional_text("signature")
         reader.end()
+        if signed_by is not None:
+            _check_signature(tree, signature, signed_by)
         return cls(federation, epoch, issued_at, parties)
 
     def key(
@@ -184,6 +188,38 @@ class TrustList:
         """The name of a party for people; its id if it is not on the list."""
         party = self.parties.get(issuer)
         return issuer if party is None else party.name
+
+
+def sign_list(tree: Mapping[str, Any], key: PrivateKey) -> dict[str, Any]:
+    """The same list with the federation's signature over all its other fields (RFC 8785 canonical JSON)."""
+    return {**tree, "signature": b64u(suite(key.suite).sign(key, _signed_bytes(tree)))}
+
+
+def key_entry(
+    key_id: str,
+    use: Use,
+    key: PublicKey,
+    not_before: datetime,
+    not_after: datetime,
+    *,
+    certificate: str | None = None,
+) -> dict[str, Any]:
+    """How a key stands in the list; with `certificate` (PEM, leaf first) in place of the bare key."""
+    shown = {"jwk": suite(key.suite).jwk(key)} if certificate is None else {"certificate": certificate}
+    times = {"not_before": not_before.isoformat(), "not_after": not_after.isoformat()}
+    return {"id": key_id, "use": use.value, "suite": key.suite, "alg": key.alg, **shown, **times}
+
+
+def _check_signature(tree: Mapping[str, Any], signature: str | None, key: PublicKey) -> None:
+    try:
+        suite(key.suite).verify(key, _signed_bytes(tree), unb64u(signature or ""))
+    except (VerifyError, rfc8785.CanonicalizationError) as error:
+        raise _invalid("$.signature") from error
+
+
+def _signed_bytes(tree: Mapping[str, Any]) -> bytes:
+    unsigned = {name: value for name, value in tree.items() if name != "signature"}
+    return b"lantai-trust-list-v1\n" + rfc8785.dumps(unsigned)
 
 
 def _party(reader: _Reader, role: Role, identity: str) -> Party:

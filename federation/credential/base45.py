@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from struct import pack
+
 from federation.verify.report import VerificationReason, VerifyError
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ $%*+-./:"
@@ -26,13 +28,14 @@ def decode(text: str) -> bytes:
         values = [_VALUES[char] for char in text]
     except KeyError as error:
         raise _malformed() from error
-    data = bytearray()
     whole = len(values) - len(values) % 3
-    for at in range(0, whole, 3):
-        number = values[at] + values[at + 1] * 45 + values[at + 2] * 2025
-        if number > 0xFFFF:
-            raise _malformed()
-        data += number.to_bytes(2, "big")
+    numbers = [
+        low + middle * 45 + high * 2025
+        for low, middle, high in zip(values[0:whole:3], values[1:whole:3], values[2:whole:3], strict=True)
+    ]
+    if numbers and max(numbers) > 0xFFFF:
+        raise _malformed()
+    data = bytearray(pack(f">{len(numbers)}H", *numbers))
     if whole < len(values):
         number = values[whole] + values[whole + 1] * 45
         if number > 0xFF:

@@ -8,6 +8,7 @@ scan pages; it never proves who holds it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -72,8 +73,18 @@ def build(
     return text
 
 
-def parse(text: str) -> cose.Sign1:
-    """The signed message in a QR text. Raises VerifyError too_large, malformed, not_canonical, wrong_type."""
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A parsed code whose signature has not been checked: `issuer` and `signed_at` say by whose key to check it."""
+
+    message: cose.Sign1
+    claims: Mapping[Any, Any]
+    issuer: str
+    signed_at: datetime
+
+
+def parse(text: str) -> Code:
+    """Take a QR text apart. Raises VerifyError too_large, malformed, not_canonical, wrong_type, missing_claim."""
     if len(text) > MOST_CHARACTERS:
         raise VerifyError(VerificationReason.TOO_LARGE, f"> {MOST_CHARACTERS}")
     if not text.startswith(PREFIX):
@@ -81,21 +92,17 @@ def parse(text: str) -> cose.Sign1:
     message = cose.parse(base45.decode(text[len(PREFIX) :]), most=MOST_CHARACTERS)
     if cose.TYP in message.header:
         raise VerifyError(VerificationReason.WRONG_TYPE, "typ")
-    return message
-
-
-def issuer(message: cose.Sign1) -> tuple[str, datetime]:
-    """Who a message says signed it, and when: what the key is looked up by, before the signature is checked."""
-    claims = _claims(message)
+    claims = cbor.loads(message.payload, most=MOST_CHARACTERS)
+    if not isinstance(claims, dict) or claims.keys() - {ISS, EXP, IAT, LANTAI}:
+        raise VerifyError(VerificationReason.MALFORMED, "CWT")
     if not isinstance(claims.get(ISS), str):
         raise VerifyError(VerificationReason.MISSING_CLAIM, "iss")
-    return claims[ISS], instant(claims, IAT)
+    return Code(message, claims, claims[ISS], instant(claims, IAT))
 
 
-def read(message: cose.Sign1) -> Credential:
-    """Understand a message whose signature held. Raises VerifyError malformed or missing_claim."""
-    claims = _claims(message)
-    who, when = issuer(message)
+def read(code: Code) -> Credential:
+    """Understand a code whose signature held. Raises VerifyError malformed or missing_claim."""
+    claims = code.claims
     match claims.get(LANTAI):
         case {0: str(kind), 1: str(number), 2: dict(facts), 4: [int(index), str(uri)], **rest} if index >= 0:
             pass
@@ -105,22 +112,15 @@ def read(message: cose.Sign1) -> Credential:
     if rest or (digest is not None and not (isinstance(digest, bytes) and len(digest) == 32)):
         raise VerifyError(VerificationReason.MALFORMED, "CWT")
     certificate = Certificate(
-        issuer=who,
+        issuer=code.issuer,
         kind=kind,
         number=number,
         facts=_facts(facts),
-        issued_at=when,
+        issued_at=code.signed_at,
         expires_at=instant(claims, EXP) if EXP in claims else None,
         digest=None if digest is None else digest.hex(),
     )
     return Credential(certificate, None, StatusReference(uri, index))
-
-
-def _claims(message: cose.Sign1) -> dict[Any, Any]:
-    claims = cbor.loads(message.payload, most=MOST_CHARACTERS)
-    if not isinstance(claims, dict) or claims.keys() - {ISS, EXP, IAT, LANTAI}:
-        raise VerifyError(VerificationReason.MALFORMED, "CWT")
-    return claims
 
 
 def _facts(facts: Mapping[Any, Any]) -> dict[str, Any]:

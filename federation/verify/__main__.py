@@ -16,10 +16,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from federation.suites import INTL
+from federation.suites.base import PublicKey
+from federation.suites.registry import suite
 from federation.trust import TrustList
+from federation.verify import strict_json
 from federation.verify.challenge import Challenge
-from federation.verify.documents import MOST_BYTES, verify
-from federation.verify.report import TEXTS, Report, Result, Verdict, VerifyError, rfc3339
+from federation.verify.documents import MOST_BYTES, MOST_TEXT, looks_like_pdf, refused, verify
+from federation.verify.report import TEXTS, Report, Result, Verdict, VerificationReason, VerifyError, rfc3339
 from federation.verify.status_lists import StatusLists
 
 _MARKS = {Result.PASSED: "✓", Result.FAILED: "✗", Result.UNKNOWN: "?", Result.SKIPPED: "-"}
@@ -36,7 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     try:
         at = _time(options.at)
-        trust = TrustList.load(_bytes(_trust_path(options.trust), 16 << 20))
+        trust = TrustList.load(
+            _bytes(_trust_path(options.trust), 16 << 20), signed_by=_federation_key(options)
+        )
         status = StatusLists(trust)
     except (OSError, ValueError, VerifyError) as error:
         return _cannot(error)
@@ -49,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     challenge = Challenge(options.audience, options.nonce, options.purpose) if options.nonce else None
     try:
         report = verify(_document(options.document), trust, status, at, challenge=challenge)
+    except VerifyError as error:
+        report = refused(error.reason, error.detail)
     except OSError as error:
         return _cannot(error)
     if options.json:
@@ -76,6 +84,12 @@ def _parser() -> argparse.ArgumentParser:
         help="信任名录，默认 $LANTAI_TRUST 或 ./trust.json / the trust list",
     )
     parser.add_argument(
+        "--federation-key",
+        type=Path,
+        metavar="FILE",
+        help="联合体公钥（JWK），要求名录由它签名 / the federation's key that must have signed the trust list",
+    )
+    parser.add_argument(
         "--status",
         type=Path,
         metavar="FILE",
@@ -97,17 +111,34 @@ def _document(argument: str) -> bytes:
     if argument.startswith(("AC1:", "{")) or "~" in argument:
         try:
             if Path(argument).is_file():
-                return _bytes(Path(argument), MOST_BYTES)
+                return _read(Path(argument))
         except (OSError, ValueError):
             pass  # too long for a file name: it is the text itself
         return argument.encode("utf-8", "surrogateescape")
-    return _bytes(Path(argument), MOST_BYTES)
+    return _read(Path(argument))
+
+
+def _read(path: Path) -> bytes:
+    """A document; what could never be one is refused by its size and first bytes, without reading on."""
+    with path.open("rb") as file:
+        start = file.read(4_096)
+        most = MOST_BYTES if looks_like_pdf(start) else MOST_TEXT
+        if os.fstat(file.fileno()).st_size > most:
+            raise VerifyError(VerificationReason.TOO_LARGE, f"> {most >> 20} MB")
+        return start + file.read(most + 1 - len(start))
 
 
 def _bytes(path: Path, most: int) -> bytes:
     """At most `most` bytes and one more, by which its reader knows that it is too large."""
     with path.open("rb") as file:
         return file.read(most + 1)
+
+
+def _federation_key(options: argparse.Namespace) -> PublicKey | None:
+    if options.federation_key is None:
+        return None
+    jwk = strict_json.load_object(_bytes(options.federation_key, 4_096), most=4_096)
+    return suite(INTL).public_key(jwk, "Ed25519" if jwk.get("kty") == "OKP" else "ES256")
 
 
 def _status_token(data: bytes) -> str | bytes:

@@ -38,7 +38,7 @@ def verify(
     try:
         if len(data) > MOST_BYTES:
             return refused(VerificationReason.TOO_LARGE, f"> {MOST_BYTES >> 20} MB")
-        if b"%PDF-" in data[:_PDF_MARK_WITHIN]:
+        if looks_like_pdf(data):
             return _pdf_checker()(data, trust, status, at)
         if len(data) > MOST_TEXT:
             return refused(VerificationReason.TOO_LARGE, f"> {MOST_TEXT >> 10} KB")
@@ -54,6 +54,10 @@ def verify(
         return refused(VerificationReason.UNSUPPORTED_FORMAT, error.name or "", unknown=True)
     except Exception as error:  # a flaw of ours must not look like a verdict, and must not stop the caller
         return refused(VerificationReason.INTERNAL, type(error).__name__, unknown=True)
+
+
+def looks_like_pdf(data: bytes) -> bool:
+    return b"%PDF-" in data[:_PDF_MARK_WITHIN]
 
 
 def refused(reason: VerificationReason, detail: str = "", *, unknown: bool = False) -> Report:

@@ -46,8 +46,8 @@ def check_qr(text: str, trust: TrustList, status: StatusSource, at: datetime) ->
     report = Report("qr", ())
     try:
         with checks.judging("form"):  # 1
-            message = qr.parse(text)
-            issuer, signed_at = qr.issuer(message)
+            code = qr.parse(text)
+        issuer, signed_at, message = code.issuer, code.signed_at, code.message
         report = replace(report, issuer=issuer)
         with checks.judging("issuer"):  # 2
             key = archive_key(trust, issuer, message.key_id, Use.CREDENTIAL, signed_at)
@@ -55,7 +55,7 @@ def check_qr(text: str, trust: TrustList, status: StatusSource, at: datetime) ->
             message.verify(key.public)
         judge_second_signature(checks, trust, key, message.second, message.to_be_signed(), signed_at)  # 4
         with checks.judging("content"):  # 5
-            credential = qr.read(message)
+            credential = qr.read(code)
         certificate = credential.certificate
         report = replace(report, number=certificate.number, facts=facts_of(certificate, trust))
         judge_validity(checks, certificate.issued_at, certificate.expires_at, at)  # 6

@@ -16,7 +16,7 @@ def loads(data: bytes | str, *, most: int) -> Any:
     if len(data) > most:
         raise VerifyError(VerificationReason.TOO_LARGE, f"> {most}")
     try:
-        tree = json.loads(data, object_pairs_hook=_once, parse_constant=_no_constant)
+        tree = _DECODER.decode(data if isinstance(data, str) else data.decode())
     except RecursionError as error:
         raise VerifyError(VerificationReason.TOO_DEEP, f"> {DEEPEST}") from error
     except ValueError as error:
@@ -45,9 +45,12 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def _not_deeper(tree: Any, left: int) -> None:
-    if not isinstance(tree, dict | list):
-        return
-    if left == 0:
-        raise VerifyError(VerificationReason.TOO_DEEP, f"> {DEEPEST}")
-    for value in tree.values() if isinstance(tree, dict) else tree:
-        _not_deeper(value, left - 1)
+    inside = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
+    for value in inside:
+        if isinstance(value, dict | list):
+            if left == 1:
+                raise VerifyError(VerificationReason.TOO_DEEP, f"> {DEEPEST}")
+            _not_deeper(value, left - 1)
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_constant)
