@@ -38,7 +38,7 @@ _INTL = suite("intl-1")
 
 @dataclass(frozen=True)
 class _Scene:
-    """One archive, one holder, one certificate of ten facts, and the lists a verifier has."""
+    """One archive, one holder, one certificate of ten claims, and the lists a verifier has."""
 
     keys: dict[str, PrivateKey]
     holder: PrivateKey
@@ -89,8 +89,8 @@ def run(scale: Scale) -> Iterator[Figure]:
         assert report.verdict is Verdict.VALID, report.reasons
 
     jobs: list[tuple[str, Callable[[], object], float, str]] = [
-        ("issue a credential of ten facts", scene.issue, floor_sign, f"{len(credential.compact()):,} B"),
-        ("present one fact", lambda: scene.present(credential), floor_sign, f"{len(shown):,} B"),
+        ("issue a credential of ten claims", scene.issue, floor_sign, f"{len(credential.compact()):,} B"),
+        ("present one claim", lambda: scene.present(credential), floor_sign, f"{len(shown):,} B"),
         ("build a QR text", scene.qr, floor_sign, f"{len(qr.parse(text).message.payload)} B signed, {len(text)} characters"),
         ("verify a QR text, 7 checks", lambda: check(text), floor_verify, ""),
         ("verify a presentation, 11 checks", lambda: check(shown), 2 * floor_verify, "two signatures"),

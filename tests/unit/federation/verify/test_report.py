@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from federation.reasons import Text
@@ -54,3 +56,8 @@ def test_an_open_error_is_unknown_and_may_go_on() -> None:
         pass
     assert report(checks).verdict is Verdict.UNKNOWN
     assert report(checks).reasons == (VerificationReason.STATUS_UNKNOWN,)
+
+
+def test_the_manual_names_every_reason() -> None:
+    manual = Path("docs/verification.md").read_text()
+    assert [reason for reason in VerificationReason if f"`{reason}`" not in manual] == []
