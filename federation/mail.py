@@ -53,6 +53,31 @@ class _Sequenced(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     seq: int = 0
 
 
+class Wishes(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How the applicant wants the document. `holder_keys` are P-256 JWKs of the phone that will show the credential, one
+    for each one-time credential; `delivery_key` is the X25519 JWK the package is sealed to, {} = the gateway may see it.
+    `english` asks for a second page in English. `request_digest` is the SHA-256 of the request body, hex.
+    """
+
+    holder_keys: tuple[dict[str, str], ...] = ()
+    delivery_key: dict[str, str] = {}
+    english: bool = False
+    request_digest: str = ""
+
+
+class Searched(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One archive of a complete search, as the no-record note states it. `index_date` is YYYY-MM-DD of the index that
+    answered; `reason` says why an archive that was not asked can hide nothing.
+    """
+
+    archive: str
+    name: str
+    outcome: str
+    reason: str = ""
+    holdings: tuple[str, ...] = ()
+    index_date: str = ""
+
+
 class _ToDesk(_Sequenced, frozen=True, omit_defaults=True, tag_field="kind", tag=lambda name: name.lower()):
     """`group` counts the questions of one case: what speaks of another group speaks of an older question. `seq` grows with
     the case: of two messages that contradict each other the later one counts, in whatever order they arrive.
@@ -84,6 +109,23 @@ class Dispatch(_ToDesk, frozen=True, omit_defaults=True):
     passed: tuple[str, ...] = ()
     decision: str = ""
     score: float = 0.0
+    wishes: Wishes = Wishes()
+
+
+class Note(_ToDesk, frozen=True, omit_defaults=True):
+    """No record was found, and everybody in scope has answered: please issue the no-record note over this search.
+
+    `years` are the first and last year searched, () = all; `searched_on` is YYYY-MM-DD.
+    """
+
+    category: str
+    purpose: str
+    subject: Subject
+    name_forms: tuple[str, ...]
+    archives: tuple[Searched, ...]
+    searched_on: str
+    years: tuple[int, ...] = ()
+    wishes: Wishes = Wishes()
 
 
 class Nudge(_ToDesk, frozen=True, omit_defaults=True):
@@ -119,7 +161,7 @@ class Issue(_ToDesk, frozen=True, omit_defaults=True):
     ref: str = ""
 
 
-ToDesk = Dispatch | Nudge | Taken | Withdrawn | Evidence | Issue
+ToDesk = Dispatch | Note | Nudge | Taken | Withdrawn | Evidence | Issue
 
 
 class _FromDesk(
@@ -186,11 +228,16 @@ class Referred(_FromDesk, frozen=True, omit_defaults=True):
 
 
 class Issued(_FromDesk, frozen=True, omit_defaults=True):
-    """The document exists and is durable at the holder. `number` is the document's own number."""
+    """The document exists and is durable at the holder. `number` is the document's own number, `form` its kind
+    (certified_copy, recorded_facts, no_record). `document` and `credential` are the SHA-256 (hex) of what is delivered and
+    the names it is fetched by; "" = there is none.
+    """
 
     number: str
     archival_code: str = ""
     document: str = ""
+    form: str = ""
+    credential: str = ""
 
 
 FromDesk = (
@@ -239,6 +286,18 @@ EVIDENCE_KINDS: dict[str, tuple[str, str]] = {
 
 class UnreadableMailError(Exception):
     """A body that is no message this version knows; the text names no content."""
+
+
+_PASSING = frozenset({"pick_up_ms", "review_ms", "target_ms", "left_ms", "ago_ms"})
+"""Remaining times: they differ whenever a message is sent again."""
+
+_canonical = msgspec.json.Encoder(order="deterministic").encode
+
+
+def digest(message: ToDesk | FromDesk) -> bytes:
+    """SHA-256 over what a message says, times left aside: what both sides' evidence logs note of it."""
+    said = {name: value for name, value in msgspec.to_builtins(message).items() if name not in _PASSING}
+    return hashlib.sha256(_canonical(said)).digest()
 
 
 _encode = msgspec.json.Encoder().encode

@@ -58,9 +58,20 @@ class Reason(StrEnum):
     TAKEN = "taken"
     REFERRED_IN_A_CIRCLE = "referred_in_a_circle"
     NO_DOCUMENT = "no_document"
+    # documents
+    SEARCH_NOT_COMPLETE = "search_not_complete"
+    PRIVATE_USE_CHARACTER = "private_use_character"
+    MISSING_GLYPH = "missing_glyph"
+    TEXT_NOT_KEPT = "text_not_kept"
+    FILE_UNREADABLE = "file_unreadable"
+    FILE_TOO_LARGE = "file_too_large"
+    NO_PAGES = "no_pages"
+    DECISION_CHANGED = "decision_changed"
+    UNKNOWN_DOCUMENT = "unknown_document"
     STORE_UNAVAILABLE = "store_unavailable"
     HOLDER_UNREACHABLE = "holder_unreachable"
     ALTERED = "altered"
+    NO_TRUST_LIST = "no_trust_list"
     # between gateway and node agent
     NOT_A_MEMBER = "not_a_member"
     WRONG_ARCHIVE = "wrong_archive"
@@ -136,6 +147,35 @@ TEXTS: dict[Reason, Text] = {
     Reason.TAKEN: Text("已由他人受理", "Somebody else has taken it"),
     Reason.REFERRED_IN_A_CIRCLE: Text("不能转回已转出的档案馆", "The case can not be referred back"),
     Reason.NO_DOCUMENT: Text("尚无可领取的文书", "There is no document to fetch yet"),
+    Reason.SEARCH_NOT_COMPLETE: Text(
+        "查询不完整，不能出具查无证明；请待全部档案馆答复后再出具",
+        "The search is not complete, so that no record was found can not be certified; wait until every archive has answered",
+    ),
+    Reason.PRIVATE_USE_CHARACTER: Text(
+        "含有自造字（私用区字符），无法让他人同样显示；请改用统一码字符或表意文字描述序列",
+        "A private-use character, which others can not show alike; use the Unicode character or an ideographic description",
+    ),
+    Reason.MISSING_GLYPH: Text(
+        "所装字体没有这个字；请安装收有该字的字体后再出具",
+        "No installed font has this character; install one that has it, then issue again",
+    ),
+    Reason.TEXT_NOT_KEPT: Text(
+        "排版后读出的文字与原文不一致，未予出具",
+        "The text read back from the page differs from what was given; nothing was issued",
+    ),
+    Reason.FILE_UNREADABLE: Text(
+        "文件损坏或不是所支持的格式（PNG、JPEG、TIFF、PDF）；请重新扫描或转换",
+        "The file is damaged or not PNG, JPEG, TIFF or PDF; scan or convert it again",
+    ),
+    Reason.FILE_TOO_LARGE: Text(
+        "文件、页面或页数超过上限；请以 200–300 dpi 扫描，或分批出具",
+        "The file, a page or the number of pages is above the limit; scan at 200 to 300 dpi, or issue in parts",
+    ),
+    Reason.NO_PAGES: Text("复制件没有页面", "A certified copy has no pages"),
+    Reason.DECISION_CHANGED: Text(
+        "同一审批决定已以不同内容出具", "The same decision was issued before with other content"
+    ),
+    Reason.UNKNOWN_DOCUMENT: Text("没有这个编号的文书", "There is no document of this number"),
     Reason.STORE_UNAVAILABLE: Text(
         "案件库暂不可用，请稍后再试", "The case store is not available; try again later"
     ),
@@ -144,6 +184,10 @@ TEXTS: dict[Reason, Text] = {
     ),
     Reason.ALTERED: Text(
         "收到的文书与其摘要不符，已拒收", "What came does not agree with its digest and was not taken"
+    ),
+    Reason.NO_TRUST_LIST: Text(
+        "本网关未配置信任名录，不能核验；请用 lantai-verify",
+        "This gateway has no trust list pinned and can not verify; use lantai-verify",
     ),
     Reason.NOT_A_MEMBER: Text("不在成员名录中", "Not on the roster"),
     Reason.WRONG_ARCHIVE: Text("以其他档案馆的名义应答", "Answered in the name of another archive"),

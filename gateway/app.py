@@ -15,6 +15,7 @@ from typing import Any
 from aiohttp import web
 
 from federation.reasons import Refusal
+from federation.trust import TrustList
 from gateway import telemetry
 from gateway.adapters.announced import AnnouncedHours
 from gateway.adapters.carrier import Carrier
@@ -32,6 +33,9 @@ from gateway.cases.writer import ThreadedWriter
 from gateway.edge.limits import RateLimit
 from gateway.edge.server import Edge, Health
 from gateway.edge.tokens import Clients, SigningKey, Tokens
+from gateway.edge.verification import VerificationRoutes
+from gateway.evidence.statuses import StatusKeeper
+from gateway.evidence.verifying import Verifying
 from gateway.search.roster import Roster
 from gateway.search.search import Searches
 from gateway.settings import GatewaySettings
@@ -79,6 +83,8 @@ async def run(settings: GatewaySettings, base: Path) -> None:
         searches.session_opened(archive)
         engine.archive_returned(archive)
         hours.of(archive)  # what it announced is kept
+        if statuses is not None:
+            statuses.refresh([archive])
 
     nodes.on_session = session_opened
     nodes.on_receipt = engine.receipted
@@ -86,15 +92,27 @@ async def run(settings: GatewaySettings, base: Path) -> None:
         archive, mail.id, mail.case_id, mail.body, answer
     )
     health = Health(ticked_at=time.monotonic())
+    limit = RateLimit(settings.requests_per_minute, time.monotonic)
+    trust_list = (base / settings.trust_list).read_bytes() if settings.trust_list else b""
+    trust = TrustList.load(trust_list) if trust_list else None
+    statuses = StatusKeeper(trust, carrier) if trust is not None else None
+    verification = VerificationRoutes(
+        Verifying(trust, statuses.sources) if trust is not None and statuses is not None else None,
+        statuses,
+        limit,
+        audience=settings.audience,
+        trust_list=trust_list,
+    )
     edge = Edge(
         searches,
         nodes,
         tokens(settings, base),
         Clients.load(base / settings.clients if settings.clients else None),
-        RateLimit(settings.requests_per_minute, time.monotonic),
+        limit,
         health,
         cases,
         stored_question,
+        verification.routes(),
     )
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -113,6 +131,8 @@ async def run(settings: GatewaySettings, base: Path) -> None:
             "case upkeep": _tidy(writer, Keep(personal_data=settings.forget_after_days)),
             "availability": _presence(roster, nodes, store, writer),
         }
+        if statuses is not None:
+            loops["fetch status lists"] = statuses.run()
         if not store.is_exclusive:
             loops["watch cases"] = cases.look()
         await _until_stopped(stop, loops)

@@ -41,6 +41,10 @@ class GatewaySettings(BaseSettings):
     certificate: str = ""
     key: str = ""
     plaintext_on_loopback: bool = Field(False, description="no TLS to archives; loopback only, for try-outs")
+    trust_list: str = Field(
+        "",
+        description="the pinned trust list of the federation (JSON): whose keys verify documents; empty = none",
+    )
     issuer: str = Field("https://gateway.lantai", description="issuer of access tokens")
     audience: str = Field("lantai", description="audience of access tokens")
     requests_per_minute: int = Field(6000, ge=1, description="searches a client may send in a minute")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -56,15 +57,16 @@ class Plan:
         """(seconds from the start, kind) of every question: fixed by the seed, whatever the answers do."""
         random = Random(self.seed)
         first, last = self.rate
+        most = max(first, last)
         kinds, weights = list(self.mix), list(self.mix.values())
         planned = []
         now = 0.0
-        while True:
-            rate = first + (last - first) * now / self.duration_s
-            now += random.expovariate(max(rate, 1e-9))
+        while True:  # a Poisson process of the highest rate, thinned to the rate of the moment
+            now += random.expovariate(most)
             if now >= self.duration_s:
                 return planned
-            planned.append((now, random.choices(kinds, weights)[0]))
+            if random.random() * most < first + (last - first) * now / self.duration_s:
+                planned.append((now, random.choices(kinds, weights)[0]))
             if len(planned) > MOST_REQUESTS:
                 raise PlanError(f"more than {MOST_REQUESTS} requests: lower rate or duration_s")
 
@@ -91,37 +93,48 @@ def parse(name: str, table: dict[str, Any]) -> Plan:
     if (
         not isinstance(rate, list)
         or len(rate) != 2
-        or not all(isinstance(one, int | float) and one >= 0 for one in rate)
+        or not all(_is_number(one) and one >= 0 for one in rate)
         or max(rate) <= 0
     ):
         raise PlanError("rate must be two numbers: questions a second at the beginning and at the end")
     mix = table.get("mix", {})
     if (
-        not mix
+        not isinstance(mix, dict)
+        or not mix
         or mix.keys() - set(KINDS)
-        or not all(isinstance(one, int | float) and one >= 0 for one in mix.values())
+        or not all(_is_number(one) and one >= 0 for one in mix.values())
+        or not sum(mix.values())
     ):
         raise PlanError(f"mix gives a share to some of: {', '.join(KINDS)}")
     targets = table.get("targets", {})
     if not targets or targets.keys() - set(TARGETS):
         raise PlanError(f"targets must hold some of: {', '.join(TARGETS)}")
+    if wrong := [key for key, value in targets.items() if not _is_number(value)]:
+        raise PlanError(f"targets must be numbers: {', '.join(wrong)}")
     faults = tuple(_fault(row) for row in table.get("fault", []))
-    return Plan(
+    plan = Plan(
         name,
         duration,
         (float(rate[0]), float(rate[1])),
         {kind: float(share) for kind, share in mix.items()},
         {key: float(value) for key, value in targets.items()},
-        int(table.get("seed", 1)),
-        int(table.get("deadline_ms", 2000)),
+        int(_number({"seed": 1, **table}, "seed", 0, 1 << 62)),
+        int(_number({"deadline_ms": 2000, **table}, "deadline_ms", 100, 10_000)),
         faults,
     )
+    if not plan.schedule():
+        raise PlanError("the plan sends no request: raise rate or duration_s")
+    return plan
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
 
 
 def _number(table: dict[str, Any], key: str, low: float, high: float) -> float:
-    value = table.get(key)
-    if not isinstance(value, int | float) or not low <= value <= high:
-        raise PlanError(f"{key} must be a number from {low} to {high}")
+    value: Any = table.get(key)
+    if not _is_number(value) or not low <= value <= high:
+        raise PlanError(f"{key} must be a number from {low:g} to {high:g}")
     return float(value)
 
 

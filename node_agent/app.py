@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import random
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -38,6 +37,7 @@ from node_agent.desk.issuing import ApprovalNotice
 from node_agent.desk.office import Office
 from node_agent.desk.setup import announced, open_desk
 from node_agent.desk.store import StoreVersionError
+from node_agent.dialling import Dialler
 from node_agent.disclosure import Disclosure
 from node_agent.index import Lookup
 from node_agent.index.folder import DataFolder
@@ -45,9 +45,6 @@ from node_agent.objects import Shelf
 from node_agent.service import MOST_CANDIDATES, SOFTWARE_VERSION, ArchiveService
 from node_agent.settings import NodeSettings, SettingsError
 
-CONNECT_WITHIN_S = 0.5
-_BACKOFF_S = (0.5, 60.0)
-_STABLE_S = 60.0
 _WATCH_EVERY_S = 1.0
 _DRAIN_S = 5.0
 
@@ -274,6 +271,7 @@ class Agent:
     ) -> None:
         self._settings, self._credentials, self._service = settings, credentials, service
         self._office, self._shelf = office, shelf
+        self._dialler = Dialler(credentials, settings.gateway_names[0])
         self._sessions: set[AnsweringSession] = set()
         self._allowed = frozenset(
             uri_name(settings.federation, "gateway", name) for name in settings.gateway_names
@@ -295,8 +293,8 @@ class Agent:
             software_version=SOFTWARE_VERSION,
         )
 
-    async def _session(self, link: Link) -> None:
-        """Greet and serve one session to its end."""
+    async def _session(self, link: Link, opened: Callable[[], None] = lambda: None) -> None:
+        """Greet and serve one session to its end; `opened` is called once both sides have greeted."""
         session = AnsweringSession(
             link, f"session {self._settings.archive}", self._service, observe=self._observe
         )
@@ -304,6 +302,7 @@ class Agent:
         self._sessions.add(session)
         telemetry.SESSIONS.set(len(self._sessions))
         self._observe("opened")
+        opened()
         line = _SessionLine(session)
         courier = self._office.courier
         session.on_mail = lambda mail: courier.arrived(line, mail.id, mail.case_id, mail.body)
@@ -374,35 +373,21 @@ class Agent:
         }
 
     async def dial_out(self, address: str) -> None:
-        """Keep one session to a gateway."""
-        await self._keep(address, lambda channel: self._session(DialledLink(channel, LINK)))
+        """Keep one session to a gateway, renewed before it ages out."""
+        await self._dialler.keep(
+            address,
+            lambda channel, opened: self._session(DialledLink(channel, LINK), opened),
+            age_s=self._settings.session_age_s,
+        )
 
     async def dial_out_for_objects(self, address: str) -> None:
         """Keep one bulk stream to a gateway, on a connection of its own."""
-        await self._keep(address, lambda channel: self._answer(DialledLink(channel, LINK, "Bulk")))
 
-    async def _keep(self, address: str, serve: Callable[[grpc.aio.Channel], Awaitable[None]]) -> None:
-        """Serve one connection to a gateway after the other, re-dialling with growing, jittered pauses."""
-        pause = _BACKOFF_S[0]
-        loop = asyncio.get_running_loop()
-        while True:
-            began = loop.time()
-            channel = transport.channel(
-                address, self._credentials, "gateway", self._settings.gateway_names[0]
-            )
-            try:
-                async with asyncio.timeout(CONNECT_WITHIN_S):
-                    await channel.channel_ready()
-                await serve(channel)
-            except (TimeoutError, SessionEndedError) as error:
-                reason = getattr(error, "reason", "") or "no connection"
-                telemetry.log.warning("no session", action="agent.no_session", address=address, reason=reason)
-            finally:
-                await channel.close(None)
-            if loop.time() - began > _STABLE_S:
-                pause = _BACKOFF_S[0]
-            await asyncio.sleep(random.uniform(0.2, 1.0) * pause)  # noqa: S311 - jitter, not a secret
-            pause = min(_BACKOFF_S[1], pause * 2)
+        async def serve(channel: grpc.aio.Channel, opened: Callable[[], None]) -> None:
+            opened()
+            await self._answer(DialledLink(channel, LINK, "Bulk"))
+
+        await self._dialler.keep(address, serve)
 
     async def _answer(self, link: Link) -> None:
         """Give out objects on one bulk stream until it is lost."""
@@ -437,3 +422,4 @@ class Agent:
                 while any(session.working for session in self._sessions):  # noqa: ASYNC110 - bounded above
                     await asyncio.sleep(0.02)
         await asyncio.gather(*[session.close() for session in self._sessions], return_exceptions=True)
+        await self._dialler.close()

@@ -49,6 +49,9 @@ class NodeSettings(BaseSettings):
     health_listen: str = Field(
         "", description="host:port of grpc.health.v1 alone, in the clear, for probes; empty = none"
     )
+    session_age_s: float = Field(
+        750.0, ge=2.0, description="sessions this agent dialled are renewed before this age"
+    )
     closed_categories: tuple[str, ...] = Field((), description="categories not searched from outside")
     desk_listen: str = Field("", description="host:port of the review desk's own API; empty = none")
     desk_certificate: str = Field("", description="TLS certificate of the desk's API; needed off loopback")

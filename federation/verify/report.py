@@ -40,6 +40,7 @@ class VerificationReason(StrEnum):
     KEY_NOT_YET_VALID = "key_not_yet_valid"
     KEY_EXPIRED = "key_expired"
     KEY_COMPROMISED = "key_compromised"
+    KEY_REVOKED = "key_revoked"
     WRONG_ALGORITHM = "wrong_algorithm"
     WRONG_SUITE = "wrong_suite"
     UNSUPPORTED_SUITE = "unsupported_suite"
@@ -104,6 +105,7 @@ TEXTS: dict[VerificationReason, Text] = {
         "密钥已泄露，且没有泄露之前的可信时间",
         "The key was compromised, and no trusted time proves an earlier signature",
     ),
+    _R.KEY_REVOKED: Text("签章证书在签章时已被吊销", "The certificate had been revoked when it sealed"),
     _R.WRONG_ALGORITHM: Text("签名算法与名录所定不符", "The algorithm is not the one the trust list fixes"),
     _R.WRONG_SUITE: Text("密钥属于另一套密码算法", "The key belongs to another crypto suite"),
     _R.UNSUPPORTED_SUITE: Text(

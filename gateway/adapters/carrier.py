@@ -55,13 +55,16 @@ class Carried:
         """
         at, whole = self._offset, hashlib.sha256()
         progressed_at = time.monotonic()
+        held = b""  # the last piece goes out only when the whole was found right
         try:
             while True:
                 try:
                     async for chunk in self._incoming.chunks():
                         at += len(chunk)
                         whole.update(chunk)
-                        yield chunk
+                        if held:
+                            yield held
+                        held = chunk
                         progressed_at = time.monotonic()
                     break
                 except BulkLostError:
@@ -72,6 +75,8 @@ class Carried:
             await self._incoming.close()
         if at != self.size or (not self._offset and whole.digest() != self.sha256):
             raise Refusal(Reason.ALTERED)
+        if held:
+            yield held
 
     async def _again(self, offset: int, until: float) -> Incoming:
         """The same object from where it stopped."""

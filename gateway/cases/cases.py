@@ -288,9 +288,7 @@ class Cases:
             answer(Reason.BAD_FRAME.value)
             return
         event = from_desk(archive, message)
-        writing = asyncio.ensure_future(
-            self._engine.happen(Unit(case_id, event, message=f"{archive}:{name.hex()}"))
-        )
+        writing = self._engine.begin(Unit(case_id, event, message=f"{archive}:{name.hex()}"))
 
         def written(done: asyncio.Future[Done]) -> None:
             if done.cancelled():

@@ -107,9 +107,18 @@ class Engine:
 
     async def happen(self, unit: Unit) -> Done:
         """Write one unit, and start at once what it ordered."""
-        done = await self._writer.submit(unit)
-        self._after(unit.case_id, done)
-        return done
+        return await self.begin(unit)
+
+    def begin(self, unit: Unit) -> asyncio.Future[Done]:
+        """The same for whoever does not wait: the future of its end, whose orders are started before it is told."""
+        writing = self._writer.submit(unit)
+
+        def written(done: asyncio.Future[Done]) -> None:
+            if not done.cancelled() and done.exception() is None:
+                self._after(unit.case_id, done.result())
+
+        writing.add_done_callback(written)
+        return writing
 
     @property
     def is_busy(self) -> bool:

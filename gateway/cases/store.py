@@ -23,7 +23,6 @@ from sqlalchemy import (
     create_engine,
     event,
     func,
-    insert,
     literal_column,
     select,
     text,
@@ -36,6 +35,7 @@ from sqlalchemy.pool import QueuePool
 
 from federation.reasons import Reason, Refusal
 from gateway.cases import clock, machine, migrate
+from gateway.cases.bulk import Bulk
 from gateway.cases.case import (
     Case,
     Entry,
@@ -359,9 +359,9 @@ class Store:
                 try:
                     tasks.append(_task(row))
                 except (msgspec.DecodeError, UnicodeError):
-                    broken.append({"id_": row.id, "at": None, "dead_": 1})
+                    broken.append({"id": row.id, "visible_at": None, "dead": 1})
             if broken:  # nobody can do it: it is the operator's, and holds up no other
-                connection.execute(_PUT_BACK, broken)
+                _PUT_BACK(connection, broken)
         return tasks
 
     def extend(self, leases: Sequence[tuple[str, int]]) -> set[str]:
@@ -516,6 +516,8 @@ class _Batch:
         }
         self._changed: dict[str, Case] = {}
         self._created: set[str] = set()
+        self._raw: dict[str, bytes] = {}  # changed cases as they are written
+        self._put_backs: list[dict[str, Any]] = []
         self._complete: list[dict[str, Any]] = []
         self._searches_ended: list[dict[str, Any]] = []
 
@@ -577,8 +579,8 @@ class _Batch:
         for row in self._connection.execute(_CASES, {"ids": [case_id]}):
             self.cases[row[0]] = decode_case(row[1])
         if unit.lease is not None:  # the task is not done: it is due again when its lease would have ended
-            again = {"id_": unit.lease[0], "at": self._now + self._store.lease_ms, "dead_": 0}
-            self._connection.execute(_PUT_BACK, again)
+            again = {"id": unit.lease[0], "visible_at": self._now + self._store.lease_ms, "dead": 0}
+            _PUT_BACK(self._connection, [again])
 
     def _one(self, unit: Unit) -> Done:
         if unit.lease is not None:
@@ -595,8 +597,9 @@ class _Batch:
         if unit.new is not None:
             return self._create(unit, unit.new)
         if unit.lease is not None and (unit.postpone_ms or unit.bury):
-            self._put_back(unit, unit.lease)
-        self._complete += [{"id_": task_id} for task_id in unit.completes]
+            at = None if unit.bury else unit.postpone_ms
+            self._put_backs.append({"id": unit.lease[0], "visible_at": at, "dead": int(unit.bury)})
+        self._complete += [{"id": task_id} for task_id in unit.completes]
         if unit.event is None:
             return Done("applied", next_ms=0 if unit.bury else unit.postpone_ms)
         case = self.cases.get(unit.case_id)
@@ -608,10 +611,6 @@ class _Batch:
             self._known_messages.add(unit.message)
             self._inserts["messages"].append({"id": unit.message, "at_ms": self._now})
         return done
-
-    def _put_back(self, unit: Unit, lease: tuple[str, int]) -> None:
-        values = {"id_": lease[0], "at": None if unit.bury else unit.postpone_ms, "dead_": int(unit.bury)}
-        self._connection.execute(_PUT_BACK, values)
 
     def _create(self, unit: Unit, case: Case) -> Done:
         assert unit.event is not None
@@ -646,8 +645,10 @@ class _Batch:
                 case.ladder,
             ) != before:  # a silent rung: the clock must not find it due again
                 self._changed[case.id] = case
-            return Done("applied", encode_case(case))
+            raw = self._raw[case.id] = encode_case(case)
+            return Done("applied", raw)
         self._changed[case.id] = case
+        raw = self._raw[case.id] = encode_case(case)
         for entry in effects.entries:
             self._inserts["journal"].append(
                 {
@@ -675,7 +676,7 @@ class _Batch:
                 }
             )
         if effects.ends_search:
-            self._searches_ended.append({"case": case.id})
+            self._searches_ended.append({"case_id": case.id})
         due = []
         for task in effects.tasks:
             is_due = task.visible_at_ms <= self._now
@@ -704,7 +705,7 @@ class _Batch:
             later.append(case.wake_at_ms)
         return Done(
             "applied",
-            encode_case(case),
+            raw,
             effects.entries,
             due,
             effects.left,
@@ -714,27 +715,32 @@ class _Batch:
 
     def write(self) -> None:
         """Everything the units did, each table once. Search tasks are dropped before new ones are put in."""
-        execute = self._connection.execute
+        to = self._connection
         changed = [case for case_id, case in self._changed.items() if case_id not in self._created]
+        done = {row["id"] for row in self._complete}
+        put_backs = [row for row in self._put_backs if row["id"] not in done]
         if self._created:
-            execute(insert(CASES), [_case_row(self.cases[case_id], "") for case_id in self._created])
+            created = [self.cases[case_id] for case_id in self._created]
+            _INSERT_CASE(to, [_case_row(case, self._raw[case.id]) for case in created])
         if changed:
-            execute(_UPDATE_CASE, [_case_row(case, "_") for case in changed])
+            _UPDATE_CASE(to, [_case_row(case, self._raw[case.id]) for case in changed])
+        if put_backs:
+            _PUT_BACK(to, put_backs)
         if self._searches_ended:
-            execute(_END_SEARCH, self._searches_ended)
+            _END_SEARCH(to, self._searches_ended)
         if self._complete:
-            execute(_COMPLETE, self._complete)
-        for table in (JOURNAL, TASKS, REQUESTS, MESSAGES, RESULTS):
-            if rows := self._inserts[table.name]:
-                execute(_INSERTS[table.name], rows)
+            _COMPLETE(to, self._complete)
+        for name, insert_many in _INSERTS.items():
+            if rows := self._inserts[name]:
+                insert_many(to, rows)
 
 
 def _client(unit: Unit) -> str:
     return unit.new.client if unit.new is not None else unit.client
 
 
-def _case_row(case: Case, suffix: str) -> dict[str, Any]:
-    row = {
+def _case_row(case: Case, raw: bytes) -> dict[str, Any]:
+    return {
         "id": case.id,
         "client": case.client,
         "created_ms": case.created_ms,
@@ -744,9 +750,9 @@ def _case_row(case: Case, suffix: str) -> dict[str, Any]:
         "holder": case.holder,
         "ended_ms": case.ended_ms or None,
         "wake_at": case.wake_at_ms or None,
-        "data": encode_case(case).decode(),
+        "data": raw.decode(),
+        "kept": 0,
     }
-    return {name + suffix: value for name, value in row.items()} if suffix else row
 
 
 def _task(row: Any) -> Task:
@@ -793,7 +799,7 @@ _TASK_COLUMNS = (
     TASKS.c.id, TASKS.c.case_id, TASKS.c.kind, TASKS.c.target, TASKS.c.visible_at, TASKS.c.payload, TASKS.c.attempts,
     TASKS.c.fence, TASKS.c.ordered_ms,
 )  # fmt: skip
-_INSERTS = {table.name: insert(table) for table in (JOURNAL, TASKS, REQUESTS, MESSAGES, RESULTS)}
+_INSERTS = {table.name: Bulk.inserting(table) for table in (JOURNAL, TASKS, REQUESTS, MESSAGES, RESULTS)}
 _CASES = select(CASES.c.id, CASES.c.data).where(CASES.c.id.in_(bindparam("ids", expanding=True)))
 _CASES_LOCKED = _CASES.order_by(CASES.c.id).with_for_update()
 _KNOWN_REQUESTS = select(REQUESTS.c.client, REQUESTS.c.key, REQUESTS.c.digest, REQUESTS.c.case_id).where(
@@ -810,33 +816,17 @@ _COMPLETE_HELD = (
     .values(visible_at=None, owner="")
     .returning(TASKS.c.id, TASKS.c.fence)
 )
-_COMPLETE = (
-    update(TASKS).where(TASKS.c.id == bindparam("id_")).values(visible_at=None, owner="", payload="{}")
+_COMPLETE = Bulk.updating(TASKS, "id", fixed="visible_at = NULL, owner = '', payload = '{}'")
+_PUT_BACK = Bulk.updating(TASKS, "id", ("visible_at", "dead"), fixed="owner = ''")
+_END_SEARCH = Bulk.updating(
+    TASKS,
+    "case_id",
+    fixed="visible_at = NULL, owner = ''",
+    only=f"tasks.kind = '{machine.SEARCH}' AND tasks.visible_at IS NOT NULL",
 )
-_PUT_BACK = (
-    update(TASKS)
-    .where(TASKS.c.id == bindparam("id_"))
-    .values(visible_at=bindparam("at"), dead=bindparam("dead_"), owner="")
-)
-_END_SEARCH = (
-    update(TASKS)
-    .where(
-        TASKS.c.case_id == bindparam("case"), TASKS.c.kind == machine.SEARCH, TASKS.c.visible_at.is_not(None)
-    )
-    .values(visible_at=None, owner="")
-)
-_UPDATE_CASE = (
-    update(CASES)
-    .where(CASES.c.id == bindparam("id_"))
-    .values(
-        version=bindparam("version_"),
-        state=bindparam("state_"),
-        stage=bindparam("stage_"),
-        holder=bindparam("holder_"),
-        ended_ms=bindparam("ended_ms_"),
-        wake_at=bindparam("wake_at_"),
-        data=bindparam("data_"),
-    )
+_INSERT_CASE = Bulk.inserting(CASES)
+_UPDATE_CASE = Bulk.updating(
+    CASES, "id", ("version", "state", "stage", "holder", "ended_ms", "wake_at", "data")
 )
 _EXTENDED = (
     tuple_(TASKS.c.id, TASKS.c.fence).in_(bindparam("leases", expanding=True)),

@@ -7,8 +7,8 @@ unit waits for nothing. Whoever waits is told after COMMIT, all of a batch in on
 from __future__ import annotations
 
 import asyncio
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -55,13 +55,15 @@ class ThreadedWriter:
     def __init__(self, store: Store, observer: WriterObserver) -> None:
         self._store, self._observer = store, observer
         self._loop = asyncio.get_running_loop()
-        self._queue: queue.Queue[tuple[Any, asyncio.Future[Any]] | None] = queue.Queue(MOST_WAITING)
+        self._waiting: deque[tuple[Any, asyncio.Future[Any]]] = deque()
+        self._bell = threading.Event()
+        self._closing = False
         self._thread = threading.Thread(target=self._run, name="case writer", daemon=True)
         self._thread.start()
 
     @property
     def is_busy(self) -> bool:
-        return self._queue.qsize() > SHED_ABOVE
+        return len(self._waiting) > SHED_ABOVE
 
     @property
     def is_alive(self) -> bool:
@@ -77,36 +79,38 @@ class ThreadedWriter:
 
     def _put(self, work: Any) -> asyncio.Future[Any]:
         future: asyncio.Future[Any] = self._loop.create_future()
-        try:
-            self._queue.put_nowait((work, future))
-        except queue.Full:
+        if len(self._waiting) >= MOST_WAITING:
             future.set_exception(Refusal(Reason.OVERLOADED, retry_after_s=2.0))
+            return future
+        self._waiting.append((work, future))
+        if not self._bell.is_set():  # cleared before it looks, so that a unit is either seen or rings
+            self._bell.set()
         return future
+
+    def _take(self) -> list[tuple[Any, asyncio.Future[Any]]]:
+        """What has gathered, up to a batch; waits for the first. Nothing = there will be no more."""
+        while not self._waiting:
+            if self._closing:
+                return []
+            self._bell.wait()
+            self._bell.clear()
+        return [self._waiting.popleft() for _ in range(min(MOST_IN_BATCH, len(self._waiting)))]
 
     def _run(self) -> None:
         import time
 
-        closing = False
-        while not closing:
-            taken = [self._queue.get()]
-            while len(taken) < MOST_IN_BATCH:
-                try:
-                    taken.append(self._queue.get_nowait())
-                except queue.Empty:
-                    break
+        while taken := self._take():
             began = time.perf_counter()
             settled: list[tuple[asyncio.Future[Any], Any]] = []
             units: list[tuple[Unit, asyncio.Future[Any]]] = []
-            for one in taken:
-                if one is None:
-                    closing = True
-                elif isinstance(one[0], Unit):
-                    units.append((one[0], one[1]))
+            for work, future in taken:
+                if isinstance(work, Unit):
+                    units.append((work, future))
                 else:
                     self._flush(units, settled)
-                    settled.append((one[1], self._called(one[0])))
+                    settled.append((future, self._called(work)))
             self._flush(units, settled)
-            self._observer.committed(time.perf_counter() - began, len(settled), self._queue.qsize())
+            self._observer.committed(time.perf_counter() - began, len(settled), len(self._waiting))
             try:
                 self._loop.call_soon_threadsafe(_settle, settled)
             except RuntimeError:
@@ -132,7 +136,8 @@ class ThreadedWriter:
 
     async def close(self) -> None:
         """Write what waits, then end the thread; bounded."""
-        await asyncio.to_thread(self._queue.put, None, True, 10.0)
+        self._closing = True
+        self._bell.set()
         await asyncio.to_thread(self._thread.join, 10.0)
 
 

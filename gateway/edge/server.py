@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Protocol
@@ -32,6 +32,9 @@ from gateway.search.search import SearchAnswer, SearchEvent
 
 Handler = Callable[[web.Request, str], Awaitable[web.StreamResponse]]
 """Takes the request and its trace id."""
+
+Route = tuple[str, str, Handler]
+"""(method, path, handler)."""
 
 TOKEN_LIFETIME_S = 600
 _LAG_LIVE_S = 5.0
@@ -80,10 +83,12 @@ class Edge:
         health: Health,
         cases: CaseFeature | None = None,
         keep: Callable[[Question], dict[str, Any]] | None = None,
+        beside: Sequence[Route] = (),
     ) -> None:
+        """`beside` are the routes of further features."""
         self._searches, self._holdings = searches, holdings
         self._tokens, self._clients, self._limit, self._health = tokens, clients, limit, health
-        self._cases = None
+        self._cases, self._beside = None, beside
         if cases is not None and keep is not None:
             self._cases = CaseRoutes(
                 cases, self._caller, limit, lambda: health.draining, keep, self._is_connected
@@ -111,6 +116,7 @@ class Edge:
         ]
         if self._cases is not None:
             routes += self._cases.routes()
+        routes += self._beside
         allowed: dict[str, list[str]] = {}
         for method, path, handler in routes:
             app.router.add_route(method, path, self._through(path, handler))

@@ -46,9 +46,10 @@ class Rota:
     channels: Mapping[str, str] = field(default_factory=dict)
 
     def on_duty(self, at: int, rung: int = 0) -> tuple[str, ...]:
-        """Names to tell at `at` (UTC ms) on a rung: of that level, or of the next one that has somebody."""
+        """Names to tell at `at` (UTC ms) on a rung: of that level, else of the next above, else of the next below."""
         shifts = self._shifts(local_date(at), local_minute(at))
-        for level in LEVELS[min(rung, len(LEVELS) - 1) :]:
+        own = min(rung, len(LEVELS) - 1)
+        for level in (*LEVELS[own:], *reversed(LEVELS[:own])):
             names = [name for shift in shifts for name in shift.names.get(level, ())]
             if names:
                 return tuple(dict.fromkeys(names))

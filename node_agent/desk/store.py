@@ -382,10 +382,10 @@ class Store:
         return [_item(row) for row in rows]
 
     def notices(self, until_ms: int, limit: int) -> list[Notice]:
-        """Calls that are due, the oldest first."""
+        """Calls that are due: of each address the oldest, so that one that hangs holds up no other."""
         rows = self._rows(
-            "select seq, at_ms, case_id, grp, stage, rung, until_ms, address, tries from notices where due_ms <= ?"
-            " order by seq limit ?",
+            "select seq, at_ms, case_id, grp, stage, rung, until_ms, address, tries from notices where seq in"
+            " (select min(seq) from notices where due_ms <= ? group by address) order by seq limit ?",
             until_ms,
             limit,
         )
@@ -398,6 +398,9 @@ class Store:
             " union all select state, count(*) from items where state = 'issuing' group by state"
         )
         return {str(state): int(count) for state, count in rows}
+
+    def notice_count(self) -> int:
+        return int(self._rows("select count(*) from notices")[0][0])
 
     def oldest_waiting_ms(self) -> int | None:
         """Since when the oldest item waits for a reviewer; None = none does."""

@@ -146,6 +146,30 @@ async def test_an_object_that_changed_meanwhile_is_not_taken(tls, monkeypatch):
         await archive.stop()
 
 
+async def test_bytes_of_another_digest_are_never_handed_on_whole(tls):
+    archive = Archive(tls("node", "330483"))
+    lie = Object(len(BIG), bytes(32), "application/pdf", lambda offset, length: BIG[offset : offset + length])
+    archive.shelf.put("document", lambda _rest, _body: lie)
+    carrying = carrier(await archive.listen(), tls("gateway", "gateway"))
+    got = []
+
+    async def read_on():
+        async for chunk in (await carrying.open("330483", "document/x")).chunks():
+            got.append(chunk)  # noqa: PERF401 - what came before the refusal counts
+
+    try:
+        with pytest.raises(Refusal) as refused:
+            await read_on()
+        assert refused.value.reason is Reason.ALTERED
+        assert sum(map(len, got)) < len(BIG)
+        with pytest.raises(Refusal) as refused:
+            await carrying.fetch("330483", "document/x", len(BIG))
+        assert refused.value.reason is Reason.ALTERED
+    finally:
+        await carrying.stop()
+        await archive.stop()
+
+
 async def test_an_archive_that_is_away_is_named_and_found_again(tls, monkeypatch):
     monkeypatch.setattr(carrier_module, "CONNECT_WITHIN_S", 0.2)
     monkeypatch.setattr(carrier_module, "RESUME_WITHIN_S", 0.3)

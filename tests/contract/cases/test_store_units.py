@@ -354,3 +354,24 @@ def test_any_character_of_a_request_comes_back_as_it_was(store: Store, name: str
     unit.new.request = {"subject": {"name": name}}
     do(store, unit)
     assert store.case("case-00001").request == {"subject": {"name": name}}
+
+
+@pytest.mark.parametrize("count", [1, 7, 130])
+def test_a_batch_of_any_length_is_written_whole(store: Store, count: int) -> None:
+    """Rows travel in lists of several lengths: none may be left between two of them, and none may get another's values."""
+    results = store.transact([accept(n, key=f"k{n}", digest=str(n)) for n in range(count)])
+    cases = [result.case for result in results if isinstance(result, Done)]
+    assert len(cases) == count
+    moved = store.transact([
+        Unit(case.id, located({HOLDER: "hit"}, [found(ref=f"{HOLDER}.{n}")]), completes=(f"{case.id}:search:1:",))
+        for n, case in enumerate(cases)
+    ])  # fmt: skip
+    assert all(isinstance(result, Done) for result in moved)
+    for n, case in enumerate(cases):
+        kept = store.case(case.id)
+        assert kept is not None
+        assert (kept.state, kept.selected) == (State.DISPATCHED, f"{HOLDER}.{n}")
+        assert agrees(kept, store.journal(case.id))
+    waiting = tasks(store).values()
+    assert sum(row.kind == "search" and row.visible_at is None for row in waiting) == count
+    assert sum(row.kind == "mail" and row.visible_at is not None for row in waiting) == count

@@ -60,6 +60,32 @@ def test_stubs_equal_the_proto():
     assert done.returncode == 0, done.stderr
 
 
+def test_stubs_that_are_not_the_protos_are_found(tmp_path):
+    """`make proto` twice gives the same bytes; an edited stub does not pass."""
+    for name in ("federation", "proto", "tools"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+
+    def stubs(*arguments):
+        return subprocess.run(
+            [sys.executable, "tools/generate_stubs.py", *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            timeout=60,
+            env={"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"},
+        ).returncode
+
+    def made():
+        folder = tmp_path / "federation" / "wire" / "v1"
+        return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
+
+    committed = made()
+    assert stubs() == 0
+    assert made() == committed
+    edited = tmp_path / "federation" / "wire" / "v1" / "holdings_pb2.pyi"
+    edited.write_text(edited.read_text("utf-8") + "# edited\n", "utf-8")
+    assert stubs("--check") != 0
+
+
 def test_no_index_address_and_no_path_of_a_machine():
     tracked = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, timeout=30, check=True

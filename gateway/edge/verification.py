@@ -1,0 +1,149 @@
+"""The public routes of verification: anyone may verify, take a status list or the trust list; nothing needs a token."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from aiohttp import hdrs, web
+
+from federation.reasons import Reason, Refusal
+from federation.verify.challenge import NONCE_LIFETIME, Challenge
+from federation.verify.report import Report
+from gateway.edge.limits import RateLimit
+from gateway.evidence.verifying import LARGEST_DOCUMENT
+
+Handler = Callable[[web.Request, str], Awaitable[web.StreamResponse]]
+
+_LONGEST_WORD = 512
+_TYPES = ("application/pdf", "text/plain", "application/dc+sd-jwt", "application/octet-stream")
+
+
+class VerifyingFeature(Protocol):
+    """What the edge needs of verification."""
+
+    def nonce(self) -> str: ...
+    async def verify(self, data: bytes, challenge: Challenge | None = None) -> Report: ...
+
+
+class StatusTokens(Protocol):
+    """The status lists as their archives signed them."""
+
+    def token(self, archive: str) -> bytes | None: ...
+
+
+class VerificationRoutes:
+    """`audience` names this verifier in presentations; `trust_list` is the pinned list as it lies on disk, empty = none:
+    then every route says so.
+    """
+
+    def __init__(
+        self,
+        verifying: VerifyingFeature | None,
+        statuses: StatusTokens | None,
+        limit: RateLimit,
+        *,
+        audience: str,
+        trust_list: bytes,
+    ) -> None:
+        self._verifying, self._statuses, self._limit = verifying, statuses, limit
+        self._audience, self._trust_list = audience, trust_list
+
+    def routes(self) -> list[tuple[str, str, Handler]]:
+        return [
+            ("POST", "/v1/documents/verify", self._verify),
+            ("POST", "/v1/documents/nonces", self._nonce),
+            ("GET", "/v1/status-lists/{archive}", self._status_list),
+            ("GET", "/.well-known/lantai-trust-list.json", self._trust),
+        ]
+
+    def _take(self, request: web.Request) -> None:
+        """Strangers are counted by address; behind a proxy that hides it they share one bucket."""
+        self._limit.take(f"public {request.remote or ''}")
+        if self._verifying is None:
+            raise Refusal(Reason.NO_TRUST_LIST)
+
+    async def _verify(self, request: web.Request, _trace: str) -> web.StreamResponse:
+        self._take(request)
+        assert self._verifying is not None
+        kind = request.content_type
+        if kind == "application/json":
+            data, challenge = _presented(await request.read())
+        elif kind in _TYPES:
+            data, challenge = await _whole(request), None
+        else:
+            raise Refusal(Reason.UNSUPPORTED_MEDIA_TYPE)
+        report = await self._verifying.verify(data, challenge)
+        return web.json_response(report.as_json(), headers={"Cache-Control": "no-store"}, dumps=_dumps)
+
+    async def _nonce(self, request: web.Request, _trace: str) -> web.StreamResponse:
+        self._take(request)
+        assert self._verifying is not None
+        body = {
+            "nonce": self._verifying.nonce(),
+            "audience": self._audience,
+            "expires_in": int(NONCE_LIFETIME.total_seconds()),
+        }
+        return web.json_response(body, headers={"Cache-Control": "no-store"})
+
+    async def _status_list(self, request: web.Request, _trace: str) -> web.StreamResponse:
+        self._take(request)
+        assert self._statuses is not None
+        token = self._statuses.token(request.match_info["archive"])
+        if token is None:
+            raise Refusal(Reason.NOT_FOUND)
+        headers = {"Content-Type": "application/statuslist+jwt", "Cache-Control": "max-age=300"}
+        return web.Response(body=token, headers=headers)
+
+    async def _trust(self, request: web.Request, _trace: str) -> web.StreamResponse:
+        self._take(request)
+        headers = {"Content-Type": "application/json", "Cache-Control": "max-age=300"}
+        return web.Response(body=self._trust_list, headers=headers)
+
+
+async def _whole(request: web.Request) -> bytes:
+    """The body, refused as soon as it is larger than allowed."""
+    said = request.headers.get(hdrs.CONTENT_LENGTH, "")
+    if said.isdigit() and int(said) > LARGEST_DOCUMENT:
+        raise Refusal(Reason.TOO_LARGE)
+    parts, size = [], 0
+    async for part in request.content.iter_chunked(1 << 18):
+        size += len(part)
+        if size > LARGEST_DOCUMENT:
+            raise Refusal(Reason.TOO_LARGE)
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _presented(body: bytes) -> tuple[bytes, Challenge | None]:
+    """{"document": text, "audience": …, "nonce": …, "purpose": …}: a text and, for a presentation, what was asked of it."""
+    try:
+        tree = json.loads(body)
+    except (ValueError, RecursionError):
+        raise Refusal(Reason.MALFORMED_JSON) from None
+    if not isinstance(tree, dict):
+        raise Refusal(Reason.WRONG_TYPE)
+    known = {"document", "audience", "nonce", "purpose"}
+    for name, value in tree.items():
+        if name not in known:
+            raise Refusal(Reason.UNKNOWN_FIELD)
+        if not isinstance(value, str):
+            raise Refusal(Reason.WRONG_TYPE, f"/{name}")
+        if name != "document" and not 0 < len(value) <= _LONGEST_WORD:
+            raise Refusal(Reason.TOO_LONG if value else Reason.MISSING_FIELD, f"/{name}")
+    if not tree.get("document"):
+        raise Refusal(Reason.MISSING_FIELD, "/document")
+    if ("audience" in tree) != ("nonce" in tree):
+        raise Refusal(Reason.MISSING_FIELD, "/nonce" if "audience" in tree else "/audience")
+    try:
+        data = tree["document"].encode()
+    except UnicodeEncodeError:
+        raise Refusal(Reason.MALFORMED_TEXT, "/document") from None
+    if "nonce" not in tree:
+        return data, None
+    return data, Challenge(tree["audience"], tree["nonce"], tree.get("purpose"))
+
+
+def _dumps(body: Any) -> str:
+    return json.dumps(body, ensure_ascii=False)

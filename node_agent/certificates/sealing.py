@@ -1,0 +1,317 @@
+"""The archive's electronic seal: a PAdES signature with its round seal drawn inside the signature's own field.
+
+ES256 on a certificate for document signing (RFC 9336). With a time-stamp authority the result is PAdES B-LT; without one
+it is B-B with the chain and revocation lists inside and the time pending, to be upgraded later by a document time stamp.
+Everything a verifier needs lies in the revision that is signed, so that the signature covers the whole file.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
+
+from asn1crypto import crl as asn1_crl
+from asn1crypto import keys as asn1_keys
+from asn1crypto import x509 as asn1_x509
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from pyhanko.pdf_utils.content import PdfContent
+from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
+from pyhanko.pdf_utils.layout import AxisAlignment, BoxConstraints, InnerScaling, Margins, SimpleBoxLayoutRule
+from pyhanko.pdf_utils.reader import PdfFileReader
+from pyhanko.pdf_utils.writer import BasePdfFileWriter
+from pyhanko.sign import PdfSignatureMetadata, PdfSigner, PdfTimeStamper, SimpleSigner, fields
+from pyhanko.sign.signers.pdf_signer import DSSContentSettings, SigDSSPlacementPreference
+from pyhanko.stamp import StaticStampStyle
+from pyhanko_certvalidator import ValidationContext
+from pyhanko_certvalidator.registry import SimpleCertificateStore
+
+from federation.documents import DOCUMENT_SIGNING, SEAL_FIELD, TIME_FIELD
+from node_agent.certificates.time_stamps import NoTimeStampError, TimeAuthority
+from node_agent.certificates.typesetting import SealPlace
+
+TRY_TIME_AGAIN_S = 30.0
+"""After a time-stamp authority failed, documents do not wait for it again before this."""
+
+# what it warns of is wanted: revocation lists come from files, nothing is fetched
+logging.getLogger("pyhanko.sign.signers.pdf_signer").setLevel(logging.ERROR)
+
+_SPARE_BYTES = 1024
+_ALONE = DSSContentSettings(include_vri=False, placement=SigDSSPlacementPreference.TOGETHER_WITH_SIGNATURE)
+
+
+class SealError(Exception):
+    """The seal can not be used: `kind` is key, certificate or revocation_list; the text says what to do."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
+@dataclass(frozen=True)
+class SealKey:
+    """Key, certificate (leaf first, then its issuers up to the root) and revocation lists of one archive's seal."""
+
+    key: ec.EllipticCurvePrivateKey
+    chain: tuple[x509.Certificate, ...]
+    crls: tuple[bytes, ...] = field(default=(), repr=False)
+
+    @classmethod
+    def load(cls, key: Path, certificate: Path, crls: Sequence[Path] = ()) -> SealKey:
+        """Read PEM files (CRLs may be DER). Raises SealError naming the file and what to do."""
+        return cls(_load_key(key), _load_chain(certificate), tuple(_load_crl(path) for path in crls))
+
+    def check(self, at: datetime) -> None:
+        """SealError unless this key may seal documents at a time."""
+        leaf = self.chain[0]
+        if leaf.public_key() != self.key.public_key():
+            raise SealError("key", "私钥与印章证书不配对 · the key does not belong to the seal's certificate")
+        if not leaf.not_valid_before_utc <= at < leaf.not_valid_after_utc:
+            raise SealError(
+                "certificate",
+                "印章证书不在有效期内，请更换 · the seal's certificate is not valid now; renew it",
+            )
+        if not _may_seal(leaf):
+            raise SealError(
+                "certificate",
+                "证书用途不是文件签章（RFC 9336 documentSigning） · the certificate is not for document signing (RFC 9336)",
+            )
+        lists = [x509.load_der_x509_crl(data) for data in self.crls]
+        if {one.subject for one in self.chain[1:]} - {one.issuer for one in lists}:
+            raise SealError(
+                "revocation_list",
+                "缺少签发机构的吊销列表，请取得后设置 · a revocation list of an issuer is missing; fetch it and set it",
+            )
+        for one in lists:
+            until = one.next_update_utc
+            if until is not None and until <= at:
+                raise SealError(
+                    "revocation_list",
+                    "证书吊销列表已过期，请取得新的 · a revocation list is out of date; fetch a new one",
+                )
+
+    @cached_property
+    def signer(self) -> SimpleSigner:
+        certificates = [_asn1(one) for one in self.chain]
+        key = self.key.private_bytes(
+            serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        # the root is not sent along: a verifier has it, or does not believe it
+        others = certificates[1:-1]
+        store = SimpleCertificateStore.from_certs(others)  # type: ignore[no-untyped-call]
+        return SimpleSigner(
+            signing_cert=certificates[0],
+            signing_key=asn1_keys.PrivateKeyInfo.load(key),
+            cert_registry=store,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A sealed document; `stamped` says whether a trusted time is inside, else the time is pending."""
+
+    pdf: bytes
+    stamped: bool
+
+
+class Sealer:
+    """Seals documents of one archive. Blocking; any thread may call, one at a time is let in."""
+
+    def __init__(
+        self,
+        key: SealKey,
+        drawing: bytes,
+        *,
+        archive: str,
+        authority: TimeAuthority | None = None,
+    ) -> None:
+        self._key, self._drawing, self._archive, self._authority = key, drawing, archive, authority
+        self._lock = threading.Lock()
+        self._not_before = 0.0
+
+    @property
+    def has_authority(self) -> bool:
+        return self._authority is not None
+
+    def check(self, at: datetime) -> None:
+        """SealError unless the seal can be used at a time."""
+        self._key.check(at)
+
+    def seal(self, pdf: bytes, place: SealPlace, reason: str, at: datetime) -> Sealed:
+        """Sign a document and draw the seal into the signature's field. Raises SealError."""
+        self._key.check(at)
+        with self._lock:
+            if self._authority is not None and time.monotonic() >= self._not_before:
+                try:
+                    return Sealed(self._sign(pdf, place, reason, self._authority), stamped=True)
+                except NoTimeStampError:
+                    self._not_before = time.monotonic() + TRY_TIME_AGAIN_S
+            return Sealed(self._sign(pdf, place, reason, None), stamped=False)
+
+    def add_time(self, pdf: bytes) -> bytes:
+        """A document whose time was pending, with a document time stamp appended: the old bytes stay as they are.
+
+        Raises NoTimeStampError.
+        """
+        if self._authority is None:
+            raise NoTimeStampError("没有设置时间戳机构 · no time-stamp authority is set")
+        with self._lock:
+            out = BytesIO()
+            PdfTimeStamper(timestamper=self._authority.stamper, field_name=TIME_FIELD).timestamp_pdf(
+                IncrementalPdfFileWriter(BytesIO(pdf)),
+                "sha256",
+                validation_context=self._context(self._authority),
+                output=out,
+                dss_settings=_ALONE.get_settings_for_ts(),
+            )
+            return out.getvalue()
+
+    def _sign(self, pdf: bytes, place: SealPlace, reason: str, authority: TimeAuthority | None) -> bytes:
+        writer = IncrementalPdfFileWriter(BytesIO(pdf))
+        metadata = PdfSignatureMetadata(
+            field_name=SEAL_FIELD,
+            md_algorithm="sha256",
+            certify=True,
+            docmdp_permissions=fields.MDPPerm.NO_CHANGES,
+            subfilter=fields.SigSeedSubFilter.PADES,
+            name=self._archive,
+            reason=reason,
+            embed_validation_info=True,
+            validation_context=self._context(authority),
+            dss_settings=_ALONE,
+        )
+        signer = PdfSigner(
+            metadata,
+            signer=self._key.signer,
+            timestamper=authority.stamper if authority else None,
+            stamp_style=StaticStampStyle(
+                border_width=0,
+                background=_Drawing(self._drawing),
+                background_opacity=1,
+                background_layout=SimpleBoxLayoutRule(
+                    x_align=AxisAlignment.ALIGN_MID,
+                    y_align=AxisAlignment.ALIGN_MID,
+                    margins=Margins(),
+                    inner_content_scaling=InnerScaling.STRETCH_TO_FIT,
+                ),
+            ),
+            new_field_spec=fields.SigFieldSpec(SEAL_FIELD, on_page=place.page, box=place.box),
+        )
+        signed: bytes = signer.sign_pdf(writer, bytes_reserved=self._reserved(authority)).getvalue()
+        return signed
+
+    def _reserved(self, authority: TimeAuthority | None) -> int:
+        """Hex digits kept free for the signature: certificates, stamp, and what surrounds them."""
+        certificates = sum(len(one.public_bytes(serialization.Encoding.DER)) for one in self._key.chain[:-1])
+        stamped_by = sum(
+            len(one.public_bytes(serialization.Encoding.DER))
+            for one in (authority.chain if authority else ())
+        )
+        return 2 * (certificates + _SPARE_BYTES + (2048 + stamped_by if authority else 0))
+
+    def _context(self, authority: TimeAuthority | None) -> ValidationContext:
+        chain = [_asn1(one) for one in self._key.chain]
+        others, crls, roots = chain[:-1], list(self._key.crls), [chain[-1]]
+        if authority is not None:
+            stamped_by = [_asn1(one) for one in authority.chain]
+            others, roots = others + stamped_by[:-1], [*roots, stamped_by[-1]]
+            crls += [one for one in authority.crls if one not in crls]
+        return ValidationContext(
+            trust_roots=roots,
+            other_certs=others,
+            crls=[asn1_crl.CertificateList.load(one) for one in crls],
+            allow_fetching=False,
+            revocation_mode="require",
+        )
+
+
+class _Drawing(PdfContent):
+    """A one-page PDF as the picture of the seal."""
+
+    def __init__(self, pdf: bytes) -> None:
+        super().__init__()
+        self._pdf = pdf
+
+    def render(self) -> bytes:
+        writer = self.writer
+        assert isinstance(writer, BasePdfFileWriter)
+        picture = writer.import_page_as_xobject(PdfFileReader(BytesIO(self._pdf)))
+        self.resources.xobject["/Seal"] = picture
+        x1, y1, x2, y2 = picture.get_object()["/BBox"]
+        self.box = BoxConstraints(width=abs(x1 - x2), height=abs(y1 - y2))
+        return b"/Seal Do"
+
+
+def _asn1(certificate: x509.Certificate) -> asn1_x509.Certificate:
+    return asn1_x509.Certificate.load(certificate.public_bytes(serialization.Encoding.DER))
+
+
+def _may_seal(certificate: x509.Certificate) -> bool:
+    try:
+        usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
+    except x509.ExtensionNotFound:
+        return False
+    return [one.dotted_string for one in usages] == [DOCUMENT_SIGNING] and usage.digital_signature
+
+
+def _read(path: Path, kind: str, what: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SealError(
+            kind,
+            f"读不到{what} {path.name}：请检查设置与权限 · can not read {path.name}; check the setting and permissions",
+        ) from error
+
+
+def _load_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    try:
+        key = serialization.load_pem_private_key(_read(path, "key", "印章私钥"), None)
+    except (ValueError, TypeError) as error:
+        raise SealError(
+            "key", f"{path.name} 不是未加密的 PEM 私钥 · {path.name} is not an unencrypted PEM key"
+        ) from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise SealError("key", "印章私钥须为 P-256（ES256） · the seal's key must be P-256 (ES256)")
+    return key
+
+
+def _load_chain(path: Path) -> tuple[x509.Certificate, ...]:
+    try:
+        chain = tuple(x509.load_pem_x509_certificates(_read(path, "certificate", "印章证书")))
+        for lower, upper in pairwise(chain):
+            lower.verify_directly_issued_by(upper)
+    except SealError:
+        raise
+    except Exception as error:
+        raise SealError(
+            "certificate",
+            f"{path.name} 不是完整的证书链（印章证书在前，根证书在后） · {path.name} is not a chain, the seal's certificate first, the root last",
+        ) from error
+    return chain
+
+
+def _load_crl(path: Path) -> bytes:
+    data = _read(path, "revocation_list", "吊销列表")
+    try:
+        crl = x509.load_pem_x509_crl(data) if data.startswith(b"-----") else x509.load_der_x509_crl(data)
+    except ValueError as error:
+        raise SealError(
+            "revocation_list", f"{path.name} 不是证书吊销列表 · {path.name} is not a revocation list"
+        ) from error
+    return crl.public_bytes(serialization.Encoding.DER)
+
+
+def now() -> datetime:
+    """The time, UTC, whole seconds."""
+    return datetime.now(UTC).replace(microsecond=0)

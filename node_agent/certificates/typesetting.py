@@ -1,0 +1,222 @@
+"""Setting a document: sheets and copied pages to PDF/A-4f with typst, all values as data, no lost character.
+
+Fails closed three times: characters are checked against the fonts, typst refuses what it can not draw, and the text
+read back from the finished page must hold every value that was given.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import pypdfium2
+import segno
+import typst
+
+from federation.reasons import Reason, Refusal
+from node_agent.certificates import fonts
+from node_agent.certificates.attachments import Attachment
+from node_agent.certificates.scans import CopiedPage
+
+STANDARD: Final = "a-4f"
+"""PDF/A-4 with embedded files (ISO 19005-4), which is PDF 2.0 as signatures with elliptic curves need."""
+
+SEAL_SIDE_PT = 42 / 25.4 * 72
+"""The seal's diameter: 42 mm, as Chinese institutions of county rank use."""
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_PAGE_HEIGHT = 297 / 25.4 * 72
+_COPY_BOX = (180 / 25.4 * 72, 250 / 25.4 * 72)
+_BLANK = dict.fromkeys(map(ord, " \t\r\n\u00a0\u3000\ufffe\u200b\u00ad"))
+
+
+@dataclass(frozen=True, slots=True)
+class SealPlace:
+    """Where the visible signature goes: page from 0, and its box in PDF points from the lower left corner."""
+
+    page: int
+    box: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Set:
+    """A document that is set but not signed."""
+
+    pdf: bytes
+    seal: SealPlace
+
+
+class Typesetter:
+    """Sets documents with one archive's fonts. Any thread may call; typst is entered by one at a time."""
+
+    def __init__(self, font_folder: Path | None = None) -> None:
+        self._fonts = fonts.load(font_folder)
+        self._lock = threading.Lock()
+        # a folder of our own: typst reads nothing outside it
+        self._folder = tempfile.TemporaryDirectory(prefix="lantai-typeset-")
+        root = Path(self._folder.name)
+        for template in _TEMPLATES.glob("*.typ"):
+            shutil.copyfile(template, root / template.name)
+        self._compilers = {
+            name: typst.Compiler(
+                root / f"{name}.typ", root=root, font_paths=self._fonts.fonts, ignore_system_fonts=True
+            )
+            for name in ("document", "seal")
+        }
+
+    def close(self) -> None:
+        self._folder.cleanup()
+
+    def seal(self, name: str, purpose: str) -> bytes:
+        """The drawing of a round seal, as a PDF of one page of its size."""
+        self._fonts.check(name + purpose, "/seal")
+        data = {"name": name, "purpose": purpose, "fonts": fonts.FAMILIES}
+        with self._lock:
+            drawing = self._compile("seal", data, 0)
+        if name.translate(_BLANK) not in _text_of(drawing):
+            raise Refusal(Reason.TEXT_NOT_KEPT, "/seal")
+        return drawing
+
+    def check(self, sheets: Sequence[dict[str, Any]]) -> None:
+        """Refusal when a character of the sheets can not be shown to everyone alike."""
+        for place, sheet in enumerate(sheets):
+            for pointer, text in _texts(sheet, f"/sheets/{place}"):
+                self._fonts.check(text, pointer)
+
+    def document(
+        self,
+        sheets: Sequence[dict[str, Any]],
+        pages: Sequence[CopiedPage],
+        attachments: Sequence[Attachment],
+        *,
+        number: str,
+        compared: str,
+        captions: Sequence[str],
+        notes: Sequence[str],
+        qr_text: str,
+        qr_caption: Sequence[str],
+        at: datetime,
+    ) -> Set:
+        """Set one document. Refusal: private_use_character, missing_glyph, text_not_kept."""
+        first = sheets[0]
+        self.check(sheets)
+        for pointer, text in _texts([*captions, *notes, *qr_caption, number], "/captions"):
+            self._fonts.check(text, pointer)
+        with tempfile.TemporaryDirectory(dir=self._folder.name) as folder:
+            data = {
+                "fonts": fonts.FAMILIES,
+                "title": first["title"],
+                "archive": first["archive"],
+                "number": number,
+                "keywords": [number],
+                "compared": compared,
+                "sheets": sheets,
+                "qr": qr_svg(qr_text),
+                "qr_caption": list(qr_caption),
+                "pages": [
+                    _placed(page, f"{Path(folder).name}/page-{place}.jpg", captions[place], notes[place])
+                    for place, page in enumerate(pages)
+                ],
+                "attachments": [
+                    {
+                        "name": one.name,
+                        "file": f"{Path(folder).name}/attached-{place}",
+                        "relationship": one.relationship,
+                        "mime": one.mime,
+                        "description": one.description,
+                    }
+                    for place, one in enumerate(attachments)
+                ],
+            }
+            for place, page in enumerate(pages):
+                (Path(folder) / f"page-{place}.jpg").write_bytes(page.jpeg)
+            for place, one in enumerate(attachments):
+                (Path(folder) / f"attached-{place}").write_bytes(one.content)
+            with self._lock:
+                pdf = self._compile("document", data, int(at.timestamp()))
+                where = msgspec.json.decode(
+                    self._compilers["document"].query("<seal-place>", field="value", one=True)
+                )
+        _check_text_kept(pdf, sheets)
+        left = round(where["x"] - SEAL_SIDE_PT / 2)
+        bottom = round(_PAGE_HEIGHT - where["y"] - SEAL_SIDE_PT)
+        side = round(SEAL_SIDE_PT)
+        return Set(pdf, SealPlace(where["page"] - 1, (left, bottom, left + side, bottom + side)))
+
+    def _compile(self, name: str, data: dict[str, Any], timestamp: int) -> bytes:
+        try:
+            made = self._compilers[name].compile(
+                format="pdf",
+                sys_inputs={"data": msgspec.json.encode(data).decode()},
+                pdf_standards=[STANDARD],
+                timestamp=timestamp,
+            )
+        except typst.TypstError as error:
+            # typst's own message may quote the text it could not set: it goes no further
+            reason = (
+                Reason.PRIVATE_USE_CHARACTER
+                if "private area" in " ".join(error.hints)
+                else Reason.MISSING_GLYPH
+            )
+            raise Refusal(reason, "/sheets") from None
+        assert isinstance(made, bytes)
+        return made
+
+
+def qr_svg(text: str) -> str:
+    """The QR code of a text (ISO/IEC 18004, level M) as SVG, without quiet zone: the page around it is white."""
+    out = BytesIO()
+    segno.make(text, error="m", micro=False, boost_error=False).save(
+        out, kind="svg", border=0, xmldecl=False, svgns=True, nl=False, omitsize=True
+    )
+    return out.getvalue().decode()
+
+
+def _placed(page: CopiedPage, file: str, caption: str, note: str) -> dict[str, Any]:
+    scale = min(_COPY_BOX[0] / page.width, _COPY_BOX[1] / page.height)
+    return {
+        "file": file,
+        "width": page.width * scale,
+        "height": page.height * scale,
+        "alt": caption,
+        "caption": caption,
+        "note": note,
+    }
+
+
+def _texts(value: Any, pointer: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield pointer, value
+    elif isinstance(value, dict):
+        for key, one in value.items():
+            yield from _texts(one, f"{pointer}/{key}")
+    elif isinstance(value, (list, tuple)):
+        for place, one in enumerate(value):
+            yield from _texts(one, f"{pointer}/{place}")
+
+
+def _check_text_kept(pdf: bytes, sheets: Sequence[dict[str, Any]]) -> None:
+    """Every value must be read back from the page as it was given, but for spaces and line breaks."""
+    read = _text_of(pdf)
+    for place, sheet in enumerate(sheets):
+        values = [value for _, value in [*sheet["rows"], *sheet.get("facts", ())]]
+        values += [cell for row in (sheet["table"] or {"rows": ()})["rows"] for cell in row]
+        for number, value in enumerate(values):
+            if value.translate(_BLANK) not in read:
+                raise Refusal(Reason.TEXT_NOT_KEPT, f"/sheets/{place}/values/{number}")
+
+
+def _text_of(pdf: bytes) -> str:
+    document = pypdfium2.PdfDocument(pdf)
+    try:
+        return "".join(page.get_textpage().get_text_range() for page in document).translate(_BLANK)
+    finally:
+        document.close()

@@ -1,0 +1,84 @@
+"""Keeps the connections this agent dials: again after a loss, with growing, jittered pauses; a new one before the old one
+ages out, which then ends by itself when the gateway has drained it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Awaitable, Callable
+
+import grpc.aio
+
+from federation.rpc import transport
+from federation.session.base import SessionEndedError
+from node_agent import telemetry
+
+CONNECT_WITHIN_S = 0.5
+_BACKOFF_S = (0.5, 60.0)
+_STABLE_S = 60.0
+
+Serve = Callable[[grpc.aio.Channel, Callable[[], None]], Awaitable[None]]
+"""Serves one connection to its end; calls its second argument once the connection is of use."""
+
+
+class Dialler:
+    """Dials gateways. `gateway_name` is the name they must prove."""
+
+    def __init__(self, credentials: transport.Credentials, gateway_name: str) -> None:
+        self._credentials, self._gateway_name = credentials, gateway_name
+        self._serving: set[asyncio.Task[None]] = set()
+
+    async def keep(self, address: str, serve: Serve, *, age_s: float | None = None) -> None:
+        """Keep one connection to a gateway; with `age_s`, renew it before that age. Cancelling stops the dialling only:
+        what is open goes on until it ends or `close`.
+        """
+        pause = _BACKOFF_S[0]
+        loop = asyncio.get_running_loop()
+        while True:
+            began = loop.time()
+            opened = asyncio.Event()
+            serving = asyncio.create_task(self._dial(address, serve, opened), name=f"connection to {address}")
+            self._serving.add(serving)
+            serving.add_done_callback(self._ended)
+            waiting = asyncio.create_task(opened.wait(), name="wait for a greeting")
+            try:
+                await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                waiting.cancel()
+            if opened.is_set():
+                age = None if age_s is None else age_s * random.uniform(0.85, 1.0)  # noqa: S311 - jitter, not a secret
+                await asyncio.wait({serving}, timeout=age)
+                if not serving.done():
+                    continue  # renew: the gateway lets the old one finish once it has the new one
+            if loop.time() - began > _STABLE_S:
+                pause = _BACKOFF_S[0]
+            await asyncio.sleep(random.uniform(0.2, 1.0) * pause)  # noqa: S311
+            pause = min(_BACKOFF_S[1], pause * 2)
+
+    async def _dial(self, address: str, serve: Serve, opened: asyncio.Event) -> None:
+        channel = transport.channel(address, self._credentials, "gateway", self._gateway_name)
+        try:
+            async with asyncio.timeout(CONNECT_WITHIN_S):
+                await channel.channel_ready()
+            await serve(channel, opened.set)
+        except (TimeoutError, SessionEndedError) as error:
+            reason = getattr(error, "reason", "") or "no connection"
+            telemetry.log.warning("no session", action="agent.no_session", address=address, reason=reason)
+        finally:
+            await channel.close(None)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._serving.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            telemetry.log.error("a task ended", action="agent.task_ended", kind=type(error).__name__)
+
+    async def close(self) -> None:
+        """End every connection that is still open."""
+        tasks = list(self._serving)
+        for task in tasks:
+            task.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2.0):
+                await asyncio.gather(*tasks, return_exceptions=True)
