@@ -90,6 +90,9 @@ STORE_QUEUE = Gauge("gw_store_queue", "Units waiting for the writer.", registry=
 OUTBOX_OLDEST = Gauge(
     "gw_outbox_oldest_seconds", "How long the oldest message or call back has waited.", ["kind"], registry=REGISTRY
 )  # fmt: skip
+LOG_LINES_LOST = Counter(
+    "gw_log_lines_lost_total", "Log lines that could not be written.", registry=REGISTRY
+)  # fmt: skip
 LOOP_LAG = Gauge("gw_loop_lag_seconds", "How late the event loop was at its last look.", registry=REGISTRY)
 
 LOG_FIELDS = frozenset(
@@ -174,6 +177,18 @@ def _only_known_fields(
     return {key: value for key, value in event.items() if key in LOG_FIELDS}
 
 
+class _Lines:
+    """Writes log lines; one that can not be written (a full disk) is counted, and spoils nothing else."""
+
+    def msg(self, line: str) -> None:
+        try:
+            print(line, file=sys.stderr, flush=True)
+        except OSError:
+            LOG_LINES_LOST.inc()
+
+    debug = info = warning = error = critical = msg
+
+
 def configure_logs() -> None:
     """JSON lines on stderr."""
     structlog.configure(
@@ -184,7 +199,7 @@ def configure_logs() -> None:
             structlog.processors.JSONRenderer(ensure_ascii=False),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_names: _Lines(),
         cache_logger_on_first_use=True,
     )
     logging.getLogger("grpc").setLevel(logging.CRITICAL)  # its messages may quote what a peer sent

@@ -537,7 +537,8 @@ def _referred(step: _Step, event: Event) -> None:
 
 def _issued(step: _Step, event: Event) -> None:
     case = step.case
-    case.decision = {**case.decision, **{key: str(value) for key, value in event.data.items() if value}}
+    told = {key: str(value) for key, value in event.data.items() if value and key not in {"group", "ago_ms"}}
+    case.decision = {**case.decision, **told}
     step.enter(State.ISSUED)
     step.note(Kind.ISSUED, event.actor)
 

@@ -3,38 +3,48 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, inspect, text
+
+if (
+    TYPE_CHECKING
+):  # loading alembic takes longer than opening the store; it is needed only when there is something to do
+    from alembic.config import Config
+
+NEWEST = "0002"
+"""The revision this version of the program works with."""
 
 
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    return config
+def config() -> Config:
+    from alembic.config import Config
 
-
-def newest() -> str:
-    """The revision this version of the program works with."""
-    head = ScriptDirectory.from_config(_config()).get_current_head()
-    assert head is not None
-    return head
+    made = Config()
+    made.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return made
 
 
 def current(engine: Engine) -> str:
     """The revision of the store; "" = no tables yet."""
     with engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision() or ""
+        return _current(connection)
 
 
-def upgrade(engine: Engine) -> tuple[str, str]:
-    """Bring the tables to the newest revision, in one transaction; the revisions before and after."""
+def _current(connection: Connection) -> str:
+    if not inspect(connection).has_table("alembic_version"):
+        return ""
+    return str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or "")
+
+
+def upgrade(engine: Engine, revision: str = NEWEST) -> tuple[str, str]:
+    """Bring the tables to a revision, in one transaction; the revisions before and after."""
     before = current(engine)
-    config = _config()
+    if before == revision:
+        return before, before
+    from alembic import command
+
+    made = config()
     with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        made.attributes["connection"] = connection
+        command.upgrade(made, revision)
     return before, current(engine)

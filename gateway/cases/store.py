@@ -218,7 +218,7 @@ class Store:
         if self.is_exclusive:
             migrate.upgrade(self.engine)
             return
-        found, wanted = migrate.current(self.engine), migrate.newest()
+        found, wanted = migrate.current(self.engine), migrate.NEWEST
         if found != wanted:
             raise StoreError(
                 f"案件库版本为 {found or '空'}，需要 {wanted}：请运行 lantai-gateway db upgrade"

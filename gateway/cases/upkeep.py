@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.cases.case import Case, decode_case, encode_case
 from gateway.cases.machine import HOOK
@@ -160,8 +159,11 @@ def add_availability(connection: Connection, seen: Mapping[tuple[str, int], tupl
     """Add to (archive, day) the milliseconds (up, watched) that this replica has seen."""
     if not seen:
         return
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(AVAILABILITY)
+    if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert as upsert
+    else:
+        from sqlalchemy.dialects.sqlite import insert as upsert  # type: ignore[assignment]
+    statement = upsert(AVAILABILITY)
     statement = statement.on_conflict_do_update(
         index_elements=["archive", "day"],
         set_={

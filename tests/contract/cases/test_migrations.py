@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import sqlalchemy as sa
-from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -15,14 +14,15 @@ from gateway.cases.states import State
 from gateway.cases.store import StoreError
 from tests.fakes.case_stores import Stores, accept, agrees, dispatched, do
 
-REVISIONS = [one.revision for one in ScriptDirectory.from_config(migrate._config()).walk_revisions()]
+REVISIONS = [one.revision for one in ScriptDirectory.from_config(migrate.config()).walk_revisions()]
 
 
 def upgrade_to(engine: sa.Engine, revision: str) -> None:
-    config = migrate._config()
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, revision)
+    migrate.upgrade(engine, revision)
+
+
+def test_the_program_knows_its_newest_revision():
+    assert ScriptDirectory.from_config(migrate.config()).get_heads() == [migrate.NEWEST]
 
 
 def differences(engine: sa.Engine) -> list[str]:
@@ -56,7 +56,7 @@ def test_every_revision_comes_to_the_declared_tables(stores: Stores, start: str 
         upgrade_to(store.engine, start)
         assert migrate.current(store.engine) == start
     before, after = migrate.upgrade(store.engine)
-    assert (before, after) == (start or "", migrate.newest())
+    assert (before, after) == (start or "", migrate.NEWEST)
     assert differences(store.engine) == []
     assert migrate.upgrade(store.engine) == (after, after), "a second time changes nothing"
 
@@ -124,7 +124,7 @@ def test_a_replica_refuses_tables_of_another_revision_and_a_file_is_brought_up(s
     upgrade_to(store.engine, REVISIONS[-1])
     if stores.is_sqlite:
         store.open()
-        assert migrate.current(store.engine) == migrate.newest()
+        assert migrate.current(store.engine) == migrate.NEWEST
     else:
         with pytest.raises(StoreError, match="db upgrade"):
             store.open()
