@@ -7,6 +7,7 @@ import urllib.request
 
 import pytest
 
+from federation.service_hours import WEEKDAYS
 from loadtest.fleet import Archive, Fleet, FleetError
 from node_agent.desk.store import Store
 
@@ -52,12 +53,18 @@ def fleet(tmp_path_factory):
     running.node("import", str(catalogue), "--data", str(running.data(HOLDER)), "--json")
     for code in (DEPUTY, OTHER):
         empty = folder / f"{code}-婚姻.csv"
-        empty.write_text(ROWS.replace("欧阳试验", "慕容样例").replace("司徒样本", "尉迟样例"), "utf-8")
+        empty.write_text(
+            ROWS.replace("欧阳试验", "慕容样例" if code == OTHER else "端木样例").replace(
+                "司徒样本", "尉迟样例"
+            ),
+            "utf-8",
+        )
         running.node("import", str(empty), "--data", str(running.data(code)), "--json")
     for code in (HOLDER, DEPUTY, OTHER):
         for name, role in (("沈甲", "reviewer"), ("陆乙", "reviewer"), ("顾丙", "lead")):
             running.add_user(code, name, role)
     with running:
+        running.unattended = [accept(running, f"unattended-{place}") for place in range(2)]
         yield running
 
 
@@ -292,3 +299,66 @@ def test_nothing_personal_in_logs_or_metrics_of_the_desk(fleet):
         assert not [
             one for one in ("欧阳试验", "司徒样本", "沈甲", "陆乙", "330483197001010017") if one in text
         ], name
+
+
+def test_a_case_nobody_picks_up_goes_to_the_deputy_who_decides_and_the_holder_issues(fleet):
+    """Two cases lay untouched since the beginning: at four fifths of picking up, the deputy archive sees them too."""
+    decided, raced = fleet.unattended
+    at_desk(fleet, decided, "waiting", code=DEPUTY, seconds=100)
+    shown = fleet.desk(DEPUTY, "show", decided)[0]
+    assert (shown["on_behalf_of"], shown["record"]) == (HOLDER, None)
+    fleet.desk(DEPUTY, "approve", decided, "--as", "沈甲")
+    case = until_state(fleet, decided, "issued")
+    assert (case["holder"], case["deputy"]) == (HOLDER, DEPUTY)
+    item = at_desk(fleet, decided, "issued")
+    assert (item["decided_by"], item["number"]) == ("deputy", case["decision"]["number"])
+    assert at_desk(fleet, decided, "approved", code=DEPUTY)["on_behalf_of"] == HOLDER
+    # whoever claims first has it: the other is told, and gets it back when it is given back
+    at_desk(fleet, raced, "waiting", code=DEPUTY)
+    fleet.desk(HOLDER, "claim", raced, "--as", "沈甲")
+    assert at_desk(fleet, raced, "closed", code=DEPUTY)["reason"] == "taken"
+    fleet.desk(HOLDER, "release", raced, "--as", "沈甲")
+    at_desk(fleet, raced, "waiting", code=DEPUTY)
+    fleet.desk(DEPUTY, "refuse", raced, "--as", "沈甲", "--reason", "not_entitled")
+    until_state(fleet, raced, "refused")
+    assert at_desk(fleet, raced, "closed")["reason"] == "taken"
+    told = [
+        one["detail"]["rung"] for one in fleet.desk(HOLDER, "history", decided) if one["action"] == "notified"
+    ]
+    assert told == sorted(set(told)) == [0, 1, 2]
+
+
+def test_closed_hours_are_announced_counted_and_promised_honestly(fleet):
+    """The archive closes for a week: the gateway hears of it and promises no minutes that it can not keep."""
+    path = fleet.data(OTHER) / "archive.toml"
+    before = path.read_text("utf-8")
+    path.write_text(before + CLOSED, "utf-8")
+    fleet.stop_one(OTHER)
+    fleet.start_agent(OTHER)
+    wait_for(lambda: (fleet.request(f"/v1/archives/{OTHER}")[1].get("service_hours") or {}).get("closures"))
+    assert fleet.request(f"/v1/archives/{OTHER}")[1]["release_rule"]["enabled"] is False
+    case_id = accept(
+        fleet, "closed-1", subject={"name": "慕容样例", "birth": "1970", "other_name": "尉迟样例"}
+    )
+    case = until_state(fleet, case_id, "dispatched", "awaiting_selection")
+    if case["state"] == "awaiting_selection":
+        ref = next(one["ref"] for one in case["candidates"] if one["archive"] == OTHER)
+        fleet.request(f"/v1/cases/{case_id}/selection", {"ref": ref})
+        case = until_state(fleet, case_id, "dispatched")
+    assert case["holder"] == OTHER
+    assert case["estimated_minutes"] > 24 * 60
+    assert case["clock"]["service_s"] == 0
+    assert case["clock"]["counted_s"] > 0
+    fleet.request(f"/v1/cases/{case_id}/withdrawal", {})
+
+
+def _at(seconds_from_now):
+    return time.strftime("%Y-%m-%dT%H:%M", time.gmtime(time.time() + 8 * 3600 + seconds_from_now))
+
+
+ALL_DAY = ", ".join(f'{day} = ["00:00-24:00"]' for day in WEEKDAYS)
+CLOSED = f"""
+[hours]
+weekly = {{ {ALL_DAY} }}
+closures = [["{_at(-3600)}", "{_at(7 * 86_400)}"]]
+"""
