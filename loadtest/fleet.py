@@ -21,7 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from federation.reasons import Refusal
 from federation.rpc.authority import Authority
+from node_agent.desk import users
+from node_agent.desk.setup import now_ms
+from node_agent.desk.store import Store
 
 READY_WITHIN_S = 30.0
 
@@ -167,16 +171,15 @@ class Fleet:
         with (self.data(archive.code) / "archive.toml").open("a", encoding="utf-8") as settings:
             settings.write(f'desk_listen = "127.0.0.1:{self._desk_ports[archive.code]}"\n{archive.desk}\n')
 
-    def add_user(self, code: str, name: str, role: str = "reviewer") -> str:
-        """Somebody who may use an archive's desk; the token."""
-        arguments = ("user", "add", name, "--role", role, "--data", str(self.data(code)), "--json")
-        return str(json.loads(self.node(*arguments))["token"])
-
-    def desk_token(self, code: str, name: str) -> str:
-        """Another token of somebody who may use an archive's desk."""
-        return str(
-            json.loads(self.node("user", "token", name, "--data", str(self.data(code)), "--json"))["token"]
-        )
+    def user(self, code: str, name: str, role: str = "reviewer") -> str:
+        """Somebody who may use an archive's desk, made when there is none of that name; a fresh token."""
+        store = Store(self.data(code), code)
+        try:
+            return users.add(store, name, role, now_ms())
+        except Refusal:  # the name is in use
+            return users.renew_token(store, name, now_ms())
+        finally:
+            store.close()
 
     def desk_request(self, code: str, path: str, body: Any = None, *, token: str) -> tuple[int, Any]:
         """(status, JSON body) of one request to an archive's desk; GET without a body, else POST."""

@@ -34,7 +34,19 @@ QUESTION: dict[str, Any] = {
 def archives() -> list[Archive]:
     """The eight archives; two dial out to the gateway, as archives behind a firewall do."""
     rows = tomllib.loads((HERE / "archives.toml").read_text("utf-8"))["archive"]
-    return [Archive(row["code"], row["name"], row.get("dials_in", False)) for row in rows]
+    return [
+        Archive(
+            row["code"], row["name"], row.get("dials_in", False), row.get("deputy", ""), row.get("desk", "")
+        )
+        for row in rows
+    ]
+
+
+def people(code: str) -> dict[str, str]:
+    """Who works at an archive's desk: name -> role."""
+    rows = tomllib.loads((HERE / "archives.toml").read_text("utf-8"))["archive"]
+    found: dict[str, str] = next(row for row in rows if row["code"] == code).get("people", {})
+    return found
 
 
 def catalogues(code: str) -> list[Path]:

@@ -1,9 +1,11 @@
 """A case from end to end, through real processes: asked at the gateway, decided at an archive's desk, told to the caller."""
 
 import json
+import re
 import signal
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -62,7 +64,7 @@ def fleet(tmp_path_factory):
         running.node("import", str(empty), "--data", str(running.data(code)), "--json")
     for code in (HOLDER, DEPUTY, OTHER):
         for name, role in (("沈甲", "reviewer"), ("陆乙", "reviewer"), ("顾丙", "lead")):
-            running.add_user(code, name, role)
+            running.user(code, name, role)
     with running:
         running.unattended = [accept(running, f"unattended-{place}") for place in range(2)]
         yield running
@@ -225,8 +227,8 @@ def test_decisions_made_while_the_line_is_cut_arrive_once_when_it_is_back(fleet)
 def test_the_page_sees_the_queue_acts_on_what_it_saw_and_is_told_who_was_quicker(fleet):
     case_id = accept(fleet, "page-1")
     at_desk(fleet, case_id, "waiting")
-    token = fleet.desk_token(HOLDER, "沈甲")
-    other = fleet.desk_token(HOLDER, "陆乙")
+    token = fleet.user(HOLDER, "沈甲")
+    other = fleet.user(HOLDER, "陆乙")
     status, queue = fleet.desk_request(HOLDER, "/desk/queue", token=token)
     item = next(one for one in queue["items"] if one["case"] == case_id)
     assert (status, queue["user"], item["name"]) == (200, "沈甲", "欧阳试验")
@@ -254,8 +256,32 @@ def test_the_page_sees_the_queue_acts_on_what_it_saw_and_is_told_who_was_quicker
     until_state(fleet, case_id, "refused")
 
 
+def test_the_documentation_shows_what_is_answered(fleet):
+    """The two answers written in docs/desk.md have the members the desk gives, and the same values where they can."""
+    text = (Path(__file__).resolve().parents[2] / "docs/desk.md").read_text("utf-8")
+    written = [
+        json.loads(re.search(f"<!-- {name} -->\n```json\n(.*?)```", text, re.DOTALL)[1])
+        for name in ("claimed", "taken")
+    ]
+    case_id = accept(fleet, "documented-1")
+    at_desk(fleet, case_id, "waiting")
+    _status, claimed = fleet.desk_request(
+        HOLDER, f"/desk/cases/{case_id}/claim", {"version": 1}, token=fleet.user(HOLDER, "沈甲")
+    )
+    _status, taken = fleet.desk_request(
+        HOLDER, f"/desk/cases/{case_id}/claim", {"version": 1}, token=fleet.user(HOLDER, "陆乙")
+    )
+    changing = {"case", "received", "target_until", "until", "left_s", "lease_until"}
+    for shown, given in zip([*written, written[1]["case"]], [claimed, taken, taken["case"]], strict=True):
+        assert shown.keys() == given.keys()
+        assert {key: value for key, value in shown.items() if key not in changing} == {
+            key: value for key, value in given.items() if key not in changing
+        }
+    fleet.request(f"/v1/cases/{case_id}/withdrawal", {})
+
+
 def test_push_tells_of_a_new_case_and_resumes_where_it_was_cut(fleet):
-    token = fleet.desk_token(HOLDER, "沈甲")
+    token = fleet.user(HOLDER, "沈甲")
     _status, queue = fleet.desk_request(HOLDER, "/desk/queue", token=token)
     case_id = accept(fleet, "push-1")
     first = events_of(

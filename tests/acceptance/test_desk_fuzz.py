@@ -46,7 +46,7 @@ def fill(fleet, code):
 def test_the_running_desk_keeps_its_contract(tmp_path):
     fleet = Fleet(tmp_path / "fleet", [Archive("330483", "桐乡市档案馆")])
     fleet.prepare()
-    token = fleet.add_user("330483", "沈甲")
+    token = fleet.user("330483", "沈甲")
     fill(fleet, "330483")
     fleet.start_agent("330483")  # no gateway, no catalogue: the desk works all the same
     try:
