@@ -96,6 +96,12 @@ def test_no_two_answers_of_a_hundred_can_be_swapped(own_keys: bool) -> None:
         assert reason(partial(ask, again)) in {"wrong_request", "wrong_recipient"}
 
 
+def test_the_answer_to_one_window_is_not_for_another() -> None:
+    """The same request, the same archive, another key: only the recipient tells them apart."""
+    other = INTL.generate(INTL.sealing)
+    assert reason(lambda: open_package(packed(binding(1, other)), binding(1), TRUST)) == "wrong_recipient"
+
+
 def test_another_archive_can_not_answer_for_the_holder() -> None:
     bound = binding()
     forged = pack(PARTS, bound, key=OTHER.keys["delivery-1"], key_id="delivery-1", at=NOW)

@@ -152,6 +152,28 @@ def test_tokens_of_another_mind_are_refused_by_name(token: str) -> None:
     assert reason(read) in {"malformed", "too_large", "too_deep", "wrong_algorithm", "altered"}
 
 
+@pytest.mark.parametrize(
+    ("header", "named"),
+    [
+        ('{"alg":"ES256","kid":"1"}', None),
+        ('{"alg":"ES256","crit":["exp"],"exp":1}', "malformed"),
+        ('{"alg":"ES256","b64":false}', "malformed"),
+        ('{"alg":"ES256","kid":"1","kid":"2"}', "malformed"),
+        ('{"alg":"ES256","x":Infinity}', "malformed"),
+        ('{"alg":"EdDSA"}', "wrong_algorithm"),
+        ('{"kid":"1"}', "wrong_algorithm"),
+    ],
+)
+def test_a_header_is_refused_for_itself_even_under_a_good_signature(header: str, named: str | None) -> None:
+    key = INTL.generate("ES256")
+    signing_input = f"{b64u(header.encode())}.{b64u(b'{}')}"
+    token = f"{signing_input}.{b64u(INTL.sign(key, signing_input.encode()))}"
+    if named is None:
+        jws.parse(token, most=4_096).verify(key.public)
+    else:
+        assert reason(lambda: jws.parse(token, most=4_096).verify(key.public)) == named
+
+
 def test_a_key_inside_a_header_is_never_used() -> None:
     """The attacker signs with a key of its own and carries it in `jwk`: only the key asked for counts."""
     attacker, archive = INTL.generate("ES256"), INTL.generate("ES256")
