@@ -5,8 +5,11 @@ A federation in service has its own. Each leaf has one usage: document signing (
 
 from __future__ import annotations
 
+import argparse
 import os
+import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -238,6 +241,23 @@ class TimeStampServer:
         )
 
 
+def main(argv: list[str] | None = None) -> int:
+    """Serve time stamps for a try-out until interrupted; prints its address."""
+    parser = argparse.ArgumentParser(prog="python -m node_agent.certificates.authority")
+    parser.add_argument("key", type=Path, help="PEM 私钥 · private key")
+    parser.add_argument("certificate", type=Path, help="PEM 证书链 · certificate chain, leaf first")
+    parser.add_argument("--port", type=int, default=0)
+    options = parser.parse_args(argv)
+    key = serialization.load_pem_private_key(options.key.read_bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    chain = tuple(x509.load_pem_x509_certificates(options.certificate.read_bytes()))
+    with TimeStampServer(Leaf(key, chain), options.port) as server:
+        print(server.url, flush=True)
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
+    return 0
+
+
 def _sha256(data: bytes) -> bytes:
     digest = hashes.Hash(hashes.SHA256())
     digest.update(data)
@@ -264,3 +284,7 @@ def _crl(
             x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(when).build()
         )
     return builder.sign(key, hashes.SHA256()).public_bytes(_DER)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

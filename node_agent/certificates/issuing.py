@@ -118,6 +118,7 @@ class Issuing:
 
     def issue(self, decision: Decision) -> Issued:
         """The document of a decision, durable. Refusal: what is wrong with it. CannotIssueError: what is missing here."""
+        statements.check(decision.statement, decision.purpose)
         known = self._store.of_decision(decision.id)
         asked = decision.fingerprint()
         if known is not None and known.issued:
@@ -162,7 +163,6 @@ class Issuing:
             self._sealer.check(self._now())
         except SealError as error:
             raise CannotIssueError(error.kind, str(error)) from error
-        statements.check(decision.statement, decision.purpose)
         attachments.check(decision.records, frozenset({STATEMENT_FILE, PROOF_FILE}))
         if decision.replaces and not self._store.entry(decision.replaces).issued:
             raise Refusal(Reason.UNKNOWN_DOCUMENT, "/replaces")

@@ -36,20 +36,21 @@ _MEMORY = 1 << 30
 
 
 class Rectangle(msgspec.Struct, frozen=True):
-    """A part of a page to hide, in shares of its width and height from the top left corner (0 to 1)."""
+    """A part of a page (from 1) to hide, in shares of its width and height from the top left corner (0 to 1)."""
 
     left: float
     top: float
     right: float
     bottom: float
+    page: int = 1
 
 
 class Scan(msgspec.Struct, frozen=True, kw_only=True):
-    """One source file, which pages of it are copied (from 1; empty = all), and what of each page is hidden."""
+    """One source file, which pages of it are copied (from 1; empty = all), and what of them is hidden."""
 
     path: str
     pages: tuple[int, ...] = ()
-    hidden: dict[int, tuple[Rectangle, ...]] = {}
+    hidden: tuple[Rectangle, ...] = ()
 
 
 class CopiedPage(msgspec.Struct, frozen=True):
@@ -129,12 +130,11 @@ def _check(scan: Scan, pointer: str) -> None:
         raise Refusal(Reason.FILE_UNREADABLE, pointer)
     if path.stat().st_size > MOST_BYTES:
         raise Refusal(Reason.FILE_TOO_LARGE, pointer)
-    for page, rectangles in scan.hidden.items():
-        for one in rectangles:
-            if not (0 <= one.left < one.right <= 1 and 0 <= one.top < one.bottom <= 1):
-                raise Refusal(Reason.OUT_OF_RANGE, f"{pointer}/hidden/{page}")
-        if scan.pages and page not in scan.pages:
-            raise Refusal(Reason.OUT_OF_RANGE, f"{pointer}/hidden/{page}")
+    for place, one in enumerate(scan.hidden):
+        is_part = 0 <= one.left < one.right <= 1 and 0 <= one.top < one.bottom <= 1
+        # a part hidden on a page that is not copied was meant for another
+        if not is_part or (scan.pages and one.page not in scan.pages):
+            raise Refusal(Reason.OUT_OF_RANGE, f"{pointer}/hidden/{place}")
 
 
 # in the child ----------------------------------------------------------------------------------------------------
@@ -148,11 +148,13 @@ def copy_pages(scan: Scan) -> list[CopiedPage]:
     if len(data) > MOST_BYTES:
         raise Refusal(Reason.FILE_TOO_LARGE)
     draw = _pdf_pages if data[:1024].lstrip().startswith(b"%PDF-") else _image_pages
-    copied = [_page(image, scan.hidden.get(number, ())) for number, image in draw(data, scan.pages)]
-    wanted = set(scan.pages) | set(scan.hidden)
-    if not copied or (wanted and max(wanted) > (len(copied) if not scan.pages else max(scan.pages))):
-        raise Refusal(Reason.OUT_OF_RANGE, "/pages")
-    if scan.pages and len(copied) != len(set(scan.pages)):
+    copied = [
+        _page(image, [one for one in scan.hidden if one.page == number])
+        for number, image in draw(data, scan.pages)
+    ]
+    # each page and each part asked for must be there; with no choice of pages all are copied, numbered from 1
+    there = set(scan.pages) if scan.pages else set(range(1, len(copied) + 1))
+    if not copied or len(copied) != len(there) or any(one.page not in there for one in scan.hidden):
         raise Refusal(Reason.OUT_OF_RANGE, "/pages")
     return copied
 

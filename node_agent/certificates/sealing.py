@@ -134,7 +134,8 @@ class Sealer:
         archive: str,
         authority: TimeAuthority | None = None,
     ) -> None:
-        self._key, self._drawing, self._archive, self._authority = key, drawing, archive, authority
+        self._key, self._archive, self._authority = key, archive, authority
+        self._drawing = PdfFileReader(BytesIO(drawing))
         self._lock = threading.Lock()
         self._not_before = 0.0
 
@@ -237,14 +238,14 @@ class Sealer:
 class _Drawing(PdfContent):
     """A one-page PDF as the picture of the seal."""
 
-    def __init__(self, pdf: bytes) -> None:
+    def __init__(self, drawing: PdfFileReader) -> None:
         super().__init__()
-        self._pdf = pdf
+        self._drawing = drawing
 
     def render(self) -> bytes:
         writer = self.writer
         assert isinstance(writer, BasePdfFileWriter)
-        picture = writer.import_page_as_xobject(PdfFileReader(BytesIO(self._pdf)))
+        picture = writer.import_page_as_xobject(self._drawing)
         self.resources.xobject["/Seal"] = picture
         x1, y1, x2, y2 = picture.get_object()["/BBox"]
         self.box = BoxConstraints(width=abs(x1 - x2), height=abs(y1 - y2))

@@ -211,7 +211,9 @@ def _check_text_kept(pdf: bytes, sheets: Sequence[dict[str, Any]]) -> None:
         values += [cell for row in (sheet["table"] or {"rows": ()})["rows"] for cell in row]
         for number, value in enumerate(values):
             if value.translate(_BLANK) not in read:
-                raise Refusal(Reason.TEXT_NOT_KEPT, f"/sheets/{place}/values/{number}")
+                # such as a font's empty glyph: drawn as nothing, and read back as nothing
+                lost = next((f" U+{ord(char):04X}" for char in value if char not in read), "")
+                raise Refusal(Reason.TEXT_NOT_KEPT, f"/sheets/{place}/values/{number}{lost}")
 
 
 def _text_of(pdf: bytes) -> str:

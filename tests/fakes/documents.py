@@ -103,7 +103,7 @@ def scan(path: Path, *, hidden: tuple[Rectangle, ...] = ()) -> Scan:
         for line in range(100, 1100, 45):
             brush.line((75, line, 750, line), fill=(120, 90, 60))
         image.save(path)
-    return Scan(path=str(path), hidden={1: hidden} if hidden else {})
+    return Scan(path=str(path), hidden=hidden)
 
 
 class PlainCredentials:

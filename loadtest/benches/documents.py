@@ -1,0 +1,101 @@
+"""Documents: how many a core issues, how large they are, how long offline verification takes.
+
+Time is CPU time of this process, so that other work on the machine counts little; the time-stamp authority is another
+process. The credential is a stand-in of the usual size: making a real one takes well under a millisecond.
+"""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+from loadtest.bench import Figure, Scale
+from node_agent.certificates.authority import Leaf
+
+_KIB = 1024
+
+
+def run(scale: Scale) -> Iterator[Figure]:
+    """One page with QR code, credential and statement inside, sealed with a trusted time (PAdES B-LT)."""
+    from node_agent.certificates import fonts
+
+    try:
+        fonts.load()
+    except fonts.FontsMissingError as error:
+        yield Figure("no fonts on this machine", 0, "", least=1, note=str(error))
+        return
+    from node_agent.certificates.time_stamps import TimeAuthority
+    from tests.fakes.documents import Bureau, no_record
+
+    with (
+        TemporaryDirectory(prefix="lantai-bench-") as name,
+        Bureau(Path(name), stamped=False) as bureau,
+        _time_stamps(bureau.stamper, Path(name)) as url,
+    ):
+        bureau.with_time(TimeAuthority(url, bureau.stamper.chain, bureau.crls))
+        rounds = 30 if scale.quick else 150
+        bureau.pdf(bureau.decision("warm:1"))  # the first reads fonts and asks the authority for a sample
+        numbers = iter(range(1 << 30))
+        issue = _cpu(lambda: bureau.issuing.issue(bureau.decision(f"b-{next(numbers)}:1")), rounds)
+        yield Figure("certificates issued per core and second", 1 / issue, "1/s", least=15)
+        made = bureau.pdf(bureau.decision("size:1"))
+        yield Figure("one page, B-LT, credential inside", len(made) / _KIB, "KiB", most=120)
+        note = bureau.pdf(bureau.decision("note:1", statement=no_record(), english=True))
+        yield Figure("no-record note with its English page", len(note) / _KIB, "KiB")
+        scanned = bureau.pdf(bureau.copy("scans:1", scans=bureau.copy().scans * 10))
+        bureau.with_time(None)
+        pending = _cpu(lambda: bureau.issuing.issue(bureau.decision(f"p-{next(numbers)}:1")), rounds)
+        yield Figure("without a time-stamp authority (B-B)", 1 / pending, "1/s")
+        trust, at = bureau.trust(), bureau.now + timedelta(minutes=1)
+        yield Figure(
+            "offline verification", _cpu(lambda: bureau.check(made, trust, at), rounds) * 1e3, "ms", most=50
+        )
+        verify = _cpu(lambda: bureau.check(scanned, trust, at), rounds)
+        yield Figure(
+            "the same with ten copied pages", verify * 1e3, "ms", note=f"{len(scanned) / _KIB:,.0f} KiB"
+        )
+        slowest = _slowest_flip(lambda pdf: bureau.check(pdf, trust, at), made, 200 if scale.quick else 2000)
+        yield Figure("slowest of flipped documents", slowest * 1e3, "ms", most=200)
+
+
+@contextmanager
+def _time_stamps(leaf: Leaf, folder: Path) -> Iterator[str]:
+    """A time-stamp authority in a process of its own: its work is not the issuing archive's."""
+    key, certificate = leaf.write(folder, "time")
+    command = [sys.executable, "-m", "node_agent.certificates.authority", str(key), str(certificate)]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert child.stdout is not None
+        yield child.stdout.readline().strip()
+    finally:
+        child.terminate()
+        child.wait()
+
+
+def _cpu(work: Callable[[], object], rounds: int) -> float:
+    """Median CPU seconds of one call."""
+    spent = []
+    for _ in range(rounds):
+        began = time.process_time()
+        work()
+        spent.append(time.process_time() - began)
+    return median(spent)
+
+
+def _slowest_flip(check: Callable[[bytes], object], pdf: bytes, flips: int) -> float:
+    chance, slowest = random.Random(7), 0.0
+    for _ in range(flips):
+        place = chance.randrange(len(pdf))
+        mutated = pdf[:place] + bytes([pdf[place] ^ (1 << chance.randrange(8))]) + pdf[place + 1 :]
+        began = time.process_time()
+        check(mutated)
+        slowest = max(slowest, time.process_time() - began)
+    return slowest
