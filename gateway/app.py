@@ -31,6 +31,7 @@ from gateway.cases.store import Store, new_owner
 from gateway.cases.upkeep import Keep, Presence, add_availability
 from gateway.cases.writer import ThreadedWriter
 from gateway.edge.limits import RateLimit
+from gateway.edge.runner import EdgeRunner
 from gateway.edge.server import Edge, Health
 from gateway.edge.tokens import Clients, SigningKey, Tokens
 from gateway.edge.verification import VerificationRoutes
@@ -46,6 +47,7 @@ _COUNT_EVERY_S, _STEER_EVERY_S = 5.0, 10.0
 _TIDY_EVERY_S, _BETWEEN_BATCHES_S = 600.0, 0.2
 _WRITE_PRESENCE_MS = 30_000
 _DRAIN_S = 12.0  # longer than the longest search
+_CLOSE_S = 1.0
 
 
 async def run(settings: GatewaySettings, base: Path) -> None:
@@ -240,12 +242,12 @@ def call_key(settings: GatewaySettings, base: Path) -> CallKey:
 
 @contextlib.asynccontextmanager
 async def serving(edge: Edge, settings: GatewaySettings, base: Path, health: Health) -> AsyncIterator[None]:
-    """The HTTP server; on leaving it stops accepting and lets running requests finish."""
+    """The HTTP server; on leaving it refuses new searches by name until the running ones have ended, then closes its door."""
     context = None
     if settings.http_certificate:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(base / settings.http_certificate, base / settings.http_key)
-    runner = web.AppRunner(edge.app(), access_log=None, shutdown_timeout=_DRAIN_S, handle_signals=False)
+    runner = EdgeRunner(edge.app(), access_log=None, shutdown_timeout=_CLOSE_S, handle_signals=False)
     await runner.setup()
     site = web.TCPSite(runner, settings.host, settings.port, ssl_context=context)
     await site.start()
@@ -255,6 +257,10 @@ async def serving(edge: Edge, settings: GatewaySettings, base: Path, health: Hea
         yield
     finally:
         health.draining = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN_S):
+                while health.running:  # noqa: ASYNC110 - bounded above
+                    await asyncio.sleep(_CLOSE_S / 20)
         await runner.cleanup()
 
 

@@ -93,6 +93,9 @@ OUTBOX_OLDEST = Gauge(
 LOG_LINES_LOST = Counter(
     "gw_log_lines_lost_total", "Log lines that could not be written.", registry=REGISTRY
 )  # fmt: skip
+RUNNING = Gauge(
+    "gw_http_requests_running", "Requests being answered now, but for case event streams.", registry=REGISTRY
+)
 LOOP_LAG = Gauge("gw_loop_lag_seconds", "How late the event loop was at its last look.", registry=REGISTRY)
 
 LOG_FIELDS = frozenset(
@@ -189,8 +192,19 @@ class _Lines:
     debug = info = warning = error = critical = msg
 
 
+class _Libraries(logging.Handler):
+    """What libraries log, as a line of ours that names logger and error but leaves out their words: those may quote
+    what they were given.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[0] if record.exc_info else None
+        log.warning("a library reports", action=record.name, kind=error.__name__ if error else "")
+
+
 def configure_logs() -> None:
-    """JSON lines on stderr."""
+    """JSON lines on stderr, from everybody."""
+    logging.basicConfig(handlers=[_Libraries()], level=logging.WARNING, force=True)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

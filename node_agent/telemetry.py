@@ -98,8 +98,19 @@ def _only_known_fields(
     return {key: value for key, value in event.items() if key in LOG_FIELDS}
 
 
+class _Libraries(logging.Handler):
+    """What libraries log, as a line of ours that names logger and error but leaves out their words: those may quote
+    what they were given.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[0] if record.exc_info else None
+        log.warning("a library reports", action=record.name, kind=error.__name__ if error else "")
+
+
 def configure_logs() -> None:
-    """JSON lines on stderr."""
+    """JSON lines on stderr, from everybody."""
+    logging.basicConfig(handlers=[_Libraries()], level=logging.WARNING, force=True)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 
 from federation.dates import DateSpan
-from federation.outcome import ANSWERED, NotAsked, Outcome
+from federation.outcome import ANSWERED, CANNOT_HIDE, NotAsked, Outcome
 from federation.query import Query, Relation
-from gateway.search.completeness import ArchiveOutcome, Verdict, account, may_hide
+from gateway.search.completeness import ArchiveOutcome, Verdict, account, may_hide, summary
 from gateway.search.ports import CategoryHoldings, Reply
 from gateway.search.question import Question, Scope
 from gateway.search.roster import Member, Roster
@@ -244,3 +244,73 @@ def test_a_quick_search_stops_once_enough_answered_but_waits_for_the_named_place
     there = replace(quick, query=replace(ASKED.query, place="330481"))
     _answer, took, _h = ask(world, holders, there)
     assert took > 1.5
+
+
+outcomes_of_all = st.tuples(
+    *[
+        st.one_of(
+            st.builds(
+                ArchiveOutcome,
+                st.just(code),
+                st.sampled_from([one for one in Outcome if one is not Outcome.NOT_ASKED]),
+                truncated=st.booleans(),
+            ),
+            st.builds(
+                ArchiveOutcome,
+                st.just(code),
+                st.just(Outcome.NOT_ASKED),
+                st.sampled_from([one.value for one in NotAsked]),
+            ),
+        )
+        for code in CODES
+    ]
+)
+
+
+@MANY
+@given(outcomes=outcomes_of_all, candidates=st.integers(0, 3))
+def test_the_account_says_no_more_than_its_outcomes(outcomes, candidates):
+    """Counts add up; complete means no gap; what was cut short is not exact; nothing found beside a gap is said of the
+    archives that answered only, and an outage is named whatever the others found.
+    """
+    found = account(ROSTER, outcomes)
+    assert (
+        found.roster
+        == len(outcomes)
+        == found.asked + sum(one.outcome is Outcome.NOT_ASKED for one in outcomes)
+    )
+    assert found.answered <= found.asked
+    assert (found.verdict is Verdict.COMPLETE) == (not found.gaps)
+    hiding = {
+        one.archive
+        for one in outcomes
+        if one.outcome not in ANSWERED
+        and not (one.outcome is Outcome.NOT_ASKED and NotAsked(one.reason) in CANNOT_HIDE)
+    }
+    assert {gap.archive for gap in found.gaps} == hiding
+    assert all(gap.suggestion.zh and gap.suggestion.en for gap in found.gaps)
+    if any(one.truncated for one in outcomes) or found.gaps:
+        assert not found.exact_count
+    text = summary(found, candidates)
+    if found.gaps and not candidates:
+        assert "在已答复的档案馆中未找到" in text.zh
+        assert "in the archives that answered" in text.en
+    if found.gaps:
+        assert "全部" not in text.zh
+        assert "Every archive" not in text.en
+
+
+def test_an_outage_is_named_as_long_as_the_roster_names_the_archive():
+    """Hours later, whatever its circuit does, an archive that is gone stands in every account."""
+
+    async def work():
+        holdings = FakeHoldings({})
+        holdings.down.add("330421")
+        both = searches(holdings)
+        for _ in range(60):
+            answer = await both.search(ASKED)
+            assert [gap.archive for gap in answer.completeness.gaps] == ["330421"]
+            assert answer.completeness.roster == len(CODES)
+            await asyncio.sleep(120)
+
+    run(work())
