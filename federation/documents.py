@@ -20,6 +20,9 @@ TIME_FIELD = "LantaiTime"
 STATEMENT_FILE = "lantai-statement.json"
 """The associated file that says for machines what the page says for people, with the digests of all others."""
 
+PROOF_FILE = "evidence.tlog-proof"
+"""The associated file that proves that the content was committed to the archive's evidence log."""
+
 DOCUMENT_SIGNING = "1.3.6.1.5.5.7.3.36"
 """Extended key usage of a seal's certificate (id-kp-documentSigning, RFC 9336)."""
 

@@ -11,6 +11,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("node_agent.app", "初始化数据目录 · prepare a data folder for one archive"),
     "import": ("node_agent.importing", "导入目录文件 · import catalogue files"),
     "search": ("node_agent.searching", "在本馆窗口查询 · search the archive's own index"),
+    "keys": ("node_agent.document_commands", "密钥与信任名录条目 · the archive's keys"),
+    "documents": ("node_agent.document_commands", "已出具的文书 · what was issued"),
     "run": ("node_agent.app", "启动节点 · run the node agent"),
     "desk": ("node_agent.desk.commands", "审核台 · the review desk"),
     "user": ("node_agent.desk.commands", "审核台用户 · who may use the review desk"),

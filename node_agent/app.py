@@ -39,6 +39,7 @@ from node_agent.desk.setup import announced, open_desk
 from node_agent.desk.store import StoreVersionError
 from node_agent.dialling import Dialler
 from node_agent.disclosure import Disclosure
+from node_agent.documents import Documents
 from node_agent.index import Lookup
 from node_agent.index.folder import DataFolder
 from node_agent.objects import Shelf
@@ -157,10 +158,16 @@ async def serve(folder: Path, settings: NodeSettings) -> None:
         worker_queue=settings.worker_queue,
         **announced(settings),
     )
+    documents = Documents(folder, settings, lookup, disclosure) if settings.documents else None
     office = Office(
-        open_desk(folder, settings, lookup, disclosure), ApprovalNotice(), messenger.key_of(folder)
+        open_desk(folder, settings, lookup, disclosure),
+        ApprovalNotice() if documents is None else documents.issuer,
+        messenger.key_of(folder),
+        None if documents is None else documents.log,
     )
     shelf = Shelf()
+    if documents is not None:
+        documents.shelve(shelf)
     agent = Agent(settings, settings.credentials(folder), service, office, shelf)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -168,6 +175,8 @@ async def serve(folder: Path, settings: NodeSettings) -> None:
         loop.add_signal_handler(number, stop.set)
     tasks: dict[str, Awaitable[None]] = {"watch the index": agent.watch()}
     tasks |= office.loops()
+    if documents is not None:
+        tasks |= documents.loops()
     for address in settings.gateways:
         tasks[f"dial {address}"] = agent.dial_out(address)
         tasks[f"dial {address} for objects"] = agent.dial_out_for_objects(address)
@@ -186,6 +195,8 @@ async def serve(folder: Path, settings: NodeSettings) -> None:
         await _until_stopped(stop, tasks)
         await agent.drain()
     office.close()
+    if documents is not None:
+        documents.close()
     service.close()
     lookup.close()
 

@@ -61,6 +61,9 @@ class NodeSettings(BaseSettings):
     release: dict[str, Any] = Field(
         {}, description="the rule of automatic release; off unless enabled = true"
     )
+    documents: dict[str, Any] = Field(
+        {}, description="what documents are issued with; empty = approval notices only, see docs/documents.md"
+    )
     worker_queue: int = Field(32, ge=1, le=1024, description="slow searches waiting for the worker thread")
 
     @field_validator("listen", "metrics_listen", "health_listen", "desk_listen", "gateways")

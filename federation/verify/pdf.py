@@ -38,6 +38,7 @@ from federation.documents import (
     CHINA,
     DOCUMENT_SIGNING,
     LARGEST_DOCUMENT,
+    PROOF_FILE,
     SEAL_FIELD,
     STATEMENT_FILE,
     TIME_FIELD,
@@ -45,6 +46,10 @@ from federation.documents import (
     content_digest,
 )
 from federation.reasons import Text
+from federation.tlog.event import EventKind
+from federation.tlog.event_proof import check_event
+from federation.tlog.flaws import EvidenceError
+from federation.tlog.note import VerifierKey
 from federation.trust import TrustedKey, TrustList, Use
 from federation.verify.pdf_bytes import (
     check_cms,
@@ -68,6 +73,9 @@ CHECKS: dict[str, Text] = {
     "key": Text("签章时证书有效且未被吊销", "The certificate was valid and not revoked when it sealed"),
     "statement": Text("所载编号与档案馆和印章一致", "The number and archive it states are those of the seal"),
     "files": Text("随附文件与签章的摘要一致", "The files inside equal their sealed digests"),
+    "logged": Text(
+        "签章前已记入该馆的存证日志", "It was committed to the archive's evidence log before it was sealed"
+    ),
     "term": Text("在供重复使用的期限内", "It is within the time it may be reused"),
     "standing": Text("未被撤销", "It is not revoked"),
 }
@@ -142,6 +150,7 @@ def _check(checks: Checklist, data: bytes, trust: TrustList, status: StatusSourc
             found.statement = _guarded(lambda: _statement_of(found))
         with checks.judging("files"):
             _guarded(lambda: _check_files(found))
+        _judge_logged(checks, found, trust)
         with checks.judging("term", go_on=True):
             _check_term(found, at)
         _judge_standing(checks, found, status, at)
@@ -401,7 +410,30 @@ def _der(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(Encoding.DER)
 
 
-# 8 statement, 9 files, 10 term, 11 standing --------------------------------------------------------------------------
+# 8 statement, 9 files, 10 logged, 11 term, 12 standing --------------------------------------------------------------------------
+
+
+def _judge_logged(checks: Checklist, found: _Found, trust: TrustList) -> None:
+    """The proof inside holds against the issuer's log key; an archive of which no log key is pinned is not asked for one."""
+    assert found.key is not None
+    logs = [VerifierKey.parse(key.vkey) for key in trust.keys(Use.LOG, found.key.issuer) if key.vkey]
+    if not logs:
+        checks.skipped("logged", _R.NOT_LOGGED)
+        return
+    with checks.judging("logged", go_on=True):
+        assert found.statement is not None
+        assert found.files is not None
+        proof = found.files.get(PROOF_FILE)
+        if proof is None:
+            raise VerifyError(_R.NOT_LOGGED)
+        content = found.statement["content"]
+        try:
+            event, _proven = check_event(proof, logs)
+        except EvidenceError as error:
+            raise VerifyError(_R.WRONG_LOG_PROOF, error.flaw.value) from error
+        told = (event.kind, event.fields.get("number"), event.fields.get("digest"))
+        if told != (EventKind.DOCUMENT_COMMITTED, content["number"], content_digest(content).hex()):
+            raise VerifyError(_R.WRONG_LOG_PROOF)
 
 
 def _statement_of(found: _Found) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from federation.documents import CHINA, STATEMENT_FILE, content_digest
+from federation.documents import CHINA, PROOF_FILE, STATEMENT_FILE, content_digest
 from federation.reasons import Reason, Refusal
 from node_agent.certificates import attachments, statements, wording
 from node_agent.certificates.attachments import Attachment
@@ -26,8 +26,6 @@ from node_agent.certificates.typesetting import Typesetter
 
 LONGEST_PENDING_S = 4 * 3600
 """How old the oldest document without a trusted time may be before no more are issued."""
-
-PROOF_FILE = "evidence.tlog-proof"
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

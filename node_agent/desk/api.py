@@ -43,7 +43,9 @@ ACTIONS: dict[str, tuple[type[bodies.Seen], Doing]] = {
     "release": (bodies.Seen, lambda desk, case, who, seen: desk.release(case, who, seen.version)),
     "approve": (
         bodies.Approval,
-        lambda desk, case, who, seen: desk.approve(case, who, seen.version, seen.archival_code),
+        lambda desk, case, who, seen: desk.approve(
+            case, who, seen.version, seen.archival_code, msgspec.to_builtins(seen.pages)
+        ),
     ),
     "refuse": (
         bodies.Refusing,

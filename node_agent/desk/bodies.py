@@ -10,8 +10,8 @@ from msgspec import Meta, Struct
 
 from federation.reasons import Reason, Refusal
 
-LARGEST_BODY = 16 * 1024
-_MOST_BRACKETS = 64
+LARGEST_BODY = 64 * 1024
+_MOST_BRACKETS = 1_024
 _PATH_PART = re.compile(r"\.(\w+)|\[(\d+|\.\.\.)\]")
 
 Version = Annotated[int, Meta(ge=0, le=2**53)]
@@ -24,8 +24,20 @@ class Seen(Struct, forbid_unknown_fields=True, frozen=True):
     version: Version
 
 
+Share = Annotated[float, Meta(ge=0, le=1)]
+
+
+class Page(Struct, forbid_unknown_fields=True, frozen=True):
+    """One page of a file in the record's scan folder; `hidden` are rectangles (left, top, right, bottom) in shares of it."""
+
+    file: Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^/\\\\\x00]+$")]
+    page: Annotated[int, Meta(ge=1, le=10_000)] = 1
+    hidden: Annotated[tuple[tuple[Share, Share, Share, Share], ...], Meta(max_length=50)] = ()
+
+
 class Approval(Seen, forbid_unknown_fields=True, frozen=True):
     archival_code: Word = ""
+    pages: Annotated[tuple[Page, ...], Meta(max_length=50)] = ()
 
 
 class Refusing(Seen, forbid_unknown_fields=True, frozen=True):

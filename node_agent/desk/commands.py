@@ -77,6 +77,13 @@ def configure_desk(parser: argparse.ArgumentParser) -> None:
                 one.add_argument(
                     "--archival-code", default="", metavar="CODE", help="档号（目录未找到时）· the record"
                 )
+                one.add_argument(
+                    "--page",
+                    action="append",
+                    default=[],
+                    metavar="FILE[:N]",
+                    help="复制的扫描页，可多次 · a scanned page to copy; what is hidden on it is set through the API",
+                )
             case "refuse":
                 one.add_argument("--reason", required=True, choices=tuple(REFUSAL_REASONS))
             case "ask":
@@ -118,6 +125,11 @@ def run_desk(args: argparse.Namespace) -> int:
     return ended[0]
 
 
+def _page(text: str) -> dict[str, Any]:
+    file, _, number = text.partition(":")
+    return {"file": file, "page": int(number) if number.isdigit() else 1}
+
+
 def _act(desk: Desk, args: argparse.Namespace) -> Item:
     if not desk.store.role(args.user):
         raise _NoUserError(args.user)
@@ -131,7 +143,7 @@ def _act(desk: Desk, args: argparse.Namespace) -> Item:
         case "release":
             return desk.release(*who)
         case "approve":
-            return desk.approve(*who, args.archival_code)
+            return desk.approve(*who, args.archival_code, tuple(_page(text) for text in args.page))
         case "refuse":
             return desk.refuse(*who, args.reason)
         case "ask":

@@ -25,6 +25,12 @@ _UNDER_WAY = 200
 _MOST_REMEMBERED = 10_000
 
 
+class Evidence(Protocol):
+    """The archive's evidence log. Raises whatever it raises when it can not write: then the message waits."""
+
+    async def message(self, mail_id: bytes, case_id: str, body: bytes, *, is_arriving: bool) -> None: ...
+
+
 class Line(Protocol):
     """One open session with a gateway."""
 
@@ -46,9 +52,18 @@ class _Sent:
 class Courier:
     """Carries between all sessions and one desk. `run` sends until it is cancelled."""
 
-    def __init__(self, desk: Desk, thread: DeskThread, count: Callable[[str], None]) -> None:
-        """`count` is told constant words: received, sent, receipted and what went wrong."""
-        self._desk, self._thread, self._count = desk, thread, count
+    def __init__(
+        self,
+        desk: Desk,
+        thread: DeskThread,
+        count: Callable[[str], None],
+        evidence: Evidence | None = None,
+    ) -> None:
+        """`count` is told constant words: received, sent, receipted and what went wrong. With `evidence` nothing is
+        receipted and nothing leaves that is not in the log.
+        """
+        self._desk, self._thread, self._count, self._evidence = desk, thread, count, evidence
+        self._noting: set[asyncio.Task[None]] = set()
         self._lines: list[Line] = []
         self._asked_by: OrderedDict[str, Line] = OrderedDict()
         self._sent: dict[bytes, _Sent] = {}
@@ -98,7 +113,12 @@ class Courier:
             if error is None:
                 reason = done.result()
                 self._count("received" if reason is None else "never_taken")
-                line.receipt(mail_id, "" if reason is None else reason.value)
+                if reason is None and self._evidence is not None:
+                    noting = asyncio.ensure_future(self._note(line, mail_id, case_id, body))
+                    self._noting.add(noting)
+                    noting.add_done_callback(self._noting.discard)
+                else:
+                    line.receipt(mail_id, "" if reason is None else reason.value)
             elif isinstance(error, Refusal):
                 self._count("not_stored")  # the disk is full or locked: no receipt, it comes again
             else:
@@ -106,6 +126,16 @@ class Courier:
                 line.receipt(mail_id, Reason.INTERNAL.value)
 
         receiving.add_done_callback(received)
+
+    async def _note(self, line: Line, mail_id: bytes, case_id: str, body: bytes) -> None:
+        """Receipt what is in the evidence log; what can not be logged comes again."""
+        assert self._evidence is not None
+        try:
+            await self._evidence.message(mail_id, case_id, body, is_arriving=True)
+        except Exception:
+            self._count("not_logged")
+            return
+        line.receipt(mail_id, "")
 
     def receipted(self, mail_id: bytes, reason: str) -> None:
         """A gateway's receipt. One that can not be written is asked for again by sending again."""
@@ -132,12 +162,12 @@ class Courier:
             self._bell.clear()
             with contextlib.suppress(Refusal):  # the desk's file can not be read for a moment
                 if self._lines:
-                    self._send(await self._thread.call(self._desk.outbox, _UNDER_WAY))
+                    await self._send(await self._thread.call(self._desk.outbox, _UNDER_WAY))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_EVERY_S):
                     await self._bell.wait()
 
-    def _send(self, waiting: list[OutgoingMail]) -> None:
+    async def _send(self, waiting: list[OutgoingMail]) -> None:
         now = asyncio.get_running_loop().time()
         known = {mail.id for mail in waiting}
         for gone in [one for one in self._sent if one not in known]:
@@ -146,6 +176,12 @@ class Courier:
             sent = self._sent.get(mail.id)
             if sent is not None and sent.line in self._lines and now < sent.again_at:
                 continue
+            if sent is None and self._evidence is not None:
+                try:
+                    await self._evidence.message(mail.id, mail.case_id, mail.body, is_arriving=False)
+                except Exception:  # tried again at the next look
+                    self._count("not_logged")
+                    continue
             line = self._line_for(mail.case_id)
             if line is not None and line.send(mail.id, mail.case_id, mail.body):
                 self._sent[mail.id] = _Sent(line, now + AGAIN_AFTER_S)

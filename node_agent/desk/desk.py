@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -294,9 +295,18 @@ class Desk:
     def release(self, case_id: str, reviewer: str, version: int) -> Item:
         return self._act(case_id, reviewer, version, "release", reviewing.release)
 
-    def approve(self, case_id: str, reviewer: str, version: int, archival_code: str = "") -> Item:
-        """`archival_code` names the record when the index did not."""
-        return self._act(case_id, reviewer, version, "approve", reviewing.approving(archival_code))
+    def approve(
+        self,
+        case_id: str,
+        reviewer: str,
+        version: int,
+        archival_code: str = "",
+        pages: tuple[dict[str, Any], ...] = (),
+    ) -> Item:
+        """`archival_code` names the record when the index did not. `pages` are the scans to copy, each {"file", "page",
+        "hidden": [[left, top, right, bottom], …]} in shares of the page; without any a certificate of the facts is issued.
+        """
+        return self._act(case_id, reviewer, version, "approve", reviewing.approving(archival_code, pages))
 
     def refuse(self, case_id: str, reviewer: str, version: int, reason: str) -> Item:
         """`reason` is a word of `REFUSAL_REASONS`."""

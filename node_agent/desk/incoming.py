@@ -19,6 +19,8 @@ NOT_DISPATCHED = "not_dispatched"
 
 MOST_PROOFS = 100
 BY_DEPUTY = "deputy"
+BY_SEARCH = "search"
+NO_RECORD_RULE = "no-record-over-complete/1"
 BY_RULE = "rule"
 _LONGEST_MS = 30 * 86_400_000
 """A message's remaining time is cut to this: a gateway's mistake must not break the arithmetic of times."""
@@ -36,6 +38,8 @@ def arrive(
     match message:
         case mail.Dispatch():
             _dispatched(tx, case_id, message, holding, rules)
+        case mail.Note():
+            _note(tx, case_id, message)
         case mail.Withdrawn():
             _ended(tx, case_id, message, {"reason": message.reason})
         case mail.Taken():
@@ -79,6 +83,19 @@ def _dispatched(
         tx.act(item, BY_RULE, "approve", msgspec.json.decode(item.release))
     else:
         tx.act(item, "gateway", "received")
+
+
+def _note(tx: Transaction, case_id: str, message: mail.Note) -> None:
+    """Nobody has the record and everybody was asked: the note follows by rule, no person has anything to judge."""
+    if tx.item(case_id, message.group) is not None:
+        return
+    item = Item(case_id, message.group, State.WAITING, version=1, dispatch=mail.write(message))
+    item.received_ms = item.queued_ms = item.decided_ms = tx.now_ms
+    item.decided_by, item.rule = BY_SEARCH, NO_RECORD_RULE
+    item.number = tx.next_number(local_date(tx.now_ms).year)
+    begin_issuing(tx, item)
+    tx.save(item)
+    tx.act(item, BY_SEARCH, "note", {"archives": len(message.archives)})
 
 
 def _asked_again(tx: Transaction, item: Item, message: mail.Dispatch) -> None:

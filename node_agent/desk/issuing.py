@@ -6,7 +6,7 @@ and only when it exists is the gateway told. Whoever makes documents fills `Issu
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -19,25 +19,30 @@ FIRST_PAUSE_MS, LONGEST_PAUSE_MS = 1_000, 60_000
 class Order(msgspec.Struct, frozen=True):
     """What is to be issued. `number` is the decision's own number, given once and for ever; `decided_by` is a user of the
     desk, `rule` or `deputy`; `on_order_of` is the deputy archive that decided. `request` is None when only the order to
-    issue came. Times are UTC ms.
+    issue came, and the search itself for a no-record note. `pages` are the scans a reviewer chose. Times are UTC ms.
     """
 
     case_id: str
     group: int
     number: str
     archival_code: str
-    request: mail.Dispatch | None
+    request: mail.Dispatch | mail.Note | None
     decided_by: str
     rule: str
     decided_ms: int
     tries: int = 0
+    pages: tuple[dict[str, Any], ...] = ()
 
 
 class Document(msgspec.Struct, frozen=True):
-    """What was issued: the document's number, and the name under which its bytes are kept, "" = there are none."""
+    """What was issued: the document's number, its kind, and the names under which it and its machine-verifiable form are
+    kept, "" = there are none.
+    """
 
     number: str
     reference: str = ""
+    form: str = ""
+    credential: str = ""
 
 
 class IssueDeferredError(Exception):
@@ -82,17 +87,19 @@ def order_of(item: Item) -> Order:
         group=item.grp,
         number=item.number,
         archival_code=item.archival_code,
-        request=request if isinstance(request, mail.Dispatch) else None,
+        request=request if isinstance(request, mail.Dispatch | mail.Note) else None,
         decided_by=item.decided_by,
         rule=item.rule,
         decided_ms=item.decided_ms,
         tries=item.issue_tries,
+        pages=msgspec.json.decode(item.pages, type=tuple[dict[str, Any], ...]),
     )
 
 
 def complete(tx: Transaction, item: Item, document: Document) -> None:
     """The document exists: tell the gateway, once."""
     item.state, item.document, item.reason = State.ISSUED, document.reference, ""
+    item.form, item.credential = document.form, document.credential
     item.version, item.last = item.version + 1, ""
     tx.post(
         item,
@@ -101,6 +108,8 @@ def complete(tx: Transaction, item: Item, document: Document) -> None:
             number=document.number,
             archival_code=item.archival_code,
             document=document.reference,
+            form=document.form,
+            credential=document.credential,
         ),
     )
     tx.save(item)

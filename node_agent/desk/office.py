@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from federation.reasons import Refusal
 from node_agent import telemetry
-from node_agent.desk.courier import Courier
+from node_agent.desk.courier import Courier, Evidence
 from node_agent.desk.desk import Desk
 from node_agent.desk.issuing import Document, IssueDeferredError, Issuer, Order
 from node_agent.desk.messenger import Messenger
@@ -26,10 +26,12 @@ POLL_EVERY_S = 0.2
 class Office:
     """Runs one desk. `loops` are to be run as named tasks; `close` after they have ended."""
 
-    def __init__(self, desk: Desk, issuer: Issuer, messenger_key: bytes) -> None:
+    def __init__(
+        self, desk: Desk, issuer: Issuer, messenger_key: bytes, evidence: Evidence | None = None
+    ) -> None:
         self.desk, self._issuer = desk, issuer
         self.thread = DeskThread()
-        self.courier = Courier(desk, self.thread, _count)
+        self.courier = Courier(desk, self.thread, _count, evidence)
         self.messenger = Messenger(desk, self.thread, messenger_key)
         self._counted = desk.store.last_action()
         self._issuing = ThreadPoolExecutor(1, thread_name_prefix="issuing")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from federation import mail
 from federation.reasons import Reason, Refusal
 from federation.service_hours import local_date
@@ -15,6 +17,7 @@ LEASE_MS = 120_000
 SECOND_AT, LEAD_AT = 0.5, 0.8
 """Shares of a stage after which the second reviewer and the duty lead are told, without waiting for the gateway."""
 LONGEST_CODE = 100
+MOST_PAGES = 200
 
 Work = Callable[[Transaction, Item, str], dict[str, Any]]
 """Changes the item for a reviewer and says what to write down."""
@@ -99,15 +102,18 @@ def decide_approved(tx: Transaction, item: Item, by: str, *, rule: str = "") -> 
     )
 
 
-def approving(archival_code: str) -> Work:
+def approving(archival_code: str, pages: tuple[dict[str, Any], ...] = ()) -> Work:
     if len(archival_code) > LONGEST_CODE:
         raise Refusal(Reason.TOO_LONG, "/archival_code")
+    if len(pages) > MOST_PAGES:
+        raise Refusal(Reason.TOO_LONG, "/pages")
 
     def approve(tx: Transaction, item: Item, reviewer: str) -> dict[str, Any]:
         _needs_free(tx, item, reviewer)
         item.archival_code = archival_code or item.archival_code
+        item.pages = msgspec.json.encode(pages)
         decide_approved(tx, item, reviewer)
-        return {"number": item.number}
+        return {"number": item.number, **({"pages": len(pages)} if pages else {})}
 
     return approve
 

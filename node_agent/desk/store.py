@@ -21,7 +21,7 @@ from federation.mail import FromDesk, mail_id, write
 from federation.reasons import Reason, Refusal
 
 FILE = "desk.sqlite"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MOST_NOTICES = 1_000
 BUSY_S = 5.0
 """How long a writer waits for another process: far more than any action takes."""
@@ -87,6 +87,10 @@ class Item(msgspec.Struct):
     rule: str = ""
     """The release rule that decided, with its version; "" = a person."""
     document: str = ""
+    form: str = ""
+    credential: str = ""
+    pages: bytes = b"[]"
+    """Pages of the record's scans a reviewer chose for a certified copy, with what is hidden on each; none = no copy."""
     issue_due_ms: int = 0
     issue_tries: int = 0
     last: str = ""
@@ -94,7 +98,7 @@ class Item(msgspec.Struct):
 
 
 _FIELDS = Item.__struct_fields__
-_BLOBS = frozenset({"dispatch", "proofs", "release"})
+_BLOBS = frozenset({"dispatch", "proofs", "release", "pages"})
 _TEXTS = frozenset(
     {
         "case_id",
@@ -107,6 +111,8 @@ _TEXTS = frozenset(
         "decided_by",
         "rule",
         "document",
+        "form",
+        "credential",
         "told_to",
         "last",
     }

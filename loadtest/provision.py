@@ -1,0 +1,66 @@
+"""Keys, seals and a trust list for a try-out federation: a throw-away authority seals for every archive.
+
+In service each archive makes its own keys (`lantai-node keys create`) and has its seal certified; here one call does both.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from federation.tlog.note import Signer
+from federation.verify.report import rfc3339
+from node_agent.certificates import keys as key_files
+from node_agent.certificates.authority import SealAuthority
+
+TRUST_LIST = "trust.json"
+
+
+def provision(
+    folder: Path,
+    archives: Sequence[tuple[str, str, Path]],
+    *,
+    federation: str = "lantai",
+    gateway: str = "gateway",
+) -> Path:
+    """Make what is missing of keys, and the trust list over `(code, name, data folder)`; its path.
+
+    The gateway's log key is written to `folder`/gateway-log.key. Called again it keeps everything.
+    """
+    path = folder / TRUST_LIST
+    log_key = folder / "gateway-log.key"
+    if path.exists() and all((data / "keys" / "seal.pem").exists() for _code, _name, data in archives):
+        return path
+    authority = SealAuthority("Lantai try-out")
+    now = datetime.now(UTC)
+    entries = []
+    for code, name, data in archives:
+        key_files.create(data, code, federation)
+        home = data / key_files.FOLDER
+        (home / "seal.key").unlink()
+        authority.issue(name).write(home, "seal")
+        for number, crl in enumerate(authority.crls()):
+            (home / f"issuer-{number}.crl").write_bytes(crl)
+        entries.append(key_files.trust_entry(key_files.load(data), code, name, now))
+    if not log_key.exists():
+        log_key.touch(0o600)
+        log_key.write_text(Signer.generate(f"{federation}.lantai/gateway/{gateway}").secret())
+    signer = Signer.parse(log_key.read_text().strip())
+    log = {
+        "id": "log", "use": "log", "suite": "intl-1", "alg": "Ed25519", "vkey": str(signer.key),
+        "not_before": rfc3339(now - timedelta(days=1)), "not_after": rfc3339(now + key_files.LIFETIME),
+    }  # fmt: skip
+    tree = {
+        "version": 1,
+        "federation": federation,
+        "epoch": 1,
+        "issued_at": rfc3339(now),
+        "archives": entries,
+        "gateways": [{"name": gateway, "keys": [log]}],
+        "witnesses": [],
+        "tsas": [],
+    }
+    path.write_text(json.dumps(tree, ensure_ascii=False, indent=1) + "\n", "utf-8")
+    return path

@@ -1,0 +1,178 @@
+"""The archive's keys, one file and one use each: seal, credentials, status list, packages, evidence log, witness.
+
+Made by `lantai-node keys create`, except the seal's certificate, which an authority issues for the key made here. What
+`lantai-node keys show` prints is the archive's entry for the federation's trust list.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from federation.suites.base import PrivateKey
+from federation.suites.encoding import thumbprint
+from federation.suites.registry import suite
+from federation.tlog.note import KeyKind, Signer
+from federation.trust import Use
+from federation.verify.report import VerifyError, rfc3339
+from node_agent.certificates.sealing import SealError, SealKey
+
+FOLDER = "keys"
+SUITE, ALG = "intl-1", "ES256"
+SIGNING = (Use.CREDENTIAL, Use.STATUS, Use.DELIVERY)
+LIFETIME = timedelta(days=730)
+"""How long a key of the trust list is proposed to be believed; the federation decides."""
+
+
+class KeysMissingError(Exception):
+    """Keys can not be read; the text says which and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamedKey:
+    """A signing key and the id it is found by in the trust list: its use and the head of its RFC 7638 thumbprint."""
+
+    key: PrivateKey
+    id: str
+
+
+@dataclass(frozen=True)
+class ArchiveKeys:
+    """All keys of one archive. `seal` is None until its certificate has been issued."""
+
+    credential: NamedKey
+    status: NamedKey
+    delivery: NamedKey
+    log: Signer
+    witness: Signer
+    seal: SealKey | None
+
+
+def create(folder: Path, archive: str, federation: str) -> list[str]:
+    """Make the keys that are not there yet, and a request for the seal's certificate; the names of the files made."""
+    home = folder / FOLDER
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    made = []
+    for use in SIGNING:
+        path = home / f"{use.value}.pem"
+        if not path.exists():
+            chosen = suite(SUITE)
+            _write(path, chosen.dump(chosen.generate(ALG)))
+            made.append(path.name)
+    for name, kind in (("log", KeyKind.LOG), ("witness", KeyKind.WITNESS)):
+        path = home / f"{name}.key"
+        if not path.exists():
+            _write(path, Signer.generate(origin(archive, federation, name), kind).secret().encode())
+            made.append(path.name)
+    seal = home / "seal.key"
+    if not seal.exists():
+        key = ec.generate_private_key(ec.SECP256R1())
+        secret = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        _write(seal, secret)
+        made.append(seal.name)
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, archive)])
+        request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
+        (home / "seal.csr").write_bytes(request.public_bytes(serialization.Encoding.PEM))
+        made.append("seal.csr")
+    return made
+
+
+def origin(archive: str, federation: str, name: str = "log") -> str:
+    """The C2SP name of an archive's log or witness: no two logs of a federation share one."""
+    return f"{federation}.lantai/{archive}/{name}"
+
+
+def load(folder: Path) -> ArchiveKeys:
+    """Read them all. KeysMissingError says what to do; SealError when the seal's files are there but wrong."""
+    home = folder / FOLDER
+    try:
+        named = {use: _named(use, (home / f"{use.value}.pem").read_bytes()) for use in SIGNING}
+        signers = {
+            name: Signer.parse((home / f"{name}.key").read_text("ascii").strip())
+            for name in ("log", "witness")
+        }
+    except OSError as error:
+        name = Path(str(error.filename)).name
+        raise KeysMissingError(
+            f"缺少密钥 {name}，请运行 lantai-node keys create · the key {name} is missing; run lantai-node keys create"
+        ) from error
+    except (VerifyError, ValueError) as error:
+        raise KeysMissingError(f"密钥文件有误 · a key file is broken: {error}") from error
+    certificate = home / "seal.pem"
+    seal = None
+    if certificate.exists():
+        seal = SealKey.load(home / "seal.key", certificate, sorted(home.glob("*.crl")))
+    return ArchiveKeys(
+        named[Use.CREDENTIAL],
+        named[Use.STATUS],
+        named[Use.DELIVERY],
+        signers["log"],
+        signers["witness"],
+        seal,
+    )
+
+
+def trust_entry(keys: ArchiveKeys, archive: str, name: str, at: datetime) -> dict[str, Any]:
+    """The archive's entry for the trust list, as `federation/trust.py` reads it; public halves only."""
+    term = {"not_before": rfc3339(at - timedelta(days=1)), "not_after": rfc3339(at + LIFETIME)}
+    entries: list[dict[str, Any]] = [
+        {
+            "id": one.id, "use": use.value, "suite": SUITE, "alg": ALG,
+            "jwk": suite(SUITE).jwk(one.key.public), **term,
+        }
+        for use, one in ((Use.CREDENTIAL, keys.credential), (Use.STATUS, keys.status), (Use.DELIVERY, keys.delivery))
+    ]  # fmt: skip
+    for use, signer in ((Use.LOG, keys.log), (Use.WITNESS, keys.witness)):
+        entries.append(
+            {
+                "id": use.value,
+                "use": use.value,
+                "suite": SUITE,
+                "alg": "Ed25519",
+                "vkey": str(signer.key),
+                **term,
+            }
+        )
+    if keys.seal is not None:
+        leaf = keys.seal.chain[0]
+        chain = "".join(one.public_bytes(serialization.Encoding.PEM).decode() for one in keys.seal.chain)
+        entries.append(
+            {
+                "id": f"seal-{leaf.fingerprint(hashes.SHA256()).hex()[:12]}", "use": Use.SEAL.value, "suite": SUITE,
+                "alg": ALG, "certificate": chain,
+                "not_before": rfc3339(leaf.not_valid_before_utc), "not_after": rfc3339(leaf.not_valid_after_utc),
+            }
+        )  # fmt: skip
+    return {"code": archive, "name": name, "keys": entries}
+
+
+def _named(use: Use, pem: bytes) -> NamedKey:
+    key = suite(SUITE).load(pem, ALG)
+    return NamedKey(key, f"{use.value}-{thumbprint(suite(SUITE).jwk(key.public))[:12]}")
+
+
+def _write(path: Path, content: bytes) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
+
+
+__all__ = [
+    "ArchiveKeys",
+    "KeysMissingError",
+    "NamedKey",
+    "SealError",
+    "create",
+    "load",
+    "origin",
+    "trust_entry",
+]

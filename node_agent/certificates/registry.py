@@ -1,0 +1,158 @@
+"""What lies beside the documents: which status index belongs to which number, and what may be fetched under which digest.
+
+An index is given to a number once and for ever, so that issuing again after a crash says the same. What is fetched is a
+file named by its SHA-256; the same bytes go out whenever they are asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from federation.credential.status_list import Allocation
+from federation.reasons import Reason, Refusal
+
+FILE, FOLDER = "deliverables.sqlite", "deliverables"
+LIST_SIZE = 1 << 20
+"""Entries of the status list; at one in a hundred revoked it travels in 18 KB (Token Status List, measured)."""
+
+_TABLES = """
+create table if not exists statuses(number text not null, use text not null, idx integer not null unique,
+  primary key(number, use)) strict, without rowid;
+create table if not exists deliverables(reference text primary key, number text not null, kind text not null,
+  media_type text not null, size integer not null) strict, without rowid;
+create index if not exists of_number on deliverables(number);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Deliverable:
+    """Something that may be fetched: `reference` is its SHA-256 (hex), `kind` document or credential."""
+
+    reference: str
+    number: str
+    kind: str
+    media_type: str
+    size: int
+
+
+class Registry:
+    """One archive's registry. Blocking; any thread may call. Refusal(STORE_UNAVAILABLE) when disk or file refuse."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / FOLDER
+        self._lock = threading.RLock()
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = folder / FILE
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+        self._do("pragma journal_mode=wal")
+        self._do("pragma synchronous=full")
+        for statement in _TABLES.split(";\n"):
+            self._do(statement)
+        self._allocation: Allocation | None = None
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+    def _do(self, sql: str, *values: object) -> sqlite3.Cursor:
+        try:
+            return self._connection.execute(sql, values)
+        except sqlite3.DatabaseError as error:
+            raise Refusal(Reason.STORE_UNAVAILABLE, retry_after_s=1.0) from error
+
+    # status indexes ----------------------------------------------------------------------------------------------
+
+    def status_index(self, number: str, use: str) -> int:
+        """The index of one use (`paper`, `credential-0` …) of a number: random at the first time, the same ever after.
+
+        IndexError when the list is full.
+        """
+        with self._lock:
+            row = self._do("select idx from statuses where number = ? and use = ?", number, use).fetchone()
+            if row is not None:
+                return int(row[0])
+            index = self._free().take()
+            self._do("insert into statuses(number, use, idx) values (?, ?, ?)", number, use, index)
+            return index
+
+    def _free(self) -> Allocation:
+        if self._allocation is None:
+            data = bytearray(LIST_SIZE // 8)
+            for (index,) in self._do("select idx from statuses"):
+                data[index // 8] |= 1 << index % 8  # bits of the list begin at the least significant (§4.1)
+            self._allocation = Allocation(LIST_SIZE, bytes(data))
+        return self._allocation
+
+    def indexes(self, number: str) -> list[int]:
+        """All indexes of a number."""
+        with self._lock:
+            return [row[0] for row in self._do("select idx from statuses where number = ?", number)]
+
+    # deliverables ------------------------------------------------------------------------------------------------
+
+    def keep(self, number: str, kind: str, media_type: str, data: Callable[[], bytes]) -> Deliverable:
+        """What is delivered of a number: kept from `data()` the first time, the same ever after. Durable on return."""
+        with self._lock:
+            row = self._do(
+                "select reference, number, kind, media_type, size from deliverables where number = ? and kind = ?",
+                number, kind,
+            ).fetchone()  # fmt: skip
+            if row is not None:
+                return Deliverable(*row)
+            content = data()
+            reference = hashlib.sha256(content).hexdigest()
+            self._write(reference, content)
+            self._do(
+                "insert into deliverables(reference, number, kind, media_type, size) values (?, ?, ?, ?, ?)",
+                reference, number, kind, media_type, len(content),
+            )  # fmt: skip
+            return Deliverable(reference, number, kind, media_type, len(content))
+
+    def of_number(self, number: str, kind: str) -> Deliverable | None:
+        """What is delivered of a number, None when nothing of this kind was kept."""
+        with self._lock:
+            row = self._do(
+                "select reference, number, kind, media_type, size from deliverables where number = ? and kind = ?",
+                number, kind,
+            ).fetchone()  # fmt: skip
+        return Deliverable(*row) if row else None
+
+    def find(self, kind: str, reference: str) -> Deliverable:
+        """Refusal(NOT_FOUND) when nothing of this kind has this digest."""
+        with self._lock:
+            row = self._do(
+                "select reference, number, kind, media_type, size from deliverables where reference = ? and kind = ?",
+                reference, kind,
+            ).fetchone()  # fmt: skip
+        if row is None:
+            raise Refusal(Reason.NOT_FOUND)
+        return Deliverable(*row)
+
+    def path(self, one: Deliverable) -> Path:
+        return self._folder / one.reference[:2] / one.reference
+
+    def _write(self, reference: str, content: bytes) -> None:
+        """The file, whole and durable before anything names it."""
+        path = self._folder / reference[:2] / reference
+        try:
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            partial = path.with_suffix(".partial")
+            with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except OSError as error:
+            raise Refusal(Reason.STORE_UNAVAILABLE, retry_after_s=1.0) from error

@@ -1,0 +1,63 @@
+"""Whether this archive's documents still stand: its signed status list, made anew when something changed or it grows old."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from federation.credential.status_list import StatusList, sign_jwt
+from federation.verify.status import State
+from node_agent.certificates.keys import NamedKey
+from node_agent.certificates.registry import LIST_SIZE, Registry
+from node_agent.certificates.store import CertificateStore, DocumentState
+
+REFRESH = timedelta(minutes=30)
+"""Age after which a list is signed anew, so that what verifiers hold stays young; the list itself says 24 hours."""
+
+_STATES = {DocumentState.REVOKED: State.REVOKED, DocumentState.REPLACED: State.REPLACED}
+
+
+class Standing:
+    """One archive's list at one address. Blocking; any thread may call."""
+
+    def __init__(
+        self,
+        store: CertificateStore,
+        registry: Registry,
+        key: NamedKey,
+        uri: str,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._store, self._registry, self._key, self.uri, self._now = store, registry, key, uri, now
+        self._lock = threading.Lock()
+        self._entries = StatusList(LIST_SIZE, 2)
+        self._successors: dict[int, str] = {}
+        self._seen = 0
+        self._token = ""
+        self._signed_at = datetime.min.replace(tzinfo=now().tzinfo)
+
+    def token(self) -> str:
+        """The list as it is now, signed."""
+        with self._lock:
+            changes = self._store.changes(self._seen)
+            for seq, _at, number, state, _reason, successor in changes:
+                self._seen = seq
+                new = _STATES.get(DocumentState(state))
+                for index in self._registry.indexes(number) if new is not None else ():
+                    assert new is not None
+                    self._entries.set(index, new)
+                    if successor:
+                        self._successors[index] = successor
+            now = self._now()
+            if changes or not self._token or now - self._signed_at >= REFRESH:
+                self._token = sign_jwt(
+                    self._entries,
+                    uri=self.uri,
+                    key=self._key.key,
+                    key_id=self._key.id,
+                    at=now,
+                    successors=self._successors,
+                )
+                self._signed_at = now
+            return self._token

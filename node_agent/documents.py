@@ -1,0 +1,248 @@
+"""Everything an archive needs to issue, as one running part of the agent: keys, fonts, seal, status list, evidence log.
+
+Settings table `[documents]`: `gateway` is the public address of the federation's gateway, where status lists and the
+verification page stand; `fonts` a folder of fonts; `time_authority`, `time_certificate`, `time_crls` the authority whose
+time stamps go into documents; `trust_list` the federation's pinned list, by which this archive serves as witness.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from cryptography import x509
+
+from federation.bulk.answering import Object
+from federation.mail import Dispatch
+from federation.reasons import Reason, Refusal
+from federation.tlog.checkpoint import Quorum
+from federation.tlog.flaws import EvidenceError
+from federation.tlog.note import VerifierKey
+from federation.tlog.witness import witnessed
+from federation.trust import TrustList, Use
+from federation.verify.report import VerifyError
+from node_agent import telemetry
+from node_agent.certificates import keys as key_files
+from node_agent.certificates.fonts import FontsMissingError
+from node_agent.certificates.keys import KeysMissingError
+from node_agent.certificates.registry import Deliverable, Registry
+from node_agent.certificates.scans import ScanReader
+from node_agent.certificates.sealing import Sealer, SealError
+from node_agent.certificates.standing import Standing
+from node_agent.certificates.store import CertificateStore
+from node_agent.certificates.time_stamps import TimeAuthority
+from node_agent.certificates.typesetting import Typesetter
+from node_agent.desk.records import query_of
+from node_agent.disclosure import Disclosure
+from node_agent.evidence.archive_log import ArchiveLog, ArchiveWitness
+from node_agent.index import Lookup, NoIndexError
+from node_agent.issuance import DocumentIssuer, Workshop
+from node_agent.objects import Shelf, in_memory
+from node_agent.record import Record
+from node_agent.settings import NodeSettings, SettingsError
+
+KEYS = frozenset({"gateway", "fonts", "time_authority", "time_certificate", "time_crls", "trust_list"})
+SEAL_PURPOSE = "查档证明专用章"
+_LOOK_EVERY_S = 2.0
+_TIMES_EVERY_S = 60.0
+_FIND_WITHIN_S = 2.0
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Documents:
+    """One archive's documents. SettingsError when something they need is missing; it says what to do."""
+
+    def __init__(self, folder: Path, settings: NodeSettings, lookup: Lookup, disclosure: Disclosure) -> None:
+        table = settings.documents
+        if unknown := sorted(table.keys() - KEYS):
+            raise SettingsError(f"[documents] 不认识的键 · unknown keys: {', '.join(unknown)}")
+        address = str(table.get("gateway", "")).rstrip("/")
+        if urlsplit(address).scheme not in {"http", "https"}:
+            raise SettingsError("[documents] gateway 应为 http(s) 地址 · gateway must be an http(s) address")
+        self._archive, self._lookup, self._disclosure = settings.archive, lookup, disclosure
+        try:
+            keys = key_files.load(folder)
+            typesetter = Typesetter(Path(table["fonts"]) if table.get("fonts") else None)
+            drawing = typesetter.seal(settings.name, SEAL_PURPOSE)
+        except (KeysMissingError, SealError, FontsMissingError) as error:
+            raise SettingsError(f"[documents] {error}") from error
+        if keys.seal is None:
+            raise SettingsError(
+                "[documents] 缺少印章证书 keys/seal.pem：请将 keys/seal.csr 交签发机构"
+                " · the seal's certificate keys/seal.pem is missing: have keys/seal.csr certified"
+            )
+        trust = _trust_list(folder, str(table.get("trust_list", "")))
+        self.store = CertificateStore(folder, settings.archive)
+        self.registry = Registry(folder)
+        self._typesetter, self._scans = typesetter, ScanReader()
+        self.standing = Standing(
+            self.store, self.registry, keys.status, f"{address}/v1/status-lists/{settings.archive}", now
+        )
+        self.log = ArchiveLog(folder, settings.archive, keys.log, now_ms, _witnesses(trust))
+        self.witness = (
+            ArchiveWitness(folder, keys.witness, witnessed(_log_keys(trust, settings.archive)))
+            if trust is not None
+            else None
+        )
+        sealer = Sealer(keys.seal, drawing, archive=settings.name, authority=_time_authority(folder, table))
+        workshop = Workshop(
+            archive=settings.archive,
+            name=settings.name,
+            store=self.store,
+            registry=self.registry,
+            typesetter=typesetter,
+            sealer=sealer,
+            scans=self._scans,
+            keys=keys,
+            log=self.log,
+            status_uri=self.standing.uri,
+            verify_at=f"{address}/docs",
+        )
+        self.issuer = DocumentIssuer(folder, workshop, self._find)
+
+    def shelve(self, shelf: Shelf) -> None:
+        """Put on the shelf what gateways may fetch."""
+        shelf.put("document", lambda name, _body: self._open("document", name))
+        shelf.put("credential", lambda name, _body: self._open("credential", name))
+        shelf.put("status", self._status)
+        shelf.put("log", self.log.open)
+        if self.witness is not None:
+            shelf.put("witness", self.witness.open)
+
+    def loops(self) -> dict[str, Awaitable[None]]:
+        """Name -> what to run until the process stops."""
+        return {
+            "evidence checkpoints": self.log.run(),
+            "document standing": self._watch(),
+            "document times": self._add_times(),
+        }
+
+    def close(self) -> None:
+        self._scans.close()
+        self.log.close()
+        if self.witness is not None:
+            self.witness.close()
+        self._typesetter.close()
+        self.registry.close()
+        self.store.close()
+
+    # objects -----------------------------------------------------------------------------------------------------
+
+    def _open(self, kind: str, reference: str) -> Object:
+        one = self.registry.find(kind, reference)
+        path = self.registry.path(one)
+
+        def read(offset: int, length: int) -> bytes:
+            with path.open("rb") as file:
+                file.seek(offset)
+                data = file.read(length)
+            if kind == "document" and offset + len(data) == one.size:
+                self._has_left(one)
+            return data
+
+        return Object(one.size, bytes.fromhex(one.reference), one.media_type, read)
+
+    def _has_left(self, one: Deliverable) -> None:
+        case_id = self.store.entry(one.number).decision.rpartition(":")[0]
+        with contextlib.suppress(EvidenceError):
+            self.log.delivered(case_id, one.number, one.reference)
+
+    def _status(self, name: str, _body: bytes) -> Object:
+        if name != "list":
+            raise Refusal(Reason.NOT_FOUND)
+        return in_memory(self.standing.token().encode("ascii"), "text/plain")
+
+    # records -----------------------------------------------------------------------------------------------------
+
+    def _find(self, request: Dispatch | None, code: str) -> Record | None:
+        """The record a request points at, else the one with this code; None when there is none, or more than one."""
+        try:
+            if request is not None and request.ref:
+                deadline = time.monotonic() + _FIND_WITHIN_S
+                answer = self._lookup.search(query_of(request), limit=50, deadline=deadline)
+                for found in answer.found:
+                    if self._disclosure.reference(found) == request.ref:
+                        return found.record
+            if not code:
+                return None
+            rids = self._lookup.prefix(code, limit=50)
+            found_by_code = [
+                one for one in self._lookup.fetch(rids).values() if code in {one.raw_code, one.archival_code}
+            ]
+        except NoIndexError:
+            return None
+        return found_by_code[0] if len(found_by_code) == 1 else None
+
+    # time --------------------------------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        """Log what was revoked or replaced, by whatever process."""
+        seen = 0
+        while True:
+            with contextlib.suppress(Refusal, EvidenceError):
+                for seq, _at, number, state, reason, successor in await asyncio.to_thread(
+                    self.store.changes, seen
+                ):
+                    entry = self.store.entry(number)
+                    case_id = entry.decision.rpartition(":")[0]
+                    await asyncio.to_thread(
+                        self.log.standing, number, case_id, state, reason, successor, entry.sha256
+                    )
+                    seen = seq
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def _add_times(self) -> None:
+        """Give documents whose time is pending a time stamp, once the authority answers again."""
+        while True:
+            await asyncio.sleep(_TIMES_EVERY_S)
+            try:
+                done = await asyncio.to_thread(self.issuer.add_times)
+            except Exception as error:  # one broken file must not end the agent
+                telemetry.log.error("no time stamps", action="documents.times", kind=type(error).__name__)
+                continue
+            if done:
+                telemetry.log.info("documents stamped", action="documents.stamped", records=done)
+
+
+def _trust_list(folder: Path, path: str) -> TrustList | None:
+    if not path:
+        return None
+    try:
+        return TrustList.load((folder / path).read_bytes())
+    except (OSError, VerifyError) as error:
+        raise SettingsError(f"[documents] trust_list: {error}") from error
+
+
+def _log_keys(trust: TrustList, own: str) -> list[VerifierKey]:
+    """The logs of everybody else."""
+    return [VerifierKey.parse(key.vkey) for key in trust.keys(Use.LOG) if key.issuer != own and key.vkey]
+
+
+def _witnesses(trust: TrustList | None) -> Quorum | None:
+    if trust is None:
+        return None
+    return Quorum(0, tuple(VerifierKey.parse(key.vkey) for key in trust.keys(Use.WITNESS) if key.vkey))
+
+
+def _time_authority(folder: Path, table: dict[str, Any]) -> TimeAuthority | None:
+    if not table.get("time_authority"):
+        return None
+    try:
+        chain = x509.load_pem_x509_certificates((folder / str(table["time_certificate"])).read_bytes())
+        crls = [(folder / str(path)).read_bytes() for path in table.get("time_crls", ())]
+        return TimeAuthority(str(table["time_authority"]), chain, crls)
+    except (KeyError, OSError, ValueError) as error:
+        raise SettingsError(f"[documents] time_authority: {error}") from error

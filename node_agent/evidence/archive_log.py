@@ -1,0 +1,172 @@
+"""The archive's evidence log as a running part of the agent: events in, checkpoints, proofs, and what others may fetch."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from federation import mail
+from federation.bulk.answering import Object
+from federation.mail import UnreadableMailError
+from federation.reasons import Reason, Refusal
+from federation.tlog.checkpoint import Checkpoint, Quorum
+from federation.tlog.event import Event, EventKind
+from federation.tlog.event_proof import prove_event
+from federation.tlog.exchange import delivered, event_of
+from federation.tlog.flaws import EvidenceError
+from federation.tlog.log import EvidenceLog
+from federation.tlog.note import Note, SignatureLine, Signer, VerifierKey
+from federation.tlog.reconcile import account_of
+from federation.tlog.witness import Witness, WitnessRequest
+from federation.tlog.writing import GroupCommit
+from node_agent.objects import in_memory
+
+FILE, WITNESS_FILE = "evidence.sqlite", "witness.sqlite"
+CHECKPOINT_EVERY_S = 1.0
+
+
+class ArchiveLog:
+    """One archive's log. `run` signs checkpoints until cancelled; `close` after it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        archive: str,
+        signer: Signer,
+        now_ms: Callable[[], int],
+        witnesses: Quorum | None = None,
+    ) -> None:
+        """`witnesses` are those whose cosignatures are kept."""
+        self.archive, self._now_ms, self._witnesses = archive, now_ms, witnesses
+        self._log = EvidenceLog(folder / FILE, signer)
+        self._commit = GroupCommit(self._log)
+
+    # writing -----------------------------------------------------------------------------------------------------
+
+    async def message(self, mail_id: bytes, case_id: str, body: bytes, *, is_arriving: bool) -> None:
+        """Log a case message, durable on return; EvidenceError when it can not be. One that only tells is not logged."""
+        with contextlib.suppress(UnreadableMailError):
+            read = mail.read_to_desk if is_arriving else mail.read_from_desk
+            event = event_of(self.archive, mail_id, case_id, read(body), self._now_ms())
+            if event is not None:
+                await self._append(event)
+
+    async def _append(self, event: Event) -> None:
+        known = await asyncio.to_thread(self._log.entry, event.id, event.request)
+        if known is None:  # the same message again keeps the time of its first coming
+            await self._commit.append(event)
+
+    def delivered(self, case_id: str, number: str, reference: str) -> None:
+        """The last byte of a document has left; not waited for."""
+        if self._log.entry(f"delivered:{reference}", case_id) is None:
+            self._commit.submit(delivered(self.archive, case_id, number, reference, self._now_ms()))
+
+    def commit_document(self, case_id: str, number: str, form: str, digest: bytes) -> bytes:
+        """Commit to a document's content before it is signed; the proof to put inside. EvidenceError."""
+        name = f"committed:{number}:{digest.hex()[:32]}"
+        entry = self._log.entry(name, case_id)
+        if entry is None:
+            fields = {"digest": digest.hex(), "archive": self.archive, "number": number, "document": form}
+            self._log.append([Event(EventKind.DOCUMENT_COMMITTED, name, self._now_ms(), case_id, fields)])
+            entry = self._log.entry(name, case_id)
+            assert entry is not None
+        self._log.checkpoint(self._now_ms(), gap_ms=0)
+        return str(prove_event(self._log, entry.index)).encode()
+
+    def standing(
+        self, number: str, case_id: str, state: str, reason: str, successor: str, digest: str
+    ) -> None:
+        """A document was revoked or replaced: logged once."""
+        kind = EventKind.REPLACED if state == "replaced" and successor else EventKind.REVOKED
+        name = f"{kind.value}:{number}"
+        if self._log.entry(name, case_id) is None:
+            fields = {
+                "digest": digest,
+                "archive": self.archive,
+                "number": number,
+                "reason": reason or "unspecified",
+            }
+            if kind is EventKind.REPLACED:
+                fields["successor"] = successor
+            self._log.append([Event(kind, name, self._now_ms(), case_id, fields)])
+
+    async def run(self) -> None:
+        """Sign a checkpoint each second in which something happened, until cancelled."""
+        while True:
+            await asyncio.sleep(CHECKPOINT_EVERY_S)
+            with contextlib.suppress(EvidenceError):
+                await asyncio.to_thread(self._log.checkpoint, self._now_ms())
+
+    def close(self) -> None:
+        self._commit.close()
+        self._log.close()
+
+    # what others may fetch ---------------------------------------------------------------------------------------
+
+    def open(self, name: str, body: bytes) -> Object:
+        """Objects of `log/`: checkpoint, tile/…, entry proofs never (they hold contents); the relay of witnesses; the
+        account another side is reconciled with.
+        """
+        kind, _, rest = name.partition("/")
+        try:
+            match kind:
+                case "checkpoint":
+                    return _text(str(self._newest()))
+                case "tile":
+                    return in_memory(self._log.tile(f"tile/{rest}"), "application/octet-stream")
+                case "witness-request":
+                    return _text(self._witness_request(int(rest)))
+                case "cosign":
+                    return _text(self._cosign(body))
+                case "account":
+                    account = account_of(self._log, archive=self.archive, since_ms=int(rest or "0"))
+                    return in_memory(account.write(), "application/json")
+        except (EvidenceError, ValueError):
+            raise Refusal(Reason.OUT_OF_RANGE) from None
+        raise Refusal(Reason.NOT_FOUND)
+
+    def _newest(self) -> Note:
+        note = self._log.checkpoint(self._now_ms(), gap_ms=0) or self._log.latest()
+        if note is None:
+            raise Refusal(Reason.NOT_FOUND)
+        return note
+
+    def _witness_request(self, known: int) -> str:
+        """What a witness that has seen `known` leaves is asked."""
+        note = self._newest()
+        proof = self._log.consistency(known, Checkpoint.parse(note.text))
+        return str(WitnessRequest(known, proof, note))
+
+    def _cosign(self, body: bytes) -> str:
+        """Keep what witnesses signed: {"size": …, "lines": [...]}; lines of nobody known are dropped."""
+        tree = json.loads(body)
+        lines = [SignatureLine.parse(str(line)) for line in tree["lines"]]
+        if self._witnesses is None:
+            raise Refusal(Reason.NOT_PERMITTED)
+        return str(self._log.add_cosignatures(int(tree["size"]), lines, self._witnesses))
+
+
+class ArchiveWitness:
+    """The archive as witness of the other logs."""
+
+    def __init__(self, folder: Path, signer: Signer, logs: dict[str, list[VerifierKey]]) -> None:
+        """`logs` are the logs it watches, by origin: see federation.tlog.witness.witnessed."""
+        self._witness = Witness(folder / WITNESS_FILE, signer, logs)
+
+    def open(self, name: str, body: bytes) -> Object:
+        """Objects of `witness/`: `add-checkpoint` answers with the status in the first line, then the body."""
+        if name != "add-checkpoint":
+            raise Refusal(Reason.NOT_FOUND)
+        answer = self._witness.add_checkpoint(body, int(time.time()))
+        return _text(f"{answer.status}\n{answer.body}")
+
+    def close(self) -> None:
+        self._witness.close()
+
+
+def _text(text: str) -> Object:
+    return in_memory(text.encode(), "text/plain")

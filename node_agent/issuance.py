@@ -1,0 +1,296 @@
+"""Issuing what the desk decided: the order becomes a statement over the archive's own record, the statement a document.
+
+Fits `node_agent.desk.issuing.Issuer`. The record is read from the archive's index, never taken from the request; scans leave
+only with the pages a reviewer chose. What is delivered is kept under its digest, sealed to the applicant's key if one came.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from federation.documents import CHINA
+from federation.mail import Dispatch, Note, Wishes
+from federation.outcome import CANNOT_HIDE
+from federation.reasons import Refusal
+from federation.sealing import Binding, Part, pack, recipient_key, recipient_name, seal
+from federation.tlog.flaws import EvidenceError
+from federation.verify.report import VerifyError
+from node_agent.certificates.credentials import ArchiveCredentials
+from node_agent.certificates.issuing import CannotIssueError, Decision, Issuing
+from node_agent.certificates.keys import SUITE, ArchiveKeys
+from node_agent.certificates.registry import Registry
+from node_agent.certificates.scans import Rectangle, Scan, ScanReader
+from node_agent.certificates.sealing import Sealer
+from node_agent.certificates.statements import (
+    CertifiedCopy,
+    CitedRecord,
+    Fact,
+    NoRecordNote,
+    Party,
+    RecordedFacts,
+    SearchedArchive,
+    Statement,
+)
+from node_agent.certificates.store import CertificateStore
+from node_agent.certificates.time_stamps import NoTimeStampError
+from node_agent.certificates.typesetting import Typesetter
+from node_agent.desk.issuing import Document, IssueDeferredError, Order
+from node_agent.evidence.archive_log import ArchiveLog
+from node_agent.record import Person, Record, Role
+
+SCANS = "scans"
+PDF, SEALED = "application/pdf", "application/vnd.lantai.sealed"
+
+FindRecord = Callable[[Dispatch | None, str], Record | None]
+"""(request, archival code) -> the record, None when the index has it no more."""
+
+_ROLES: dict[Role, tuple[str, str]] = {
+    Role.SUBJECT: ("当事人", "Person"),
+    Role.PARTY: ("当事人", "Party"),
+    Role.PARENT: ("父母", "Parent"),
+    Role.CHILD: ("子女", "Child"),
+    Role.MEMBER: ("家庭成员", "Household member"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What documents are made with; shared by all orders."""
+
+    archive: str
+    name: str
+    store: CertificateStore
+    registry: Registry
+    typesetter: Typesetter
+    sealer: Sealer
+    scans: ScanReader
+    keys: ArchiveKeys
+    log: ArchiveLog
+    status_uri: str
+    verify_at: str
+
+
+class DocumentIssuer:
+    """Issues the documents of one archive's desk."""
+
+    def __init__(self, folder: Path, workshop: Workshop, find: FindRecord) -> None:
+        self._folder, self._shop, self._find = folder, workshop, find
+
+    def issue(self, order: Order) -> Document:
+        """The document of an order; the same order gives the same one. IssueDeferredError names what is missing."""
+        shop = self._shop
+        wishes = order.request.wishes if order.request is not None else Wishes()
+        name = f"{order.case_id}:{order.group}"
+        at = datetime.fromtimestamp(order.decided_ms / 1000, UTC)
+        credentials = ArchiveCredentials(shop.keys, shop.registry, shop.status_uri, wishes.holder_keys, at)
+        issuing = Issuing(
+            archive=shop.archive,
+            name=shop.name,
+            store=shop.store,
+            typesetter=shop.typesetter,
+            sealer=shop.sealer,
+            scans=shop.scans,
+            credentials=credentials,
+            log=_OrderLog(shop.log, order.case_id),
+            verify_at=shop.verify_at,
+        )
+        try:
+            known = shop.store.of_decision(name)
+            if known is not None and known.issued:
+                number, form = known.number, known.kind
+            else:
+                issued = issuing.issue(self._decision(name, order, wishes, at))
+                number, form = issued.number, issued.kind
+            credential = shop.registry.of_number(number, "credential")
+            document = self._deliverable(order, number, wishes)
+        except CannotIssueError as error:
+            raise IssueDeferredError(error.kind) from error
+        except Refusal as refusal:
+            raise IssueDeferredError(refusal.reason.value) from refusal
+        except EvidenceError as error:
+            raise IssueDeferredError(error.flaw.value) from error
+        except IndexError as error:
+            raise IssueDeferredError("status_list_full") from error
+        sealed = bool(wishes.delivery_key)
+        reference = "" if credential is None or sealed else credential.reference
+        return Document(number, document, form, reference)
+
+    def add_times(self) -> int:
+        """Give documents without a trusted time one; returns how many got it."""
+        shop = self._shop
+        done = 0
+        for entry in shop.store.pending() if shop.sealer.has_authority else ():
+            try:
+                stamped = shop.sealer.add_time(shop.store.read(entry.number))
+            except NoTimeStampError:
+                break
+            shop.store.keep_stamped(entry.number, stamped)
+            done += 1
+        return done
+
+    # what is stated ----------------------------------------------------------------------------------------------
+
+    def _decision(self, name: str, order: Order, wishes: Wishes, at: datetime) -> Decision:
+        purpose = order.request.purpose if order.request is not None else "other"
+        statement: Statement
+        scans: tuple[Scan, ...] = ()
+        if isinstance(order.request, Note):
+            statement = _no_record(order.request)
+        else:
+            request = order.request if isinstance(order.request, Dispatch) else None
+            record = self._find(request, order.archival_code)
+            if record is None:
+                raise IssueDeferredError("record_not_found")
+            cited = cite(record)
+            scans = self._pages(record.archival_code, order.pages)
+            if scans:
+                statement = CertifiedCopy(record=cited, compared_on=at.astimezone(CHINA).date().isoformat())
+            else:
+                statement = RecordedFacts(record=cited, facts=facts_of(record))
+        return Decision(id=name, statement=statement, purpose=purpose, scans=scans, english=wishes.english)
+
+    def _pages(self, code: str, chosen: tuple[dict[str, object], ...]) -> tuple[Scan, ...]:
+        """The pages a reviewer chose: [{"file": name in the record's folder, "page": n, "hidden": [[l, t, r, b], …]}]."""
+        scans = []
+        for page in chosen:
+            number = int(str(page.get("page", 1)))
+            hidden = tuple(Rectangle(*map(float, one)) for one in page.get("hidden", ()))  # type: ignore[attr-defined]
+            path = scan_folder(self._folder, code) / Path(str(page["file"])).name
+            scans.append(Scan(path=str(path), pages=(number,), hidden={number: hidden} if hidden else {}))
+        return tuple(scans)
+
+    # what is delivered -------------------------------------------------------------------------------------------
+
+    def _deliverable(self, order: Order, number: str, wishes: Wishes) -> str:
+        """Keep what is handed out, plain or sealed; its digest."""
+        shop = self._shop
+        if not wishes.delivery_key:
+            kept = shop.registry.keep(number, "document", PDF, lambda: shop.store.read(number))
+            return kept.reference
+
+        def sealed() -> bytes:
+            recipient = recipient_key(wishes.delivery_key, SUITE)
+            binding = Binding(
+                shop.archive, order.case_id, bytes.fromhex(wishes.request_digest), recipient_name(recipient)
+            )
+            parts = [Part("document.pdf", PDF, shop.store.read(number))]
+            credential = shop.registry.of_number(number, "credential")
+            if credential is not None:
+                content = shop.registry.path(credential).read_bytes()
+                parts.append(Part("credential", credential.media_type, content))
+            signing = shop.keys.delivery
+            at = datetime.fromtimestamp(order.decided_ms / 1000, UTC)
+            package = pack(parts, binding, key=signing.key, key_id=signing.id, at=at)
+            return seal(package, binding, recipient)
+
+        try:
+            return shop.registry.keep(number, "document", SEALED, sealed).reference
+        except (VerifyError, ValueError) as error:
+            raise IssueDeferredError("delivery_key") from error
+
+
+class _OrderLog:
+    """The evidence log as `Issuing` needs it, for one order."""
+
+    def __init__(self, log: ArchiveLog, case_id: str) -> None:
+        self._log, self._case_id = log, case_id
+
+    def commit(self, number: str, digest: bytes) -> bytes | None:
+        return self._log.commit_document(self._case_id, number, "document", digest)
+
+
+# from the index to a statement -----------------------------------------------------------------------------------
+
+
+def scan_folder(folder: Path, code: str) -> Path:
+    """Where the scans of a record lie: a folder named by its archival code, separators that no path may have replaced."""
+    return folder / SCANS / code.replace("/", "_").replace("\\", "_").lstrip(".")
+
+
+def cite(record: Record) -> CitedRecord:
+    """The record as a document cites it; characters as the archive wrote them."""
+    return CitedRecord(
+        archival_code=record.raw_code,
+        category=record.category,
+        title=record.title,
+        parties=tuple(_party(person) for person in record.persons),
+        date=written_date(record),
+        certificate_no=record.certificate_no,
+    )
+
+
+def _party(person: Person) -> Party:
+    return Party(role=_ROLES[person.role][0], name=person.name, id_number=person.id_number)
+
+
+def written_date(record: Record) -> str:
+    """As precisely as the record says, and no more."""
+    if record.event is None:
+        return ""
+    first, last = f"{record.event.first:08d}", f"{record.event.last:08d}"
+    if first == last:
+        return f"{first[:4]}-{first[4:6]}-{first[6:]}"
+    if first[:6] == last[:6]:
+        return f"{first[:4]}-{first[4:6]}"
+    return first[:4] if first[:4] == last[:4] else f"{first[:4]}/{last[:4]}"
+
+
+def facts_of(record: Record) -> tuple[Fact, ...]:
+    """What a certificate of recorded facts says beside the citation; never empty."""
+    facts = []
+    for person in record.persons:
+        if person.birth is not None:
+            birth = f"{person.birth.first:08d}"
+            shown = (
+                birth[:4]
+                if person.birth.first != person.birth.last
+                else f"{birth[:4]}-{birth[4:6]}-{birth[6:]}"
+            )
+            facts.append(Fact(zh=f"{person.name}出生", en=f"Birth of {person.name}", value=shown))
+        facts += [
+            Fact(zh=f"{person.name}曾用名", en=f"Former name of {person.name}", value=one)
+            for one in person.aliases
+        ]
+    if record.place_text:
+        facts.append(Fact(zh="登记地点", en="Place", value=record.place_text))
+    facts.append(
+        Fact(
+            zh="原件数字化",
+            en="Digitised",
+            value="是 yes" if record.digitised else "否 no",
+        )
+    )
+    return tuple(facts)
+
+
+def _no_record(note: Note) -> NoRecordNote:
+    """The note over a complete search; `statements.check` refuses any other."""
+    archives = tuple(
+        SearchedArchive(
+            name=f"{one.name}（{one.archive}）",
+            outcome=one.outcome,
+            holdings=one.holdings,
+            index_date=one.index_date,
+            reason=one.reason,
+        )
+        for one in note.archives
+    )
+    is_complete = all(one.outcome == "empty" or one.reason in CANNOT_HIDE for one in note.archives)
+    return NoRecordNote(
+        verdict="complete" if is_complete else "partial",
+        category=note.category,
+        subject=Party(role="查询对象", name=note.subject.name, id_number=note.subject.id_number),
+        name_forms=note.name_forms,
+        years=(note.years[0], note.years[-1]) if note.years else None,
+        archives=archives,
+        searched_on=note.searched_on,
+    )
+
+
+def pages_of(text: bytes) -> tuple[dict[str, object], ...]:
+    """The chosen pages as the desk keeps them."""
+    return tuple(json.loads(text or b"[]"))

@@ -1,0 +1,206 @@
+"""From an approved order to what anyone can verify: real index, fonts, seal, credential, status list and log."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from federation.credential import qr, sd_jwt
+from federation.credential.certificate import present
+from federation.mail import Note, Searched, Subject, Wishes
+from federation.reasons import Reason, Refusal
+from federation.sealing import Binding, open_sealed, recipient_name
+from federation.suites.registry import suite
+from federation.tlog.checkpoint import open_checkpoint
+from federation.tlog.note import Note as SignedNote
+from federation.tlog.note import VerifierKey
+from federation.trust import Use
+from federation.verify.challenge import Challenge, MemoryNonces
+from federation.verify.documents import verify
+from federation.verify.report import Verdict, VerificationReason
+from node_agent.__main__ import main
+from node_agent.desk.issuing import IssueDeferredError
+
+
+def now():
+    return datetime.now(UTC)
+
+
+def check(archive, data, **more):
+    return verify(data, archive.trust, archive.statuses(), now(), **more)
+
+
+def test_an_approved_order_becomes_a_document_anyone_can_verify(archive):
+    issued = archive.documents.issuer.issue(archive.order())
+    assert (issued.form, issued.number[:12]) == ("recorded_facts", "330483-2026-")
+    report = check(archive, archive.fetch(f"document/{issued.reference}"))
+    assert report.verdict is Verdict.VALID, report.as_json()
+    assert (report.issuer, report.number) == ("330483", issued.number)
+    assert "周羣軍" in str(report.facts)  # the register's characters, not the question's
+    assert {one.name for one in report.checks if one.result.value == "passed"} >= {
+        "logged",
+        "seal",
+        "standing",
+    }
+
+
+def test_the_text_of_its_qr_code_verifies_and_says_the_same(archive):
+    issued = archive.documents.issuer.issue(archive.order())
+    text = archive.fetch(f"credential/{issued.credential}").decode()
+    assert text.startswith(qr.PREFIX)
+    report = check(archive, text.encode())
+    assert report.verdict is Verdict.VALID, report.as_json()
+    assert report.number == issued.number
+    assert report.facts["facts"]["name"] == "周羣軍"
+
+
+def test_the_same_order_gives_the_same_document_also_after_a_restart(archive):
+    order = archive.order()
+    first = archive.documents.issuer.issue(order)
+    bytes_before = archive.fetch(f"document/{first.reference}")
+    archive.close()
+    archive.open()
+    assert archive.documents.issuer.issue(order) == first
+    assert archive.fetch(f"document/{first.reference}") == bytes_before
+    other = archive.documents.issuer.issue(archive.order("case-2"))
+    assert other.number != first.number
+
+
+def test_a_phone_proves_the_marriage_without_naming_the_spouse(archive):
+    chosen = suite("intl-1")
+    phone = chosen.generate("ES256")
+    wishes = Wishes(holder_keys=(chosen.jwk(phone.public),))
+    issued = archive.documents.issuer.issue(archive.order(wishes=wishes))
+    credential = sd_jwt.parse(archive.fetch(f"credential/{issued.credential}").decode())
+    nonces = MemoryNonces()
+    nonce = nonces.give(now())
+    shown = present(
+        credential,
+        show=["marital_status", "category"],
+        holder_key=phone,
+        audience="bank",
+        nonce=nonce,
+        at=now(),
+    ).compact()
+    challenge = Challenge("bank", nonce, "marriage_proof")
+    report = check(archive, shown.encode(), challenge=challenge, nonces=nonces)
+    assert report.verdict is Verdict.VALID, report.as_json()
+    assert report.facts["facts"]["marital_status"] == "married"
+    assert "石志步" not in shown
+    assert "石志步" not in str(report.as_json())
+    again = check(archive, shown.encode(), challenge=challenge, nonces=nonces)
+    assert VerificationReason.REPLAYED in again.reasons
+
+
+def test_a_revoked_document_says_so_once_the_new_list_is_there(archive):
+    issued = archive.documents.issuer.issue(archive.order())
+    data = archive.fetch(f"document/{issued.reference}")
+    text = archive.fetch(f"credential/{issued.credential}")
+    command = [
+        "documents",
+        "revoke",
+        issued.number,
+        "--reason",
+        "issued_in_error",
+        "--data",
+        str(archive.folder),
+    ]
+    assert main(command) == 0
+    for one in (data, text):
+        report = check(archive, one)
+        assert (report.verdict, report.reasons) == (Verdict.INVALID, (VerificationReason.REVOKED,))
+
+
+def test_a_package_for_the_windows_key_opens_there_and_nowhere_else(archive):
+    chosen = suite("intl-1")
+    window = chosen.generate(chosen.sealing)
+    digest = bytes(range(32))
+    wishes = Wishes(delivery_key=chosen.jwk(window.public), request_digest=digest.hex())
+    issued = archive.documents.issuer.issue(archive.order(wishes=wishes))
+    assert issued.credential == ""  # it travels inside
+    sealed = archive.fetch(f"document/{issued.reference}")
+    assert b"%PDF" not in sealed
+    binding = Binding("330483", "case-1", digest, recipient_name(window.public))
+    package = open_sealed(sealed, window, binding, archive.trust, at=now())
+    assert check(archive, package["document.pdf"].content).verdict is Verdict.VALID
+    assert check(archive, package["credential"].content).verdict is Verdict.VALID
+    for changed in (
+        Binding("330483", "case-2", digest, recipient_name(window.public)),
+        Binding("330400", "case-1", digest, recipient_name(window.public)),
+    ):
+        with pytest.raises(Exception, match="cannot_open"):
+            open_sealed(sealed, window, changed, archive.trust, at=now())
+    assert (
+        archive.documents.issuer.issue(archive.order(wishes=wishes)) == issued
+    )  # re-delivery: the same bytes
+
+
+def note(**changes):
+    archives = (
+        Searched("330400", "嘉兴市档案馆", "empty", holdings=("marriage",), index_date="2026-11-20"),
+        Searched("330483", "桐乡市档案馆", "empty", holdings=("marriage",), index_date="2026-11-21"),
+        Searched("330411", "秀洲区档案馆", "not_asked", reason="category_not_held"),
+    )
+    fields = {
+        "group": 1, "category": "marriage", "purpose": "marriage_proof", "subject": Subject(name="周无名"),
+        "name_forms": ("周无名", "周無名"), "archives": archives, "searched_on": "2026-11-25", "years": (1985, 1990),
+    }  # fmt: skip
+    return Note(**{**fields, **changes})
+
+
+def test_a_no_record_note_states_exactly_what_was_searched(archive):
+    issued = archive.documents.issuer.issue(archive.order("case-9", request=note(), archival_code=""))
+    assert issued.form == "no_record"
+    report = check(archive, archive.fetch(f"document/{issued.reference}"))
+    assert report.verdict is Verdict.VALID, report.as_json()
+    told = str(report.facts)
+    assert "嘉兴市档案馆" in told
+    assert "周無名" in told
+
+
+def test_no_note_is_issued_over_a_search_that_was_not_complete(archive):
+    gone = (*note().archives, Searched("330481", "海宁市档案馆", "timeout"))
+    with pytest.raises(IssueDeferredError, match="search_not_complete"):
+        archive.documents.issuer.issue(archive.order("case-9", request=note(archives=gone)))
+
+
+def test_a_record_that_is_gone_and_a_full_disk_are_named_and_nothing_is_issued(archive, monkeypatch):
+    with pytest.raises(IssueDeferredError, match="record_not_found"):
+        archive.documents.issuer.issue(archive.order(request=None, archival_code="no such code"))
+
+    def full(*_args):
+        raise Refusal(Reason.STORE_UNAVAILABLE)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(archive.documents.registry, "_write", full)
+        with pytest.raises(IssueDeferredError, match="store_unavailable"):
+            archive.documents.issuer.issue(archive.order())
+    assert archive.documents.issuer.issue(archive.order()).number.endswith("-000001")  # the number was kept
+
+
+def test_the_log_holds_the_commitment_before_the_seal_and_others_can_fetch_it(archive):
+    issued = archive.documents.issuer.issue(archive.order())
+    text = archive.fetch("log/checkpoint").decode()
+    (key,) = archive.trust.keys(Use.LOG, "330483")
+    checkpoint = open_checkpoint(SignedNote.parse(text), VerifierKey.parse(key.vkey))
+    assert checkpoint.size >= 1
+    archive.fetch(f"document/{issued.reference}")
+    archive.documents.close()
+    archive.open()
+    assert b"delivered" in archive.fetch("log/account")
+    with pytest.raises(Refusal):
+        archive.shelf.open("log/entries", b"")
+
+
+def test_what_nobody_issued_can_not_be_fetched(archive):
+    for name in (
+        "document/" + "0" * 64,
+        "document/../keys/credential.pem",
+        "credential/x",
+        "status/other",
+        "keys/log",
+    ):
+        with pytest.raises(Refusal) as refused:
+            archive.shelf.open(name, b"")
+        assert refused.value.reason is Reason.NOT_FOUND
