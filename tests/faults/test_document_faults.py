@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 import resource
 import signal
 import sqlite3
@@ -230,18 +231,19 @@ def test_killed_at_any_point_no_decision_has_two_numbers_and_no_number_two_docum
     """What a killed process told is what every later one tells; what it did not tell is issued once, under one number."""
     need_fonts()
     chance, told = random.Random(SEED), {}
-    for _ in range(12):
+    for _ in range(8):
         with ended(issuer(tmp_path)) as child:
             assert child.stdin is not None
             assert child.stdout is not None
             decisions = [f"case-{chance.randrange(12)}:1" for _ in range(6)]
             child.stdin.write("\n".join(decisions) + "\n")
             child.stdin.flush()
-            time.sleep(chance.random() * 0.5)  # where the kill falls, not when something is ready
+            heard = [child.stdout.readline() for _ in range(chance.randrange(4))]
+            time.sleep(chance.random() * 0.1)  # only moves where the kill falls
             child.send_signal(signal.SIGKILL)
             child.wait()
-            for line in child.stdout.read().splitlines():
-                if line.count(" ") == 2:
+            for line in [*heard, *child.stdout.read().splitlines()]:
+                if re.fullmatch(r"\S+ \S+ [0-9a-f]{64}", line.strip()):  # the last may be cut
                     decision, number, digest = line.split()
                     assert told.setdefault(decision, (number, digest)) == (number, digest)
     store = CertificateStore(tmp_path, ARCHIVE)
