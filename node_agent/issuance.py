@@ -158,9 +158,9 @@ class DocumentIssuer:
         scans = []
         for page in chosen:
             number = int(str(page.get("page", 1)))
-            hidden = tuple(Rectangle(*map(float, one)) for one in page.get("hidden", ()))  # type: ignore[attr-defined]
+            hidden = tuple(_rectangle(one, number) for one in page.get("hidden", ()))  # type: ignore[attr-defined]
             path = scan_folder(self._folder, code) / Path(str(page["file"])).name
-            scans.append(Scan(path=str(path), pages=(number,), hidden={number: hidden} if hidden else {}))
+            scans.append(Scan(path=str(path), pages=(number,), hidden=hidden))
         return tuple(scans)
 
     # what is delivered -------------------------------------------------------------------------------------------
@@ -294,3 +294,8 @@ def _no_record(note: Note) -> NoRecordNote:
 def pages_of(text: bytes) -> tuple[dict[str, object], ...]:
     """The chosen pages as the desk keeps them."""
     return tuple(json.loads(text or b"[]"))
+
+
+def _rectangle(sides: tuple[float, ...], page: int) -> Rectangle:
+    left, top, right, bottom = (float(one) for one in sides)
+    return Rectangle(left, top, right, bottom, page)
