@@ -3,6 +3,8 @@
 import json
 import re
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -206,6 +208,26 @@ def test_no_personal_data_in_logs_or_metrics(fleet):
     assert "/v1/searches" in texts["gateway"]
     for name, text in texts.items():
         assert not [canary for canary in canaries if canary in text], name
+
+
+@pytest.mark.parametrize(("most_ms", "status"), [(30_000, 0), (0.001, 1)])
+def test_a_load_plan_against_this_federation_passes_or_fails_by_its_targets(fleet, tmp_path, most_ms, status):
+    plan = tmp_path / "short.toml"
+    plan.write_text(
+        "duration_s = 3\nrate = [2.0, 8.0]\n[mix]\nexact = 0.6\nvariant = 0.2\nabsent = 0.2\n"
+        f"[targets]\nmax_ms = {most_ms}\nerror_share = 0.0\npartial_share = 0.0\nfound_share = 0.99\n"
+    )
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "loadtest", str(plan), "--url", fleet.gateway_url, "--token", fleet.mint_token(),
+            "--data", str(fleet.folder), "--out", str(tmp_path),
+        ],
+        cwd=ROOT, capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "<svg" in (tmp_path / "short.html").read_text("utf-8")
+    if status:
+        assert done.stdout.count("未达 missed") == 1
 
 
 def test_the_gateway_drains(fleet):

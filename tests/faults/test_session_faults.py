@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -291,3 +292,54 @@ async def test_renewing_sessions_under_load_loses_no_search():
             assert set(outcomes) == {"empty"}
             assert len(outcomes) > 100
             assert events.up[HONEST]
+
+
+# candidates ----------------------------------------------------------------------------------------------------
+
+
+def masked(ref, **changes):
+    return pb.Candidate(
+        ref=ref, category="marriage", masked_name="钱*明", year=1987, levels=pb.Levels(name=1), **changes
+    ).SerializeToString()
+
+
+NAN = pb.Candidate(ref="nan", category="marriage", name_bits=float("nan")).SerializeToString()
+UNKNOWN_FIELD = masked("newer") + b"\xfa\x07\x03new"  # field 127 of a later version
+UNKNOWN_LEVEL = pb.Candidate(ref="level", category="marriage", levels=pb.Levels(name=999)).SerializeToString()
+BAD_UTF8 = masked("utf").replace("钱".encode(), b"\xff\xff\xff")
+UNMASKED = masked("open").replace(b"*", b"x")
+
+
+@pytest.mark.parametrize(
+    ("candidates", "told", "exact", "event"),
+    [
+        ([masked("a"), BAD_UTF8, masked("b")], ["a", "b"], False, "bad_candidate"),
+        ([masked("a"), NAN], ["a"], False, "bad_candidate"),
+        ([masked("a"), UNMASKED], ["a"], False, "bad_candidate"),
+        ([masked("a"), b"c" * 5000], ["a"], False, "bad_candidate"),
+        ([masked("a"), masked("a"), masked("b")], ["a", "b"], True, "duplicate_candidate"),
+        ([UNKNOWN_FIELD], ["newer"], True, None),
+        ([UNKNOWN_LEVEL], ["level"], True, None),
+        ([masked(f"r{number}") for number in range(20_000)], [f"r{number}" for number in range(50)], False, None),
+    ],
+    ids=["bad UTF-8", "not a number", "unmasked", "too large", "told twice", "newer field", "newer level", "too many"],
+)  # fmt: skip
+async def test_one_bad_candidate_spoils_only_itself_and_is_not_kept_secret(candidates, told, exact, event):
+    async def behave(link):
+        await link.send(rogue.hello(HONEST))
+        while True:
+            frame = pb.Frame.FromString(await link.receive())
+            for item in frame.queries.items:
+                result = pb.ResultItem(cid=item.cid, status=pb.STATUS_OK, candidates=candidates)
+                results = pb.Results(items=[result], frames_received=1)
+                await link.send(pb.Frame(results=results).SerializeToString())
+
+    async with serving(behave) as port:
+        async with gateway(Member(HONEST, "a", f"127.0.0.1:{port}")) as (searches, nodes, events):
+            await until(lambda: nodes.connected(HONEST))
+            answer = await searches.search(replace(ASKED, page_size=100))
+            assert sorted(one.candidate.ref for one in answer.candidates) == sorted(told)
+            assert answer.completeness.exact_count is exact
+            assert answer.completeness.outcomes[0].outcome == "hit"
+            assert ((HONEST, event) in events.seen) == (event is not None)
+            assert nodes.connected(HONEST)  # the session lives on

@@ -12,7 +12,14 @@ from hypothesis import given, settings
 
 from federation.reasons import Reason
 from federation.session.answering import CREDITS, AnsweringSession
-from federation.session.asking import BAD_FRAMES_ALLOWED, Asked, AskingSession, Item
+from federation.session.asking import (
+    BAD_FRAMES_ALLOWED,
+    REUSED_S,
+    Asked,
+    AskingSession,
+    Item,
+    queries_frame,
+)
 from federation.session.base import BEAT_EVERY_S, DEAD_AFTER_S, HELLO_WITHIN_S, PROTOCOL, SessionEndedError
 from federation.session.link import LinkLostError, MemoryLink
 from federation.session.timers import TimerWheel
@@ -309,3 +316,74 @@ def test_fields_of_a_newer_version_are_no_harm():
         await asyncio.gather(*tasks)
 
     run(work())
+
+
+def test_one_slow_or_silent_question_does_not_hold_back_the_others_of_its_frame():
+    """Sixty-four in one frame: one takes five seconds, one is never answered; the others are told at once, and silence
+    ends as silence, never as empty.
+    """
+
+    async def work():
+        asker, answerer, tasks, _events = await connected()
+        ended, began, at = [], now(), {}
+
+        class Timed(list):
+            def append(self, one):
+                at[one[0]] = now() - began
+                super().append(one)
+
+        ended = Timed()
+        for number in range(64):
+            query = {7: "5000 hit", 9: "0 never"}.get(number, "0 hit")
+            assert asker.ask(question(query, 2.0, ended, number.to_bytes(16, "big")), now())
+        await asyncio.sleep(6)
+        how = {int.from_bytes(name, "big"): what for name, what in ended}
+        assert how.pop(7) == how.pop(9) == "none"
+        assert set(how.values()) == {"STATUS_OK"}
+        assert max(at[number.to_bytes(16, "big")] for number in how) < 0.1
+        assert 2.0 <= at[(7).to_bytes(16, "big")] <= 2.1
+        await asker.close()
+        await answerer.close()
+        await asyncio.gather(*tasks)
+
+    run(work())
+
+
+def test_a_result_after_cancelling_and_one_nobody_asked_for_are_counted_and_told_to_nobody():
+    async def work():
+        asker, answerer, tasks, events = await connected()
+        ended = []
+        one = question("400 hit", 2.0, ended, b"a" * 16)
+        assert asker.ask(one, now())
+        await asyncio.sleep(0.05)
+        one.cancel()
+        for cid in (one.item.cid, 4_000_000_000):
+            stray = pb.ResultItem(cid=cid, status=pb.STATUS_OK, candidates=[b"c"])
+            frame = pb.Frame(results=pb.Results(items=[stray], empty_cids=[cid]))
+            await answerer._link.send(frame.SerializeToString())
+        await asyncio.sleep(1)
+        assert ended == []
+        assert events["late_result"] == 4
+        assert asker.in_flight == 0
+        await asker.close()
+        await answerer.close()
+        await asyncio.gather(*tasks)
+
+    run(work())
+
+
+@given(
+    queries=st.lists(st.binary(max_size=300), min_size=1, max_size=40),
+    left=st.floats(0.01, 10.0),
+)
+def test_a_frame_put_together_from_encoded_items_is_the_frame_protobuf_would_write(queries, left):
+    """And no archive is told that it has more time than there is, nor more than 3 ms less."""
+    at = 1000.0
+    items = [Item(query, bytes(16), at + left, at + left / 2, 50) for query in queries]
+    frame = pb.Frame.FromString(queries_frame([item.encoded(at) for item in items]))
+    assert [one.query for one in frame.queries.items] == queries
+    assert [one.cid for one in frame.queries.items] == [item.cid for item in items]
+    assert frame.SerializeToString() == queries_frame([item.encoded(at) for item in items])
+    for one in frame.queries.items:
+        assert left * 1000 - 4 <= one.budget_ms <= max(1, left * 1000 - REUSED_S * 1000 + 1e-6)
+    assert items[0].encoded(at + REUSED_S / 2) == items[0].encoded(at)
