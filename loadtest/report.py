@@ -117,7 +117,7 @@ def _shown(name: str, value: float) -> str:
     return f"{value * 100:.4g}%" if "share" in name else f"{value:,.4g} ms"
 
 
-def _legend(*entries: tuple[str, str]) -> str:
+def legend(*entries: tuple[str, str]) -> str:
     return (
         "<p class=legend>"
         + " ".join(f'<span style="--c:{colour}">{words}</span>' for colour, words in entries)
@@ -164,21 +164,21 @@ def page(plan: Plan, result: Result, rows: list[tuple[str, float, float, bool]])
     return f"""<!doctype html>
 <html lang="zh-CN"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Lantai 负载测试 · load test: {escape(plan.name)}</title>
-<style>{_STYLE}</style></head><body>
+<style>{STYLE}</style></head><body>
 <header><h1>负载测试 · load test <b>{escape(plan.name)}</b></h1>
 <p class="verdict {"missed" if missed else "met"}">{verdict}</p></header>
 <p>{len(result.points):,} 个请求 requests, {plan.duration_s:g} s, {plan.rate[0]:g} → {plan.rate[1]:g} /s.
 开环：按计划发出，时延从计划时刻起算，服务停顿不会少算 · open loop: requests leave on schedule and latency counts from it, so that a stall is not measured away.</p>
 {late}<table><tr><th>目标 target</th><th>应 wanted</th><th>实 measured</th><th></th></tr>{targets}</table>
 <h2>时延分位 · latency by percentile</h2>{percentile_plot(plan, result)}
-<h2>时延随时间 · latency over time</h2>{_legend((plots.ORANGE, "每秒最慢 slowest of a second"), (plots.BLUE, "每秒中位 median of a second"))}{timeline_plot(plan, result)}
-<h2>答复随时间 · answers over time</h2>{_legend((plots.GREEN, "完整 complete"), (plots.ORANGE, "不完整，已说明 partial, and said so"), (plots.RED, "出错 error"))}{answers_plot(plan, result)}
+<h2>时延随时间 · latency over time</h2>{legend((plots.ORANGE, "每秒最慢 slowest of a second"), (plots.BLUE, "每秒中位 median of a second"))}{timeline_plot(plan, result)}
+<h2>答复随时间 · answers over time</h2>{legend((plots.GREEN, "完整 complete"), (plots.ORANGE, "不完整，已说明 partial, and said so"), (plots.RED, "出错 error"))}{answers_plot(plan, result)}
 <h2>数字 · figures</h2><div class=side><table>{figures}</table><table>{shares}</table><table>{statuses_rows}</table><table>{surroundings}</table></div>
 </body></html>
 """
 
 
-_STYLE = """
+STYLE = """
 :root{color-scheme:light}body{font:15px/1.6 "PingFang SC","Microsoft YaHei","Noto Sans CJK SC","Noto Sans SC",sans-serif;max-width:56rem;
 margin:2rem auto;padding:0 1rem;color:#1f2329}header{display:flex;flex-wrap:wrap;gap:.5rem 1rem;align-items:center;justify-content:space-between}
 h1{font-size:1.5rem;font-weight:400;margin:0}h2{font-size:1.1rem;margin:2rem 0 .3rem}svg{width:100%;display:block}

@@ -87,10 +87,14 @@ class Engine:
         observer: CaseObserver,
         *,
         read: Callable[[Callable[[], Any]], Coroutine[Any, Any, Any]] | None = None,
+        longest_nap_s: float | None = None,
     ) -> None:
         self._store, self._writer = store, writer
         self._locator, self._desks, self._hooks, self._observer = locator, desks, hooks, observer
         self.read = read or _Readers()
+        self._longest_nap_s = longest_nap_s or (
+            _LONGEST_NAP_S if store.is_exclusive else _LONGEST_SHARED_NAP_S
+        )
         self._wake = asyncio.Event()
         self._looks_at_ms: float = math.inf
         self._idle = 0
@@ -233,7 +237,7 @@ class Engine:
         next_ms = await self.read(lambda: self._store.next_due_ms(kinds))
         now = self._store.now_ms()
         self._observer.oldest_due(max(0.0, (now - next_ms) / 1000) if next_ms is not None else 0.0)
-        longest = _LONGEST_NAP_S if self._store.is_exclusive else _LONGEST_SHARED_NAP_S
+        longest = self._longest_nap_s
         until = longest if next_ms is None else min(longest, (next_ms - now) / 1000)
         if next_ms is not None:
             self._looks_at_ms = next_ms

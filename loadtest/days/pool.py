@@ -9,6 +9,9 @@ from itertools import count
 
 Work = Callable[[], Awaitable[None]]
 
+_NOW_S = 0.0005
+"""Less than a journal can tell; a virtual loop rounds its sleeps."""
+
 
 class Pool:
     """`people` reviewers. `off_duty_s(now)` gives the seconds until somebody is on duty, 0 = now."""
@@ -17,36 +20,33 @@ class Pool:
         self._off_duty_s, self._now_s = off_duty_s, now_s
         self._waiting: list[tuple[float, int, Work]] = []
         self._order = count()
-        self._changed = asyncio.Condition()
+        self._news = asyncio.Event()
         self._tasks = [
             asyncio.create_task(self._work(), name=f"reviewer {number}") for number in range(people)
         ]
 
-    async def offer(self, noticed_s: float, work: Work) -> None:
+    def offer(self, noticed_s: float, work: Work) -> None:
         """`work` is begun by the first free reviewer after `noticed_s`; it may find that somebody else was first."""
-        async with self._changed:
-            heapq.heappush(self._waiting, (noticed_s, next(self._order), work))
-            self._changed.notify_all()
+        heapq.heappush(self._waiting, (noticed_s, next(self._order), work))
+        news, self._news = self._news, asyncio.Event()
+        news.set()
 
     async def _work(self) -> None:
         while True:
-            await (await self._next())()
-
-    async def _next(self) -> Work:
-        async with self._changed:
-            while True:
-                if not self._waiting:
-                    await self._changed.wait()
-                    continue
-                now = self._now_s()
-                pause = max(self._waiting[0][0] - now, self._off_duty_s(now))
-                if pause <= 0:
-                    return heapq.heappop(self._waiting)[2]
-                try:
-                    async with asyncio.timeout(pause):
-                        await self._changed.wait()
-                except TimeoutError:
-                    continue
+            news = self._news
+            if not self._waiting:
+                await news.wait()
+                continue
+            now = self._now_s()
+            pause = max(self._waiting[0][0] - now, self._off_duty_s(now))
+            if pause <= _NOW_S:
+                await heapq.heappop(self._waiting)[2]()
+                continue
+            try:
+                async with asyncio.timeout(pause):
+                    await news.wait()
+            except TimeoutError:
+                continue
 
     async def close(self) -> None:
         for task in self._tasks:
