@@ -45,7 +45,8 @@ def _load(scenario: Scenario, one: Loaded) -> str:
 
     day = one.day
     verdicts = "".join(
-        f"<tr><td>{escape(verdict.kind)}</td><td>{escape(verdict.name)}</td><td>{verdict.wanted:g}</td>"
+        f'<tr class="{"met" if verdict.is_met else "missed"}"><td>{escape(verdict.kind)}</td>'
+        f"<td>{escape(verdict.name)}</td><td>{verdict.wanted:g}</td>"
         f"<td>{verdict.measured:.3f}</td><td>"
         f"{'✓ 达到 met' if verdict.is_met else '✗ 未达到 missed'}</td></tr>"
         for verdict in one.verdicts
