@@ -206,7 +206,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 @pytest.fixture(autouse=True)
 def fresh(world: World) -> None:
     world.reset()
-    return
 
 
 # accepting -----------------------------------------------------------------------------------------------------

@@ -124,7 +124,7 @@ def test_replicas_whose_clocks_differ_write_one_journal_of_growing_times(skews: 
         Event(Kind.REFUSED, HOLDER, {"reason": "not_found"}),
     ]
     for n, (event, skew) in enumerate(zip(events, skews, strict=True)):
-        journal += apply(case, event, START_MS + 10_000 * n + skew, policy).entries
+        journal += apply(case, event, START_MS + 2_000 * n + skew, policy).entries
     stopped = apply(case, Event(Kind.DELIVERED, "gateway"), START_MS + 60_000, policy)
     journal += stopped.entries
     times = [entry.at_ms for entry in journal]
