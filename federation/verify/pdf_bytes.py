@@ -6,10 +6,11 @@ certificates, padding. Here each has exactly one allowed form (RFC 5652 as pyHan
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from asn1crypto import cms
+from asn1crypto import x509 as asn1_x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -55,8 +56,11 @@ def check_signature_bytes(data: bytes, one: EmbeddedPdfSignature) -> int:
     return end
 
 
-def check_cms(message: cms.ContentInfo, allowed: Collection[bytes], content_type: str) -> None:
+def check_cms(message: cms.ContentInfo, allowed: Sequence[bytes], content_type: str) -> None:
     """One signer, ES256 and SHA-256, only pinned certificates (DER), nothing unsigned but a time stamp, in canonical DER.
+
+    `allowed` begins with the signer's certificate, which must be named letter by letter: names compare without case
+    (RFC 5280, 7.1), and the name stands where nothing signs it.
 
     Raises VerifyError: altered, not_canonical, wrong_algorithm, unknown_key.
     """
@@ -85,6 +89,10 @@ def check_cms(message: cms.ContentInfo, allowed: Collection[bytes], content_type
         raise VerifyError(_R.UNKNOWN_KEY, "CMS")
     unsigned = [(one["type"].native, len(one["values"])) for one in signer["unsigned_attrs"]]
     if unsigned not in ([], [("signature_time_stamp_token", 1)]):
+        raise VerifyError(_R.NOT_CANONICAL, "CMS")
+    leaf = asn1_x509.Certificate.load(allowed[0])
+    named = signer["sid"].chosen
+    if named["issuer"].dump() != leaf.issuer.dump() or named["serial_number"].native != leaf.serial_number:
         raise VerifyError(_R.NOT_CANONICAL, "CMS")
     _check_signed_attributes(signer, content_type)
 

@@ -94,6 +94,15 @@ def test_bytes_no_signature_covers_have_one_form(bureau: Bureau, sealed: bytes) 
     assert failures(bureau.check(flipped(sealed, letter, 5))) == {"bytes": "not_canonical"}
 
 
+def test_the_signer_is_named_letter_by_letter(bureau: Bureau, sealed: bytes) -> None:
+    """Names compare without case, and the name of the signer's issuer stands where no signature covers it."""
+    name = b"seal CA".hex().upper().encode()
+    places = [found.start() for found in re.finditer(name, sealed)]
+    assert places
+    answers = [failures(bureau.check(flipped(sealed, place, 1))) for place in places]  # s becomes S
+    assert all(answers), answers
+
+
 def test_something_appended_after_the_seal(bureau: Bureau, sealed: bytes) -> None:
     assert failures(bureau.check(turned(sealed))) == {"bytes": "appended_pages"}
     assert failures(bureau.check(sealed + b"\n% more")) == {"bytes": "appended_pages"}
