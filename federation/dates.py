@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import calendar
 import re
-from dataclasses import dataclass
 from datetime import date
+
+import msgspec
 
 from federation.reasons import Reason, Refusal
 
@@ -19,8 +20,7 @@ LAST_YEAR = 2111  # 9 bits above FIRST_YEAR: the index packs the year into them
 _WRITTEN = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class DateSpan:
+class DateSpan(msgspec.Struct, frozen=True, gc=False):
     """All days from `first` to `last`, both included, each as yyyymmdd."""
 
     first: int

@@ -8,19 +8,28 @@ costs no space. Keys are 48-bit keyed digests: a hit is a candidate, not proof, 
 
 from __future__ import annotations
 
+import sys
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import lru_cache
 from hashlib import blake2b
 
 from federation.identity_number import canonical, other_century, repairs
-from federation.names import fold, fold_text, fuzzy_syllables, strip, surname_alternatives, surname_length
+from federation.names import (
+    fold,
+    fold_text,
+    fuzzy_syllables,
+    sound_code,
+    spelled,
+    strip,
+    surname_alternatives,
+    surname_length,
+)
 from federation.query import Query
 
 KEY_BITS = 48
-_MEMO = 131_072
-_SOUNDS = 262_144
+_MEMO = 262_144
 _LONGEST_WILDCARD_NAME = 4  # longer names (transliterations) meet by N, Z and their two ends
 _SEPARATOR = "\x1f"
 
@@ -56,40 +65,72 @@ class Probe:
     year_slack: int | None
 
 
+class _Memo(dict[str, bytes]):
+    """What was computed before; forgets all when it is full. Lighter than an LRU: an import asks it for every name."""
+
+    def __init__(self, compute: Callable[[str], bytes]) -> None:
+        super().__init__()
+        self._compute = compute
+
+    def __missing__(self, code: str) -> bytes:
+        if len(self) >= _MEMO:
+            self.clear()
+        found = self[code] = self._compute(code)
+        return found
+
+
 class Keyer:
     """Computes keys under one secret `key` (1 to 64 bytes): without it a stolen key table tells nothing.
 
-    Each Keyer memoises names, because names repeat.
+    A key is a number below 2**48. The packed form of several is eight bytes each in the machine's order, as `array("q")` holds them.
     """
 
     def __init__(self, key: bytes) -> None:
-        self._seed = blake2b(digest_size=KEY_BITS // 8, key=key)
-        self.name_keys = lru_cache(_MEMO)(self._name_keys)
-        # names are many, their sounds few: a million rows hold 300,000 names but a tenth as many wildcard patterns
-        self._sound = lru_cache(_SOUNDS)(self._digest_sound)
-        self._wildcard = lru_cache(_SOUNDS)(self._digest_wildcard)
+        seed = blake2b(digest_size=KEY_BITS // 8, key=key)
+        self._seeds = {}
+        for kind in "NZDEIC":
+            self._seeds[kind] = seed.copy()
+            self._seeds[kind].update(kind.encode())
+        # names are too many to remember, their sounds fewer, and patterns with a wildcard fewer still
+        self._sounds = _Memo(self._sound_keys)
+        self._patterns = _Memo(self._pattern_key)
+
+    def _packed(self, kind: str, text: str) -> bytes:
+        state = self._seeds[kind].copy()
+        state.update(text.encode("utf-8", "surrogatepass"))
+        return _eight(state.digest())
 
     def _digest(self, kind: str, text: str) -> int:
-        state = self._seed.copy()
-        state.update((kind + text).encode("utf-8", "surrogatepass"))
-        return int.from_bytes(state.digest(), "big")
+        return int.from_bytes(self._packed(kind, text), sys.byteorder)
 
-    def _name_keys(self, name: str) -> tuple[int, ...]:
-        """N, Z and D keys of a record's name; empty for an empty name."""
+    def packed_name_keys(self, name: str) -> bytes:
+        """N, Z and D or E keys of a record's name, packed; empty for an empty name."""
         folded = fold_text(name)
         if not folded:
-            return ()
-        sounds = fuzzy_syllables(folded)
-        keys = [self._digest("N", folded), self._sound(sounds)]
-        keys += [self._wildcard(pattern) for pattern in _wildcards(sounds)]
-        if len(sounds) > _LONGEST_WILDCARD_NAME:
-            keys += [self._end(part) for part in _ends(sounds)]
-        return tuple(dict.fromkeys(keys))
+            return b""
+        return self._packed("N", folded) + self._sounds[sound_code(folded)]
 
-    def _digest_sound(self, sounds: tuple[str, ...]) -> int:
+    def name_keys(self, name: str) -> tuple[int, ...]:
+        """The same as numbers."""
+        return tuple(array("q", self.packed_name_keys(name)))
+
+    def _sound_keys(self, code: str) -> bytes:
+        """Z and D or E keys of the sounds of a name."""
+        sounds = spelled(code)
+        keys = [self._packed("Z", _SEPARATOR.join(sounds))]
+        if 2 <= len(code) <= _LONGEST_WILDCARD_NAME:
+            keys += [self._patterns[f"{code[:place]}*{code[place + 1 :]}"] for place in range(len(code))]
+        elif len(code) > _LONGEST_WILDCARD_NAME:
+            keys += [self._packed("E", _SEPARATOR.join(part)) for part in _ends(sounds)]
+        return b"".join(dict.fromkeys(keys))
+
+    def _pattern_key(self, code: str) -> bytes:
+        return self._packed("D", str(len(code)) + _SEPARATOR + _SEPARATOR.join(spelled(code)))
+
+    def _sound(self, sounds: tuple[str, ...]) -> int:
         return self._digest("Z", _SEPARATOR.join(sounds))
 
-    def _digest_wildcard(self, sounds: tuple[str, ...]) -> int:
+    def _wildcard(self, sounds: tuple[str, ...]) -> int:
         return self._digest("D", str(len(sounds)) + _SEPARATOR + _SEPARATOR.join(sounds))
 
     def _end(self, part: tuple[str, ...]) -> int:
@@ -103,9 +144,17 @@ class Keyer:
         """Key of a valid 18-digit number; the check digit is left out."""
         return self._digest("I", id18[:17])
 
+    def packed_id_key(self, id18: str) -> bytes:
+        """The same packed."""
+        return self._packed("I", id18[:17])
+
     def certificate_key(self, text: str) -> int:
         """Key of a certificate number; brackets, hyphens, width and spaces do not count."""
         return self._digest("C", fold_certificate(text))
+
+    def packed_certificate_key(self, text: str) -> bytes:
+        """The same packed."""
+        return self._packed("C", fold_certificate(text))
 
     def probes(self, query: Query) -> tuple[Probe, ...]:
         """All keys a question looks up, the cheapest and surest first."""
@@ -149,6 +198,11 @@ class Keyer:
                 add(self._end(part), KeyKind.WILDCARD)
 
 
+def _eight(digest: bytes) -> bytes:
+    """A digest of six bytes, a big-endian number, as the machine keeps a number in eight."""
+    return digest[::-1] + b"\0\0" if sys.byteorder == "little" else b"\0\0" + digest
+
+
 def fold_certificate(text: str) -> str:
     """A certificate number in comparison form: letters, digits and Han characters only."""
     if text.isascii() and text.isalnum():
@@ -162,9 +216,6 @@ def _pattern(sounds: tuple[str, ...], place: int) -> tuple[str, ...]:
 
 def _wildcards(sounds: tuple[str, ...]) -> list[tuple[str, ...]]:
     """One pattern per place: `a b *`, `a * c`, `* b c`."""
-    if len(sounds) == 3:  # nearly all
-        first, second, third = sounds
-        return [("*", second, third), (first, "*", third), (first, second, "*")]
     if not 2 <= len(sounds) <= _LONGEST_WILDCARD_NAME:
         return []
     return [_pattern(sounds, place) for place in range(len(sounds))]

@@ -5,8 +5,9 @@ The original text of every cell is kept beside what was understood of it; charac
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+import msgspec
 
 from federation.dates import DateSpan
 
@@ -21,8 +22,7 @@ class Role(StrEnum):
     MEMBER = "member"  # of a household
 
 
-@dataclass(slots=True)
-class Person:
+class Person(msgspec.Struct):
     """A person a record names. `name` has spaces and padding removed, characters untouched.
 
     `id_number` holds 18 digits (a 15-digit number widened) when it is usable for matching, else "".
@@ -35,8 +35,7 @@ class Person:
     aliases: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
-class Record:
+class Record(msgspec.Struct):
     """One record. `archival_code` is the comparison form; `raw_code` and `cells` are as the archive wrote them."""
 
     category: str
@@ -54,4 +53,4 @@ class Record:
     cells: tuple[str, ...] = ()  # original cell texts, in the order of the source's headings
     source: int = 0  # the source of the row: numbered by the index
     row: int = 0  # row number in the source, 1 = first physical row
-    flags: tuple[str, ...] = field(default=())  # warnings, as reasons of node_agent/catalogue
+    flags: tuple[str, ...] = ()  # warnings, as reasons of node_agent/catalogue

@@ -12,7 +12,7 @@ from federation.names.folding import (
     surname_alternatives,
     surname_length,
 )
-from federation.names.pinyin import PINYIN_VERSION, fuzzy_syllables, syllables
+from federation.names.pinyin import PINYIN_VERSION, fuzzy_syllables, sound_code, spelled, syllables
 from federation.names.shapes import alike
 
 __all__ = [
@@ -22,6 +22,8 @@ __all__ = [
     "fold",
     "fold_text",
     "fuzzy_syllables",
+    "sound_code",
+    "spelled",
     "strip",
     "surname_alternatives",
     "surname_length",

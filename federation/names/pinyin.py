@@ -72,3 +72,33 @@ def fuzzy_syllables(folded: str) -> tuple[str, ...]:
     if len(folded) > 1 and (surname := _FUZZY_SURNAMES.get(folded[0])) is not None:
         return (*surname, *[fuzzy.get(char, char) for char in folded[1:]])
     return tuple([fuzzy.get(char, char) for char in folded])
+
+
+_SOUNDS = sorted(
+    {*_FUZZY_READING.values(), *(one for reading in _FUZZY_SURNAMES.values() for one in reading)}
+)
+_CODE = {
+    sound: chr(0xD800 + place) for place, sound in enumerate(_SOUNDS)
+}  # no text holds half a surrogate pair
+_SOUND = {code: sound for sound, code in _CODE.items()}
+_CODES = {ord(char): _CODE[sound] for char, sound in _FUZZY_READING.items()}
+_SURNAME_CODES = {
+    surname: "".join([_CODE[one] for one in reading]) for surname, reading in _FUZZY_SURNAMES.items()
+}
+_SURNAME_FIRST = frozenset(surname[0] for surname in _SURNAME_CODES)
+
+
+def sound_code(folded: str) -> str:
+    """`fuzzy_syllables` as a string of one character a syllable: cheap to compute, to compare and to remember."""
+    code = folded.translate(_CODES)
+    if folded[:1] in _SURNAME_FIRST and len(folded) > 1:
+        if len(folded) > 2 and (compound := _SURNAME_CODES.get(folded[:2])) is not None:
+            return compound + code[2:]
+        if (surname := _SURNAME_CODES.get(folded[0])) is not None:
+            return surname + code[1:]
+    return code
+
+
+def spelled(code: str) -> tuple[str, ...]:
+    """The syllables of a `sound_code`."""
+    return tuple([_SOUND.get(char, char) for char in code])

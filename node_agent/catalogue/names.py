@@ -216,3 +216,22 @@ _UNCLEAN = re.compile(r"[&\x00-\x08\x0b-\x1e\x7f-\x9f\ufeff\u200b-\u200f\u202a-\
 def is_clean(whole: str) -> bool:
     """Whether `clean_text` would only strip the cells of a row, joined by the unit separator."""
     return _UNCLEAN.search(whole) is None
+
+
+def _leading() -> str:
+    """Characters whose two bytes of GBK can be the first two of a Han character in UTF-8."""
+    pairs = [bytes((lead, trail)) for lead in range(0xE3, 0xEA) for trail in range(0x80, 0xC0)]
+    return "".join(pair.decode("gbk", "ignore") for pair in pairs)
+
+
+_DOUBTFUL = re.compile(
+    f"[{_leading()}\u00c0-\u00ff\ue000-\uf8ff\ufffd\ud800-\udfff锟烫屯{_UNCLEAN.pattern[1:-1]}]"
+)
+
+
+def is_plain(whole: str) -> bool:
+    """Whether a row, joined by the unit separator, is surely clean and not garbled; most are, and one look tells.
+
+    Damaged text begins with a whole character, so the first of its pairs of bytes is one of `_leading`.
+    """
+    return _DOUBTFUL.search(whole) is None

@@ -18,6 +18,7 @@ from node_agent.catalogue.names import (
     PLAIN_NAME,
     any_garbled,
     is_clean,
+    is_plain,
     looks_garbled,
     may_be_garbled,
     read_name,
@@ -46,7 +47,9 @@ class _Cells(dict[str, T], Generic[T]):
         self._read = read
 
     def __missing__(self, cell: str) -> T:
-        if not isinstance(cell, str) or not is_clean(cell) or (may_be_garbled(cell) and looks_garbled(cell)):
+        if not isinstance(cell, str):
+            raise NotPlainError
+        if not is_plain(cell) and (not is_clean(cell) or (may_be_garbled(cell) and looks_garbled(cell))):
             raise NotPlainError
         if len(self) >= _REMEMBERED:
             self.clear()
@@ -145,11 +148,9 @@ class PlainRows:
             # numbers and codes are ASCII: only the words need the dear look for a wrong encoding
             words = "\x1f".join([cells[column] for column in self._words])
             marks = "\x1f".join([cells[column] for column in self._marks])
-            if not is_clean(words) or not is_clean(marks) or "名" in cells[self._remark]:
+            if "名" in cells[self._remark]:
                 return None
-            if (may_be_garbled(words) or may_be_garbled(marks)) and any_garbled(
-                cell for cell in originals if isinstance(cell, str)
-            ):
+            if not (is_plain(words) and is_plain(marks)) and self._is_damaged(words + marks, originals):
                 return None
             code = cells[self._code].strip()
             if not _PLAIN_CODE.fullmatch(code):
@@ -178,6 +179,13 @@ class PlainRows:
             )
         except (NotPlainError, TypeError, KeyError):  # a number or a date of a spreadsheet; no category
             return None
+
+    @staticmethod
+    def _is_damaged(whole: str, originals: tuple[Any, ...]) -> bool:
+        """Whether a doubtful row is unclean or garbled after all."""
+        if not is_clean(whole):
+            return True
+        return may_be_garbled(whole) and any_garbled(cell for cell in originals if isinstance(cell, str))
 
     def _persons(self, cells: tuple[Any, ...], parties: bool, year: int) -> tuple[Person, ...]:
         persons = []

@@ -100,12 +100,8 @@ class Memory:
     tables: list[TableReport] = field(default_factory=list)
     warned: set[int] = field(default_factory=set)  # places of the rows that were warned about
 
-    def place(self, table: int, row: int) -> int:
-        """A row of a table as one number above 0."""
-        return table << 40 | row
-
     def where(self, place: int) -> tuple[str, int]:
-        """(table, row) of such a number."""
+        """(table, row) of a place: the number of the table above 40 bits of the row."""
         return self.tables[place >> 40].name, place & ((1 << 40) - 1)
 
     def count_warned(self, place: int) -> None:
@@ -133,7 +129,7 @@ class TableReader:
         self._table, self.category, self._words = table, category, file_words
         self._extra, self._is_copy, self._division = extra_headings, is_copy, division
         self._memory, self._tell = memory, report
-        self._number = len(memory.tables)
+        self._base = len(memory.tables) << 40
         self._counters: tuple[int, ...] = ()
         self.report = TableReport(table.name)
         memory.tables.append(self.report)
@@ -224,7 +220,21 @@ class TableReader:
                 category_of=_category_said,
                 yes=_YES,
             )
+        plain, enough = self._plain, _enough(width)
+        heading = self._header[0] if self._header else None
         for number, cells, problem in self._rows:
+            if (
+                plain is not None
+                and problem is None
+                and len(cells) == width
+                and cells[0] != heading
+                and width - cells.count("") > enough
+            ):
+                record = plain.read(number, tuple(cells))
+                if record is not None:
+                    if self._noted(number, record):
+                        yield record
+                    continue
             if problem is Finding.DELETED:
                 self._skip(number, Finding.DELETED)
                 continue
@@ -235,7 +245,7 @@ class TableReader:
             if len(cells) != width and not self._fits(cells, width):
                 self._set_aside(number, "", Finding.WRONG_COLUMNS)
                 continue
-            if problem in {Finding.UNDECODABLE, Finding.WRONG_COLUMNS}:
+            if problem is Finding.UNDECODABLE or problem is Finding.WRONG_COLUMNS:
                 self._set_aside(number, "", problem)
                 continue
             if household:
@@ -268,7 +278,7 @@ class TableReader:
             return Finding.HEADER
         if first and cells[-1] and width > 3 and not isinstance(first, str):
             return None
-        enough = max(3, width // 3)
+        enough = _enough(width)
         filled: list[Any] = []
         for cell in cells:
             if _filled(cell):
@@ -313,10 +323,6 @@ class TableReader:
     def _read(self, number: int, cells: list[Any], problem: Finding | None) -> Record | None:
         """One row as a record, or None when it was rejected or set aside."""
         self.report.read += 1
-        if self._plain is not None and problem is None:
-            record = self._plain.read(number, tuple(cells))
-            if record is not None:
-                return self._noted(number, record)
         try:
             whole = "\x1f".join(cells)
             originals = tuple(cells)
@@ -351,9 +357,14 @@ class TableReader:
         if not code:
             row.reject("archival_code", Finding.NO_CODE)
             return None
-        if self._repeats(number, originals, row):
+        place = self._base | number
+        first = self._memory.rows.first(self._row_key(originals), place)
+        if first:
+            self._reject_repeated(first, row)
             return None
-        self._note_code(number, code, row)
+        found = self._memory.codes.first(hash(code), place)
+        if found:
+            self._warn_shared(found, number, row)
         remark = self._text(cells, "remark")
         self._add_aliases(cells, remark, persons)
         if remark and says_namesake(remark):
@@ -378,22 +389,27 @@ class TableReader:
         )
         self.report.taken += 1
         if row.flags:
-            self._memory.count_warned(self._memory.place(self._number, number))
+            self._memory.count_warned(place)
         return record
 
-    def _noted(self, number: int, record: Record) -> Record | None:
-        """A plain record, when its row is no repetition; all that can be amiss is that its code is shared."""
-        row = _RowBeingRead(self, number)
-        if self._repeats(number, record.cells, row):
-            return None
-        self._note_code(number, record.archival_code, row)
+    def _noted(self, number: int, record: Record) -> bool:
+        """Counts a plain record; False when its row is a repetition. All else that can be amiss is that its code is shared."""
+        self.report.read += 1
+        place = self._base | number
+        first = self._memory.rows.first(self._row_key(record.cells), place)
+        if first:
+            self._reject_repeated(first, _RowBeingRead(self, number))
+            return False
+        found = self._memory.codes.first(hash(record.archival_code), place)
+        if found:
+            row = _RowBeingRead(self, number)
+            self._warn_shared(found, number, row)
+            self._memory.count_warned(place)
+            record.flags = tuple(row.flags)
         self.report.taken += 1
         if record.event is not None:
-            self._years.add(record.event.first_year)
-        if row.flags:
-            self._memory.count_warned(self._memory.place(self._number, number))
-            record.flags = tuple(dict.fromkeys(row.flags))
-        return record
+            self._years.add(record.event.first // 10000)
+        return True
 
     def _row_category(self, cells: list[Any]) -> str:
         if not self.columns.has("category"):
@@ -550,36 +566,30 @@ class TableReader:
             found = find(self._text(cells, "place_more"))
         return found or (self._division if place_text else "")
 
-    def _repeats(self, number: int, originals: tuple[str, ...], row: _RowBeingRead) -> bool:
-        key = hash(
-            tuple(cell for place, cell in enumerate(originals) if place not in self._counters)
-            if self._counters
-            else originals
-        )
-        first = self._memory.rows.first(key, self._memory.place(self._number, number))
-        if first:
-            where = self._where(*self._memory.where(first))
-            row.reject("", Finding.REPEATED_ROW, f"第 {where} 行 · row {where}")
-            return True
-        return False
+    def _row_key(self, originals: tuple[str, ...]) -> int:
+        """What two rows share that say the same, running number aside."""
+        if not self._counters:
+            return hash(originals)
+        return hash(tuple(cell for place, cell in enumerate(originals) if place not in self._counters))
+
+    def _reject_repeated(self, first: int, row: _RowBeingRead) -> None:
+        where = self._where(*self._memory.where(first))
+        row.reject("", Finding.REPEATED_ROW, f"第 {where} 行 · row {where}")
 
     def _where(self, table: str, row: int) -> str:
         return f"{table}#{row}" if table and table != self._table.name else str(row)
 
-    def _note_code(self, number: int, code: str, row: _RowBeingRead) -> None:
-        found = self._memory.codes.first(hash(code), self._memory.place(self._number, number))
-        if found:
-            first = self._memory.where(found)
-            where = self._where(*first)
-            row.warn("archival_code", Finding.SHARED_CODE, f"第 {where} 行 · row {where}")
-            here = f"{self._table.name}#{number}" if first[0] != self._table.name else str(number)
-            self._tell(
-                RowFinding(
-                    first[0], first[1], "archival_code", Finding.SHARED_CODE, f"第 {here} 行 · row {here}"
-                )
-            )
-            self._memory.tables[found >> 40].reasons[Finding.SHARED_CODE.value] += 1
-            self._memory.count_warned(found)
+    def _warn_shared(self, found: int, number: int, row: _RowBeingRead) -> None:
+        """Two records under one code: both are told of."""
+        first = self._memory.where(found)
+        where = self._where(*first)
+        row.warn("archival_code", Finding.SHARED_CODE, f"第 {where} 行 · row {where}")
+        here = f"{self._table.name}#{number}" if first[0] != self._table.name else str(number)
+        self._tell(
+            RowFinding(first[0], first[1], "archival_code", Finding.SHARED_CODE, f"第 {here} 行 · row {here}")
+        )
+        self._memory.tables[found >> 40].reasons[Finding.SHARED_CODE.value] += 1
+        self._memory.count_warned(found)
 
     # households --------------------------------------------------------------------------------------------------
 
@@ -631,7 +641,7 @@ class TableReader:
         self._tell(RowFinding(self._table.name, number, field_name, finding))
         self.report.reasons[finding.value] += 1
         household.flags = tuple(dict.fromkeys((*household.flags, finding.value)))
-        self._memory.count_warned(self._memory.place(self._number, self._household_row))
+        self._memory.count_warned(self._base | self._household_row)
 
     # counting ----------------------------------------------------------------------------------------------------
 
@@ -673,6 +683,11 @@ class _RowBeingRead:
             report.quarantined += 1
         report.reasons[finding.value] += 1
         self._reader._tell(RowFinding(self._reader._table.name, self._number, field_name, finding, detail))
+
+
+def _enough(width: int) -> int:
+    """So many filled cells a row that is no row of data may have at most."""
+    return max(3, width // 3)
 
 
 def _filled(cell: object) -> bool:

@@ -62,18 +62,23 @@ class Tally:
         row[5] += (flags & FLAG_DIGITISED) >> 1
 
 
+def packed_keys(record: Record, keyer: Keyer) -> bytes:
+    """All matching keys of a record, packed; a key that two of its people share stands there twice."""
+    packed = b""
+    for person in record.persons:
+        packed += keyer.packed_name_keys(person.name)
+        for alias in person.aliases:
+            packed += keyer.packed_name_keys(alias)
+        if person.id_number:
+            packed += keyer.packed_id_key(person.id_number)
+    if record.certificate_no:
+        packed += keyer.packed_certificate_key(record.certificate_no)
+    return packed
+
+
 def record_keys(record: Record, keyer: Keyer) -> set[int]:
     """All matching keys of a record."""
-    keys: set[int] = set()
-    for person in record.persons:
-        keys.update(keyer.name_keys(person.name))
-        for alias in person.aliases:
-            keys.update(keyer.name_keys(alias))
-        if person.id_number:
-            keys.add(keyer.id_key(person.id_number))
-    if record.certificate_no:
-        keys.add(keyer.certificate_key(record.certificate_no))
-    return keys
+    return set(array("q", packed_keys(record, keyer)))
 
 
 def flags_of(record: Record) -> int:
@@ -94,7 +99,11 @@ class Builder:
         self._dictionary = b""
         self._waiting: list[tuple[int, int, int, int, int, int, int, str, bytes]] = []
         self._titles: list[tuple[int, str]] = []
-        self._keys, self._values = array("q"), array("q")
+        self._keys, self._values, self._counts = (
+            array("q"),
+            array("q"),
+            array("q"),
+        )  # keys, and of how many a value
         self._spills: list[Path] = []
         self._next_rid = 1
         self.places = Places()
@@ -128,9 +137,10 @@ class Builder:
         if record.title:
             self._titles.append((rid, bigrams(record.title)))
         value = pack(year, category, place, rid)
-        keys = record_keys(record, self._keyer)
-        self._keys.extend(keys)
-        self._values.extend([value] * len(keys))
+        packed = packed_keys(record, self._keyer)
+        self._keys.frombytes(packed)
+        self._values.append(value)
+        self._counts.append(len(packed) // 8)
         self._tallies[source].add(category, year, flags)
         if len(self._waiting) >= (TRAINING_ROWS if self._codec is None else _BATCH):
             self._flush()
@@ -167,8 +177,10 @@ class Builder:
 
     def _taken(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         keys = np.frombuffer(self._keys, dtype=np.int64).copy()
-        values = np.frombuffer(self._values, dtype=np.int64).copy()
-        self._keys, self._values = array("q"), array("q")
+        values = np.repeat(
+            np.frombuffer(self._values, dtype=np.int64), np.frombuffer(self._counts, dtype=np.int64)
+        )
+        self._keys, self._values, self._counts = array("q"), array("q"), array("q")
         return keys, values
 
     def _runs(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:

@@ -137,6 +137,10 @@ class _Change:
                 digest = digest_of(record, encoded)
                 while seen_here.first(digest, 1):  # the same row twice in one file: two records
                     digest = (digest + 1) % (1 << 62)
+                if self._builder is not None and not self._known:  # a first import: nothing to compare with
+                    counts.imported += 1
+                    self._builder.add(record, self._built_source(number), encoded, digest)
+                    continue
                 tally.add(CATEGORY_NUMBER[record.category], year_of(record.event), flags_of(record))
                 rid = unseen.pop(digest, None) if unseen else None
                 if rid is not None:

@@ -348,13 +348,17 @@ class Lookup:
         return [rid for rid, _code in _by_prefix(index.connection, code, limit, after)]
 
 
+_ROW = "select rid, source, cat, place, flags, digest, code, payload from rec where rid"
+
+
 def _rows(connection: sqlite3.Connection, rids: Sequence[int]) -> list[_Row]:
+    if len(rids) == 1:  # most exact look-ups
+        return connection.execute(f"{_ROW}=?", rids).fetchall()
     rows: list[_Row] = []
     for start in range(0, len(rids), _FETCH):
         part = rids[start : start + _FETCH]
         marks = ",".join("?" * len(part))
-        sql = f"select rid, source, cat, place, flags, digest, code, payload from rec where rid in ({marks})"  # noqa: S608
-        rows.extend(connection.execute(sql, part).fetchall())
+        rows.extend(connection.execute(f"{_ROW} in ({marks})", part).fetchall())
     return rows
 
 

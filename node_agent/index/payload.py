@@ -23,7 +23,7 @@ class StoredPerson(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A person as stored; fits the kernel's PersonLike."""
 
     name: str
-    role: str
+    role: Role
     id_number: str
     first: int
     last: int
@@ -154,7 +154,7 @@ def restore(
         raw_code=stored.raw_code or code,
         title=stored.title,
         persons=tuple(
-            Person(one.name, Role(one.role), one.id_number, one.birth, one.aliases) for one in stored.persons
+            Person(one.name, one.role, one.id_number, one.birth, one.aliases) for one in stored.persons
         ),
         event=stored.event,
         place=place,

@@ -127,6 +127,9 @@ def _rows(keys: NDArray[np.int64], values: NDArray[np.int64]) -> Iterator[tuple[
         return iter(())
     order = np.lexsort((values, keys))
     keys, values = keys[order], values[order]
+    once = np.concatenate(([True], (keys[1:] != keys[:-1]) | (values[1:] != values[:-1])))
+    if not once.all():  # two people of a record share a key
+        keys, values = keys[once], values[once]
     begins = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))  # where another key begins
     run = np.repeat(begins, np.diff(np.append(begins, len(keys))))
     places = np.arange(len(keys))

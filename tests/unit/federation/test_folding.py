@@ -4,7 +4,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from federation.keys import Keyer
-from federation.names import fold, fuzzy_syllables, strip, surname_alternatives, surname_length, syllables
+from federation.names import (
+    fold,
+    fuzzy_syllables,
+    sound_code,
+    spelled,
+    strip,
+    surname_alternatives,
+    surname_length,
+    syllables,
+)
 from federation.names.tables import rows
 
 HAN = st.characters(min_codepoint=0x4E00, max_codepoint=0x9FFF)
@@ -135,6 +144,19 @@ def test_every_character_has_one_syllable_and_merging_is_only_of_sounds(name):
     equal = {}
     for sound, merged in zip(sounds, fuzzy, strict=True):
         assert equal.setdefault(sound, merged) == merged
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.one_of(
+        NAMES,
+        st.text(max_size=6),
+        st.sampled_from(["单于明", "曾曾", "曾", "欧阳", "欧阳明", "\ue000明", ""]),
+    )
+)
+def test_the_code_of_a_sound_spells_its_syllables(name):
+    folded = fold(name)
+    assert spelled(sound_code(folded)) == fuzzy_syllables(folded)
 
 
 def test_a_surname_is_read_as_a_surname_only_where_it_stands_as_one():

@@ -1,6 +1,8 @@
 """What single cells say: people, numbers, damage; and what only the rows around them settle."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from federation.identity_number import canonical, check_digit, of_century, slip_distance
 from federation.keys import Keyer
@@ -8,6 +10,9 @@ from federation.query import Query
 from node_agent.catalogue.findings import Finding
 from node_agent.catalogue.headings import field_of, joined, school_in
 from node_agent.catalogue.names import (
+    any_garbled,
+    is_clean,
+    is_plain,
     looks_garbled,
     may_be_garbled,
     read_child_name,
@@ -124,3 +129,23 @@ def test_fifteen_digits_are_one_person_whatever_the_century():
     for asked in (settled, old, canonical(old)):
         keys = {probe.key for probe in keyer.probes(Query(id_number=asked))}
         assert {keyer.id_key(settled), keyer.id_key(canonical(old))} <= keys
+
+
+HAN = st.text(st.characters(min_codepoint=0x3400, max_codepoint=0x9FFF), min_size=1, max_size=8)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(st.one_of(HAN, st.text(max_size=6), st.sampled_from(GARBLED)), max_size=6))
+def test_what_one_look_passes_no_closer_look_would_stop(cells):
+    whole = "\x1f".join(cells)
+    if is_plain(whole):
+        assert is_clean(whole)
+        assert not any_garbled(cells)
+
+
+@settings(deadline=None, max_examples=200)
+@given(HAN)
+def test_every_text_read_in_the_wrong_encoding_gets_a_closer_look(text):
+    for wrong in ("gbk", "gb18030", "latin-1", "cp1252"):
+        damaged = text.encode().decode(wrong, "replace")
+        assert not is_plain(f"x{damaged}")
