@@ -31,7 +31,10 @@ COUNTS = ("read", "imported", "updated", "unchanged", "rejected", "quarantined",
 
 def configure_import(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "files", nargs="+", metavar="FILE", help="目录文件：XLSX XLS CSV TSV DBF HTML，定长文本须 --mapping · catalogues; fixed-width text needs --mapping"
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="目录文件：XLSX XLS CSV TSV DBF HTML，定长文本须 --mapping · catalogues; fixed-width text needs --mapping",
     )
     parser.add_argument("--data", required=True, metavar="DIR", help="数据目录 · the archive's data folder")
     parser.add_argument(
