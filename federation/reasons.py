@@ -32,7 +32,10 @@ class Reason(StrEnum):
     WILDCARD = "wildcard"
     MINIMUM_QUERY = "minimum_query"
     INVALID_CURSOR = "invalid_cursor"
+    INVALID_KEY = "invalid_key"
+    PRIVATE_KEY_GIVEN = "private_key_given"
     OUT_OF_RANGE = "out_of_range"
+    RANGE_NOT_SATISFIABLE = "range_not_satisfiable"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     NOT_ACCEPTABLE = "not_acceptable"
     # the caller
@@ -119,6 +122,17 @@ TEXTS: dict[Reason, Text] = {
         "Too little to search by: give the name, an ID number or birth date, and one of other party, year (within 5), place or certificate number",
     ),
     Reason.INVALID_CURSOR: Text("翻页标记无效或已过期", "The page cursor is not valid or has expired"),
+    Reason.INVALID_KEY: Text(
+        "公钥不可用：须为 JWK，持有人公钥用 P-256，送达公钥用 X25519，且不重复",
+        "The public key can not be used: a JWK is wanted, P-256 of a holder, X25519 for delivery, each once",
+    ),
+    Reason.PRIVATE_KEY_GIVEN: Text(
+        "收到的是私钥：请只交公钥，并作废这把私钥",
+        "A private key was sent: send the public half only, and stop using this key",
+    ),
+    Reason.RANGE_NOT_SATISFIABLE: Text(
+        "所要的起点超出文书长度", "The range begins beyond the end of the document"
+    ),
     Reason.OUT_OF_RANGE: Text("数值超出允许范围", "A number is out of its range"),
     Reason.UNSUPPORTED_MEDIA_TYPE: Text("请以 application/json 提交", "Send application/json"),
     Reason.NOT_ACCEPTABLE: Text("无法提供所要的格式", "None of the accepted formats can be served"),

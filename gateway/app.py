@@ -115,6 +115,7 @@ async def run(settings: GatewaySettings, base: Path) -> None:
         cases,
         stored_question,
         verification.routes(),
+        carrier,
     )
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

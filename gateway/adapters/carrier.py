@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import hashlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import grpc
@@ -49,7 +49,7 @@ class Carried:
         self._incoming = incoming
         self.size, self.sha256, self.media_type = incoming.size, incoming.sha256, incoming.media_type
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes]:
         """The pieces, in order, over as many streams as it takes. Refusal(HOLDER_UNREACHABLE) without progress,
         Refusal(ALTERED) when what came is not what the digest says: then nothing of it may be used.
         """

@@ -65,6 +65,18 @@ def _dispatch(
         passed=tuple(case.passed),
         decision=found.decision if found else "",
         score=found.score if found else 0.0,
+        wishes=wishes_of(request),
+    )
+
+
+def wishes_of(request: dict[str, Any]) -> mail.Wishes:
+    """How the applicant wants the document, from the request as the case keeps it."""
+    delivery = request.get("delivery", {})
+    return mail.Wishes(
+        holder_keys=tuple(delivery.get("holder_keys", ())),
+        delivery_key=delivery.get("public_key", {}),
+        english=delivery.get("language") == "en",
+        request_digest=str(request.get("digest", "")),
     )
 
 

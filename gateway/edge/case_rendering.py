@@ -125,6 +125,11 @@ def case_body(
     return body
 
 
+def issuer_of(case: Case) -> str:
+    """The archive that issued the case's document."""
+    return case.holder
+
+
 def _said(text: tuple[str, str] | None, language: str) -> str:
     if text is None:
         return ""
@@ -142,6 +147,8 @@ def links(case: Case) -> dict[str, str]:
             found["evidence"] = f"{own}/evidence"
         case State.ISSUED | State.DELIVERED | State.NO_RECORD:
             found["document"] = f"{own}/document"
+            if case.decision.get("credential"):
+                found["credential"] = f"{own}/credential"
     if case.state not in ENDED:
         found["withdrawal"] = f"{own}/withdrawal"
     return found

@@ -14,6 +14,7 @@ from federation.mail import EVIDENCE_KINDS
 from federation.places import exists
 from federation.reasons import Reason, Refusal
 from gateway.cases.cases import Once
+from gateway.edge.delivery_wishes import DeliveryBody, check_delivery
 from gateway.edge.requests import Applicant, Event, Key, Region, ScopeBody, Subject, decode, question_of
 from gateway.search.question import Question, check
 
@@ -34,6 +35,7 @@ class CaseBody(Struct, forbid_unknown_fields=True, frozen=True):
     event: Event | None = None
     scope: ScopeBody | None = None
     window: Region | None = None
+    delivery: DeliveryBody | None = None
 
 
 class SelectionBody(Struct, forbid_unknown_fields=True, frozen=True):
@@ -67,10 +69,14 @@ def read_case(body: bytes, client: str) -> tuple[CaseBody, Question]:
     return case, question
 
 
-def as_kept(case: CaseBody) -> dict[str, Any]:
-    """The request as a case keeps it and its desk is told."""
+def as_kept(case: CaseBody, digest: str) -> dict[str, Any]:
+    """The request as a case keeps it and its desk is told; `digest` is the SHA-256 of its body. Refusal for a bad key."""
     built: dict[str, Any] = msgspec.to_builtins(case)
     built.pop("window", None)
+    built.pop("delivery", None)
+    if delivery := check_delivery(case.delivery):
+        built["delivery"] = delivery
+    built["digest"] = digest
     for part in ("subject", "event"):
         built[part] = {key: value for key, value in (built.get(part) or {}).items() if value}
     return built

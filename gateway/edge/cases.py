@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol
@@ -16,7 +15,8 @@ from gateway.cases.cases import NewCase, Once
 from gateway.cases.minutes import Minutes
 from gateway.cases.scorecard import Scorecard
 from gateway.cases.states import ANSWER_IN_THE_CASE, ENDED, State
-from gateway.edge.case_rendering import case_body, event_body, scorecard_body, when
+from gateway.edge.case_documents import CaseDocuments
+from gateway.edge.case_rendering import case_body, event_body, scorecard_body
 from gateway.edge.case_requests import (
     as_kept,
     idempotency_key,
@@ -29,6 +29,7 @@ from gateway.edge.case_requests import (
     read_selection,
     wanted_wait,
 )
+from gateway.edge.delivery import Deliveries
 from gateway.edge.limits import RateLimit
 from gateway.edge.problems import language_of
 from gateway.edge.tokens import Caller
@@ -70,9 +71,11 @@ class CaseRoutes:
         is_draining: Callable[[], bool],
         keep: Callable[[Question], dict[str, Any]],
         is_connected: Callable[[str], bool | None],
+        deliveries: Deliveries | None = None,
     ) -> None:
         self._cases, self._authorise, self._limit = cases, authorise, limit
         self._is_draining, self._keep, self._is_connected = is_draining, keep, is_connected
+        self._documents = CaseDocuments(self._case, cases.delivered, deliveries)
 
     def routes(self) -> list[tuple[str, str, Handler]]:
         own = "/v1/cases/{id}"
@@ -83,7 +86,8 @@ class CaseRoutes:
             ("POST", f"{own}/selection", self._select),
             ("POST", f"{own}/evidence", self._evidence),
             ("POST", f"{own}/withdrawal", self._withdraw),
-            ("GET", f"{own}/document", self._document),
+            ("GET", f"{own}/document", self._documents.document),
+            ("GET", f"{own}/credential", self._documents.credential),
             ("GET", "/v1/archives/{code}/scorecard", self._scorecard),
         ]
 
@@ -123,7 +127,7 @@ class CaseRoutes:
         body = await self._body(request)
         key, digest = idempotency_key(request, body)
         asked, question = read_case(body, caller.client)
-        kept = {**as_kept(asked), "question": self._keep(question)}
+        kept = {**as_kept(asked, digest), "question": self._keep(question)}
         case, _replayed = await self._cases.accept(
             NewCase(caller.client, key, digest, kept, asked.window or "")
         )
@@ -203,27 +207,7 @@ class CaseRoutes:
         case = await self._case(request)
         return await self._answer(request, await self._cases.withdraw(case))
 
-    # the answer ------------------------------------------------------------------------------------------------
-
-    async def _document(self, request: web.Request, _trace: str) -> web.StreamResponse:
-        """The holder's approval notice or the statement that no record is held, as JSON; it stops the clock."""
-        case = await self._case(request)
-        if case.state not in {State.ISSUED, State.DELIVERED, State.NO_RECORD}:
-            raise Refusal(Reason.NO_DOCUMENT)
-        body: dict[str, Any] = {
-            "case": case.id,
-            "kind": "no_record_statement" if case.state is State.NO_RECORD else "approval_notice",
-            "category": case.request.get("category", ""),
-        }
-        if case.state is State.NO_RECORD:
-            body["archives"] = sorted(case.outcomes)
-            body["verdict"] = case.verdict
-        else:
-            body["archive"] = case.holder
-            body["decision"] = {key: str(value) for key, value in case.decision.items()}
-            body["issued"] = when(case.entered_ms)
-        await asyncio.shield(self._cases.delivered(case))
-        return web.json_response(body, headers={"Cache-Control": "no-store"}, dumps=_dumps)
+    # an archive's record ----------------------------------------------------------------------------------------
 
     async def _scorecard(self, request: web.Request, _trace: str) -> web.StreamResponse:
         self._limit.take(self._authorise(request, SCOPE).client)

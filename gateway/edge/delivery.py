@@ -5,9 +5,10 @@ The gateway keeps nothing of it. A response that ends early is an error at the c
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from aiohttp import hdrs, web
@@ -20,6 +21,9 @@ MEDIA_TYPES = frozenset({
 })  # fmt: skip
 """What an archive may send through; anything else travels as bytes without a meaning."""
 
+SLOWEST_READER_S = 60.0
+"""A caller that takes no piece for this long is gone: it may come again and go on where it stopped."""
+
 _RANGE = re.compile(r"bytes=(\d{1,15})-(\d{1,15})?")
 
 
@@ -30,7 +34,7 @@ class Carried(Protocol):
     sha256: bytes
     media_type: str
 
-    def chunks(self) -> AsyncIterator[bytes]: ...
+    def chunks(self) -> AsyncGenerator[bytes]: ...
     async def close(self) -> None: ...
 
 
@@ -53,11 +57,15 @@ def wanted_from(request: web.Request, digest: str = "") -> int | None:
     return int(match[1])
 
 
-async def hand_over(request: web.Request, carried: Carried, offset: int | None, filename: str) -> bool:
-    """Send the object from `offset`; whether its last byte went out. Refusal only before the first byte."""
+async def hand_over(
+    request: web.Request, carried: Carried, offset: int | None, filename: str
+) -> web.StreamResponse:
+    """Send the object from `offset`; on return its last byte was written. Refusal only before the first byte; later a
+    ConnectionResetError, when the caller or the archive is gone or the caller takes nothing for too long.
+    """
     if offset is not None and offset >= carried.size > 0:
         await carried.close()
-        raise Refusal(Reason.OUT_OF_RANGE, "/Range")
+        raise Refusal(Reason.RANGE_NOT_SATISFIABLE)
     media_type = carried.media_type if carried.media_type in MEDIA_TYPES else "application/octet-stream"
     begin = offset or 0
     headers = {
@@ -78,16 +86,22 @@ async def hand_over(request: web.Request, carried: Carried, offset: int | None, 
         first = await anext(chunks, b"")  # an archive that can not send after all is still a problem document
         await response.prepare(request)
         if first:
-            await response.write(first)
+            await _write(response, first)
         async for chunk in chunks:
-            await response.write(chunk)
-    except (Refusal, ConnectionResetError):
+            await _write(response, chunk)
+        await response.write_eof()
+    except (Refusal, ConnectionResetError, TimeoutError):
         if not response.prepared:
             raise
         if request.transport is not None:
             request.transport.close()  # cut short: the caller sees fewer bytes than were said
         raise ConnectionResetError from None
     finally:
+        await chunks.aclose()
         await carried.close()
-    await response.write_eof()
-    return True
+    return response
+
+
+async def _write(response: web.StreamResponse, data: bytes) -> None:
+    async with asyncio.timeout(SLOWEST_READER_S):
+        await response.write(data)

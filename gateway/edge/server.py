@@ -21,6 +21,7 @@ from federation.reasons import Reason, Refusal
 from gateway import telemetry
 from gateway.edge import rendering
 from gateway.edge.cases import CaseFeature, CaseRoutes
+from gateway.edge.delivery import Deliveries
 from gateway.edge.limits import RateLimit
 from gateway.edge.problems import language_of, problem
 from gateway.edge.requests import LARGEST_BODY, read_search
@@ -85,14 +86,15 @@ class Edge:
         cases: CaseFeature | None = None,
         keep: Callable[[Question], dict[str, Any]] | None = None,
         beside: Sequence[Route] = (),
+        deliveries: Deliveries | None = None,
     ) -> None:
-        """`beside` are the routes of further features."""
+        """`beside` are the routes of further features; without `deliveries` no archive's documents can be fetched."""
         self._searches, self._holdings = searches, holdings
         self._tokens, self._clients, self._limit, self._health = tokens, clients, limit, health
         self._cases, self._beside = None, beside
         if cases is not None and keep is not None:
             self._cases = CaseRoutes(
-                cases, self._caller, limit, lambda: health.draining, keep, self._is_connected
+                cases, self._caller, limit, lambda: health.draining, keep, self._is_connected, deliveries
             )
         self._contract = openapi()
         self._contract_json = msgspec.json.encode(self._contract)
