@@ -10,9 +10,11 @@ import pytest
 import sqlalchemy as sa
 
 from federation.reasons import Reason, Refusal
+from gateway.cases.case import Event
 from gateway.cases.states import Kind, State
-from gateway.cases.store import Done, Store, StoreError
-from tests.fakes.case_stores import Stores, accept, agrees, dispatched, do, told
+from gateway.cases.store import Done, Store, StoreError, Unit
+from tests.fakes.case_stores import Stores, accept, agrees, dispatched, do, lease, made, told
+from tests.fakes.cases import HOLDER, found, located
 
 
 def names_the_store(result: Any) -> bool:
@@ -208,3 +210,69 @@ def cut(store: Store) -> None:
             )
         )
     other.dispose()
+
+
+# a COMMIT whose answer is lost ---------------------------------------------------------------------------------
+
+
+def lose_the_next_commits_answer(store: Store) -> None:
+    """The server commits, and the connection dies before it can say so."""
+    dialect = store.engine.dialect
+    commit = dialect.do_commit
+
+    def answer_lost(connection: Any) -> None:
+        dialect.do_commit = commit  # type: ignore[method-assign]
+        commit(connection)
+        cut(store)
+        connection.execute("SELECT 1")  # whoever waits for the answer finds out now
+
+    dialect.do_commit = answer_lost  # type: ignore[method-assign]
+
+
+def test_an_accepted_case_whose_commit_was_not_answered_is_the_same_case_when_sent_again(replicas: Stores):
+    store = replicas.open()
+    store.create()
+    made(store, 9)  # a connection that is already there
+    lose_the_next_commits_answer(store)
+    [lost] = store.transact([accept(1, key="k", digest="d")])
+    assert names_the_store(lost), "it must not be called accepted, nor failed for good"
+    again = do(store, accept(2, key="k", digest="d"))
+    assert (again.status, again.case.id) == ("replayed", "case-00001")
+    replicas.clock.go(3.1)
+    assert "case-00001" in {task.case_id for task in store.claim(10)}, (
+        "its search is nobody's: it is taken up"
+    )
+
+
+def test_a_desks_word_whose_commit_was_not_answered_counts_once(replicas: Stores):
+    store = replicas.open()
+    store.create()
+    case = dispatched(store).case.id
+    word = Unit(case, Event(Kind.APPROVED, HOLDER, {"number": "n"}), message="m1")
+    lose_the_next_commits_answer(store)
+    [lost] = store.transact([word])
+    assert names_the_store(lost)
+    assert do(store, word).status == "duplicate"
+    assert agrees(store.case(case), store.journal(case))
+
+
+def test_a_leased_result_whose_commit_was_not_answered_is_fenced_when_written_again(replicas: Stores):
+    store = replicas.open()
+    store.create()
+    [search] = do(store, accept()).tasks
+    result = Unit("case-00001", located({HOLDER: "hit"}, [found()]), lease=lease(search))
+    lose_the_next_commits_answer(store)
+    [lost] = store.transact([result])
+    assert names_the_store(lost)
+    assert do(store, result).status == "fenced"
+    assert [entry.kind for entry in store.journal("case-00001")] == [Kind.ACCEPTED, Kind.LOCATED]
+
+
+def test_a_batch_whose_commit_was_not_answered_is_told_unknown_to_all_and_applied_once(replicas: Stores):
+    store = replicas.open()
+    store.create()
+    made(store, 99)
+    lose_the_next_commits_answer(store)
+    units = [accept(number, key=f"k{number}", digest="d") for number in range(1, 30)]
+    assert all(names_the_store(one) for one in store.transact(units))
+    assert {one.status for one in store.transact(units) if isinstance(one, Done)} == {"replayed"}
