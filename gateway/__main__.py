@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from federation.rpc.transport import TransportRefusedError
+from federation.tlog.flaws import TEXTS, EvidenceError
 from gateway import settings as settings_module
 from gateway.cases.policy import PolicyError
 from gateway.cases.store import StoreError
@@ -93,6 +94,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(settings, base)
     except (SettingsError, RosterError, TransportRefusedError, StoreError, PolicyError) as error:
         print(f"lantai-gateway {args.command}: {error}", file=sys.stderr)
+    except EvidenceError as error:
+        text = TEXTS[error.flaw]
+        print(
+            f"lantai-gateway {args.command}: 存证日志 · the evidence log: {text.zh} · {text.en} ({error})",
+            file=sys.stderr,
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         print(f"lantai-gateway {args.command}: {type(error).__name__}: {error}", file=sys.stderr)
     return 1

@@ -19,6 +19,7 @@ from federation.trust import TrustList
 from gateway import telemetry
 from gateway.adapters.announced import AnnouncedHours
 from gateway.adapters.carrier import Carrier
+from gateway.adapters.case_evidence import CaseEvidence
 from gateway.adapters.hooks import WebHooks, read_targets
 from gateway.adapters.locating import SearchLocator, stored_question
 from gateway.adapters.nodes import NodeSessions
@@ -30,18 +31,20 @@ from gateway.cases.policy import Policy
 from gateway.cases.store import Store, new_owner
 from gateway.cases.upkeep import Keep, Presence, add_availability
 from gateway.cases.writer import ThreadedWriter
+from gateway.edge.evidence_log import LogRoutes
 from gateway.edge.limits import RateLimit
 from gateway.edge.runner import EdgeRunner
 from gateway.edge.server import Edge, Health
 from gateway.edge.tokens import Clients, SigningKey, Tokens
 from gateway.edge.verification import VerificationRoutes
+from gateway.evidence.log import GatewayLog, signer_at
 from gateway.evidence.statuses import StatusKeeper
 from gateway.evidence.verifying import Verifying
 from gateway.search.roster import Roster
 from gateway.search.search import Searches
 from gateway.settings import GatewaySettings
 
-SIGNING_KEY, CALL_KEY = "signing-key.pem", "webhook-key.pem"
+SIGNING_KEY, CALL_KEY, LOG_KEY = "signing-key.pem", "webhook-key.pem", "log.key"
 _TICK_S = 0.5
 _COUNT_EVERY_S, _STEER_EVERY_S = 5.0, 10.0
 _TIDY_EVERY_S, _BETWEEN_BATCHES_S = 600.0, 0.2
@@ -76,9 +79,11 @@ async def run(settings: GatewaySettings, base: Path) -> None:
     hooks = WebHooks(targets)
     counts = telemetry.CaseObserver()
     writer = ThreadedWriter(store, counts)
-    engine = Engine(store, writer, SearchLocator(searches), nodes, hooks, counts)
+    evidence_log = open_log(settings, base)
+    evidence = CaseEvidence(evidence_log, store, store.now_ms)
+    engine = Engine(store, writer, SearchLocator(searches), nodes, hooks, counts, evidence=evidence)
     hours = AnnouncedHours(nodes.manifest, base / settings.data)
-    cases = Cases(store, engine, hooks, hours)
+    cases = Cases(store, engine, hooks, hours, evidence)
 
     def session_opened(archive: str) -> None:
         """An archive that is back is asked again at once, and told what waits for it."""
@@ -114,7 +119,7 @@ async def run(settings: GatewaySettings, base: Path) -> None:
         health,
         cases,
         stored_question,
-        verification.routes(),
+        [*verification.routes(), *LogRoutes(evidence_log, limit).routes()],
         carrier,
     )
     stop = asyncio.Event()
@@ -129,6 +134,9 @@ async def run(settings: GatewaySettings, base: Path) -> None:
             "case engine": engine.run(),
             "count cases": _count(store, engine),
             "case writer": _watch(writer),
+            "evidence checkpoints": evidence_log.run(),
+            "evidence writer": _watch(evidence_log),
+            "case evidence": evidence.run(),
             "case clock": _steer(steady, store, engine),
             "keep hours": hours.keep(),
             "case upkeep": _tidy(writer, Keep(personal_data=settings.forget_after_days)),
@@ -146,6 +154,7 @@ async def run(settings: GatewaySettings, base: Path) -> None:
     await nodes.stop()
     await hooks.close()
     await writer.close()
+    await asyncio.to_thread(evidence_log.close)
     store.close()
 
 
@@ -175,8 +184,8 @@ async def _count(store: Store, engine: Engine) -> None:
             telemetry.OLDEST_DUE.set(waited / 1000)
 
 
-async def _watch(writer: ThreadedWriter) -> None:
-    """Notice when the writer's thread has died; then this process can do nothing for a case."""
+async def _watch(writer: ThreadedWriter | GatewayLog) -> None:
+    """Notice when a writer's thread has died; then this process can do nothing for a case."""
     while writer.is_alive:  # noqa: ASYNC110 - a thread that died sets nothing
         await asyncio.sleep(1.0)
 
@@ -239,6 +248,14 @@ def rules(roster: Roster) -> Policy:
 def call_key(settings: GatewaySettings, base: Path) -> CallKey:
     """The key that signs calls to platforms; made on first use."""
     return CallKey.at(base / settings.data / CALL_KEY)
+
+
+def open_log(settings: GatewaySettings, base: Path) -> GatewayLog:
+    """The evidence log of this process; its key is made on first use. EvidenceError when it can not be used."""
+    folder = base / settings.data
+    key = base / settings.log_key if settings.log_key else folder / LOG_KEY
+    signer = signer_at(key, f"{settings.federation}.lantai/gateway/{settings.log_name}")
+    return GatewayLog(folder, signer, lambda: time.time_ns() // 1_000_000, telemetry.EvidenceObserver())
 
 
 @contextlib.asynccontextmanager

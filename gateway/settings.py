@@ -45,6 +45,14 @@ class GatewaySettings(BaseSettings):
         "",
         description="the pinned trust list of the federation (JSON): whose keys verify documents; empty = none",
     )
+    log_key: str = Field(
+        "", description="private key of this process's evidence log; empty = log.key in the data folder"
+    )
+    log_name: str = Field(
+        "gateway",
+        pattern=r"^[a-z0-9.-]+$",
+        description="name of this process's evidence log when its key is made; each replica has its own",
+    )
     issuer: str = Field("https://gateway.lantai", description="issuer of access tokens")
     audience: str = Field("lantai", description="audience of access tokens")
     requests_per_minute: int = Field(6000, ge=1, description="searches a client may send in a minute")

@@ -98,6 +98,15 @@ RUNNING = Gauge(
 )
 LOOP_LAG = Gauge("gw_loop_lag_seconds", "How late the event loop was at its last look.", registry=REGISTRY)
 
+LOGGED = Counter("gw_log_events_total", "Events in the evidence log, by kind.", ["kind"], registry=REGISTRY)
+LOG_FAILURES = Counter(
+    "gw_log_failures_total", "Events and checkpoints that could not be logged, by flaw; they are tried again.", ["why"],
+    registry=REGISTRY,
+)  # fmt: skip
+LOG_SIZE = Gauge(
+    "gw_log_size", "Entries covered by the newest checkpoint of the evidence log.", registry=REGISTRY
+)
+
 LOG_FIELDS = frozenset(
     {"event", "level", "timestamp", "action", "archive", "route", "method", "status", "ms", "client", "trace", "reason",
      "kind", "port", "task", "members"}
@@ -172,6 +181,19 @@ class CaseObserver:
         COMMIT_SECONDS.observe(seconds)
         BATCH_UNITS.observe(units)
         STORE_QUEUE.set(waiting)
+
+
+class EvidenceObserver:
+    """Counts for the evidence feature."""
+
+    def logged(self, kind: str) -> None:
+        LOGGED.labels(kind=kind).inc()
+
+    def log_failed(self, why: str) -> None:
+        LOG_FAILURES.labels(why=why).inc()
+
+    def log_size(self, entries: int) -> None:
+        LOG_SIZE.set(entries)
 
 
 def _only_known_fields(

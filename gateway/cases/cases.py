@@ -19,9 +19,9 @@ from gateway.cases.case import Case, Entry, Event
 from gateway.cases.engine import Engine
 from gateway.cases.letters import NEWS_ONLY, from_desk
 from gateway.cases.minutes import Minutes, minutes
-from gateway.cases.ports import Hooks, Hours
+from gateway.cases.ports import Evidence, Hooks, Hours, NoEvidence
 from gateway.cases.scorecard import Scorecard, estimate_s, scorecard
-from gateway.cases.states import Kind, State
+from gateway.cases.states import ENDED, Kind, State
 from gateway.cases.store import Done, StoppedCase, Store, Unit
 from gateway.cases.upkeep import DAY_MS, availability
 
@@ -29,6 +29,12 @@ _LOOK_EVERY_S = 0.5
 _MOST_WATCHERS = 10_000
 _REMEMBER_MS = 30_000
 _RECENT_MS, _MOST_RECENT = 30 * 86_400_000, 100
+
+
+def first_case_id(at_ms: int) -> str:
+    """No id of a case accepted at or after `at_ms` sorts before this."""
+    text = max(0, at_ms).to_bytes(6, "big").hex()
+    return f"{text[:8]}-{text[8:]}"
 
 
 def new_case_id(now_ms: int) -> str:
@@ -65,8 +71,11 @@ NO_KEY = Once()
 class Cases:
     """All cases of this gateway."""
 
-    def __init__(self, store: Store, engine: Engine, hooks: Hooks, hours: Hours) -> None:
+    def __init__(
+        self, store: Store, engine: Engine, hooks: Hooks, hours: Hours, evidence: Evidence | None = None
+    ) -> None:
         self._store, self._engine, self._hooks, self._hours = store, engine, hooks, hours
+        self._evidence: Evidence = evidence or NoEvidence()
         self._records: dict[str, tuple[int, list[StoppedCase]]] = {}
         self._watching: dict[str, set[asyncio.Event]] = {}
         self._watchers = 0
@@ -146,7 +155,10 @@ class Cases:
         )
         unit = Unit(case.id, Event(Kind.ACCEPTED, "caller"), new=case, key=new.key, digest=new.digest)
         done = await self._engine.happen(unit)
-        return done.case, done.status == "replayed"
+        accepted, is_replayed = done.case, done.status == "replayed"
+        if not is_replayed:
+            self._evidence.accepted(accepted, new.digest)
+        return accepted, is_replayed
 
     async def case(self, case_id: str, client: str) -> Case:
         """The client's case; Refusal(UNKNOWN_CASE) when there is none of that name or it is another client's."""
@@ -242,7 +254,9 @@ class Cases:
                         continue
                 yield []
 
-    def _changed(self, case_id: str, _done: Done) -> None:
+    def _changed(self, case_id: str, done: Done) -> None:
+        if any(entry.state in ENDED for entry in done.entries):
+            self._evidence.ended(done.case)
         for bell in self._watching.get(case_id, ()):
             bell.set()
 
@@ -288,6 +302,24 @@ class Cases:
             answer(Reason.BAD_FRAME.value)
             return
         event = from_desk(archive, message)
+
+        def logged(reason: str) -> None:
+            """Receipted is only what is in the evidence log: what can not be logged comes again."""
+            try:
+                logging = self._evidence.message(archive, name, case_id, message)
+            except Refusal as refusal:
+                answer(reason or refusal.reason.value)
+                return
+            if logging is None:
+                answer(reason)
+                return
+
+            def told(done: asyncio.Future[None]) -> None:
+                if not done.cancelled() and done.exception() is None:
+                    answer(reason)
+
+            logging.add_done_callback(told)
+
         writing = self._engine.begin(Unit(case_id, event, message=f"{archive}:{name.hex()}"))
 
         def written(done: asyncio.Future[Done]) -> None:
@@ -295,12 +327,12 @@ class Cases:
                 return
             error = done.exception()
             if error is None:
-                answer("")
+                logged("")
             elif isinstance(error, Refusal) and error.reason not in {
                 Reason.OVERLOADED,
                 Reason.STORE_UNAVAILABLE,
             }:
-                answer("" if event.kind in NEWS_ONLY else error.reason.value)
+                logged("" if event.kind in NEWS_ONLY else error.reason.value)
             elif not isinstance(error, Refusal):
                 answer(Reason.INTERNAL.value)
 

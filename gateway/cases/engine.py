@@ -15,17 +15,17 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from federation.mail import mail_id, write
+from federation.mail import mail_id, read_to_desk, write
 from federation.reasons import Reason, Refusal
 from gateway.cases import machine
 from gateway.cases.case import Case, Event, Task, decode_case
 from gateway.cases.letters import to_desk
 from gateway.cases.machine import HOOK, MAIL, SEARCH, TICK
-from gateway.cases.ports import CaseObserver, Desks, Hooks, Locator
+from gateway.cases.ports import CaseObserver, Desks, Evidence, Hooks, Locator, NoEvidence
 from gateway.cases.states import ANSWER_IN_THE_CASE, Kind, State
 from gateway.cases.store import Done, Store, Unit
 from gateway.cases.upkeep import bury, calls_stopped, stop_calls
@@ -74,6 +74,15 @@ class _Lane:
         return MOST_RUNNING - len(self.running) - len(self.backlog)
 
 
+class _Mailed(NamedTuple):
+    """A message whose receipt is awaited, as it was sent last."""
+
+    case_id: str
+    task_id: str
+    archive: str
+    body: bytes
+
+
 class Engine:
     """Runs the tasks and the clock of one gateway process. `run` serves until cancelled; `drain` ends gently."""
 
@@ -88,9 +97,11 @@ class Engine:
         *,
         read: Callable[[Callable[[], Any]], Coroutine[Any, Any, Any]] | None = None,
         longest_nap_s: float | None = None,
+        evidence: Evidence | None = None,
     ) -> None:
         self._store, self._writer = store, writer
         self._locator, self._desks, self._hooks, self._observer = locator, desks, hooks, observer
+        self._evidence: Evidence = evidence or NoEvidence()
         self.read = read or _Readers()
         self._longest_nap_s = longest_nap_s or (
             _LONGEST_NAP_S if store.is_exclusive else _LONGEST_SHARED_NAP_S
@@ -103,7 +114,7 @@ class Engine:
         self._lane_of = {SEARCH: work, MAIL: work, HOOK: calls}
         self._leases: dict[tuple[str, int], float] = {}
         self._leased = asyncio.Event()
-        self._mailed: OrderedDict[bytes, tuple[str, str]] = OrderedDict()
+        self._mailed: OrderedDict[bytes, _Mailed] = OrderedDict()
         self._draining = False
         self.on_change: Callable[[str, Done], None] = lambda _case_id, _done: None
 
@@ -156,16 +167,29 @@ class Engine:
 
     def receipted(self, name: bytes, reason: str) -> None:
         """A desk made a message durable, or, with a reason, will never take it: then the operator must look."""
-        case_id, task_id = self._mailed.pop(name, ("", ""))
-        if not task_id:
+        mailed = self._mailed.pop(name, None)
+        if mailed is None:
             return  # of an earlier life of this process: it is sent again and receipted again
+        task_id = mailed.task_id
         if reason:
             self._observer.task_failed("mail_refused")
             self._writer.call(lambda store: store.change(lambda c, _now: bury(c, task_id))).add_done_callback(
                 _looked_at
             )
             return
-        self._writer.submit(Unit(case_id, completes=(task_id,))).add_done_callback(_looked_at)
+
+        def logged(done: asyncio.Future[None] | None) -> None:
+            if done is not None and (done.cancelled() or done.exception() is not None):
+                return  # not in the evidence log: it is sent again and receipted again
+            done_with = Unit(mailed.case_id, completes=(task_id,))
+            self._writer.submit(done_with).add_done_callback(_looked_at)
+
+        message = read_to_desk(mailed.body)
+        logging = self._evidence.message(mailed.archive, name, mailed.case_id, message)
+        if logging is None:
+            logged(None)
+        else:
+            logging.add_done_callback(logged)
 
     # serving ---------------------------------------------------------------------------------------------------
 
@@ -368,9 +392,9 @@ class Engine:
         now = self._store.now_ms()
         if case.ended_ms and now - task.ordered_ms > _MAIL_AFTER_END_MS:
             return self._bury(task, "mail")
-        body = write(to_desk(case, task.payload, now, self._store.policy))
+        body = write(to_desk(case, task.payload, now, self._store.policy, task.target))
         name = mail_id(task.id)
-        self._mailed[name] = (task.case_id, task.id)
+        self._mailed[name] = _Mailed(task.case_id, task.id, task.target, body)
         if len(self._mailed) > _MOST_MAILED:
             self._mailed.popitem(last=False)  # sent again after its pause, it is remembered again
         if self._desks.send(task.target, name, case.id, body):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import Any
 
 import msgspec
@@ -12,12 +13,16 @@ from gateway.cases.policy import Policy
 from gateway.cases.states import Kind, Stage
 
 
-def to_desk(case: Case, payload: dict[str, Any], now_ms: int, policy: Policy) -> mail.ToDesk:
-    """The message a mail task orders, as of now: remaining times, never clock times."""
+def to_desk(
+    case: Case, payload: dict[str, Any], now_ms: int, policy: Policy, archive: str = ""
+) -> mail.ToDesk:
+    """The message to `archive` that a mail task orders, as of now: remaining times, never clock times. All else is the
+    same however late it is sent again, because both sides' evidence logs hold its digest.
+    """
     group, seq = int(payload["group"]), int(payload.get("seq", 0))
     match payload["message"]:
         case "dispatch":
-            return _dispatch(case, payload, group, seq, now_ms, policy)
+            return _dispatch(case, payload, group, seq, now_ms, policy, archive)
         case "taken":
             return mail.Taken(group, seq=seq, by=str(payload.get("by", "")))
         case "withdrawn":
@@ -39,7 +44,7 @@ def to_desk(case: Case, payload: dict[str, Any], now_ms: int, policy: Policy) ->
 
 
 def _dispatch(
-    case: Case, payload: dict[str, Any], group: int, seq: int, now_ms: int, policy: Policy
+    case: Case, payload: dict[str, Any], group: int, seq: int, now_ms: int, policy: Policy, archive: str
 ) -> mail.Dispatch:
     request = case.request
     ref = str(payload.get("ref", ""))
@@ -62,7 +67,7 @@ def _dispatch(
         review_ms=budgets.of(Stage.REVIEW) * 1000,
         target_ms=case.deadline_ms - now_ms,
         on_behalf_of=str(payload.get("on_behalf_of", "")),
-        passed=tuple(case.passed),
+        passed=_passed_before(case, {archive, str(payload.get("on_behalf_of", ""))}),
         decision=found.decision if found else "",
         score=found.score if found else 0.0,
         wishes=wishes_of(request),
@@ -78,6 +83,11 @@ def wishes_of(request: dict[str, Any]) -> mail.Wishes:
         english=delivery.get("language") == "en",
         request_digest=str(request.get("digest", "")),
     )
+
+
+def _passed_before(case: Case, asked: set[str]) -> tuple[str, ...]:
+    """Who had referred the case on when these were asked; they may have done so themselves since."""
+    return tuple(takewhile(lambda one: one not in asked, case.passed))
 
 
 def own_ref(ref: str) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from federation import mail
 from gateway.cases.case import Case
 
 
@@ -75,6 +77,34 @@ class AlwaysOpen:
 
     def done_ms(self, archive: str, now_ms: int, work_ms: int) -> int | None:  # noqa: ARG002
         return now_ms + work_ms
+
+
+class Evidence(Protocol):
+    """The evidence log of this gateway process. Acceptances and ends are not waited for: they are in the store."""
+
+    def accepted(self, case: Case, digest: str) -> None:
+        """The case is durable; `digest` is the SHA-256 (hex) of the request's body."""
+        ...
+
+    def ended(self, case: Case) -> None:
+        """Something came to the case that may have been its end."""
+        ...
+
+    def message(
+        self, archive: str, name: bytes, case_id: str, message: mail.ToDesk | mail.FromDesk
+    ) -> asyncio.Future[None] | None:
+        """A message that both sides have now: the future ends when it is logged, with an exception when it is not. None for
+        one that only tells. Refusal when it holds what no event may.
+        """
+        ...
+
+
+class NoEvidence:
+    """For a case core that is looked at by itself: nothing is logged."""
+
+    def accepted(self, case: Case, digest: str) -> None: ...
+    def ended(self, case: Case) -> None: ...
+    def message(self, archive: str, name: bytes, case_id: str, message: Any) -> None: ...
 
 
 class CaseObserver(Protocol):

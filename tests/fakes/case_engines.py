@@ -13,7 +13,7 @@ from gateway.cases.cases import Cases, NewCase
 from gateway.cases.clock import wall_ms
 from gateway.cases.engine import Engine
 from gateway.cases.policy import Policy
-from gateway.cases.ports import AlwaysOpen
+from gateway.cases.ports import AlwaysOpen, Evidence
 from gateway.cases.store import Store
 from gateway.cases.writer import ThreadedWriter
 from tests.fakes.cases import WINDOW, CountingObserver, FakeDesks, FakeHooks, FakeLocator
@@ -51,6 +51,7 @@ async def core(
     clock: Callable[[], int] = wall_ms,
     lease_ms: int = 600,
     create: bool = True,
+    evidence: Callable[[Store], Evidence] | None = None,
 ) -> AsyncIterator[Core]:
     store = Store(url, Policy(), clock_ms=clock, owner=owner, lease_ms=lease_ms)
     if create:
@@ -58,8 +59,9 @@ async def core(
     observer = CountingObserver()
     writer = ThreadedWriter(store, observer)
     locator, hooks, desks = locator or FakeLocator(), hooks or FakeHooks(clients=()), FakeDesks()
-    engine = Engine(store, writer, locator, desks, hooks, observer)
-    cases = Cases(store, engine, hooks, AlwaysOpen())
+    log = None if evidence is None else evidence(store)
+    engine = Engine(store, writer, locator, desks, hooks, observer, evidence=log)
+    cases = Cases(store, engine, hooks, AlwaysOpen(), log)
     serving = asyncio.create_task(engine.run(), name="engine")
     try:
         yield Core(store, writer, engine, cases, locator, desks, hooks, observer, serving)

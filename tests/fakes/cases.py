@@ -152,8 +152,8 @@ class CountingObserver:
     def stage_ended(self, stage: str, seconds: float) -> None:
         self.seen.append(("stage_ended", stage, seconds))
 
-    def ended(self, outcome: str, *, met: bool, scope: str, seconds: float) -> None:
-        self.seen.append(("ended", outcome, met, scope, seconds))
+    def stopped(self, outcome: str, scope: str, seconds: float) -> None:
+        self.seen.append(("stopped", outcome, scope, seconds))
 
     def lease_lost(self, kind: str) -> None:
         self.seen.append(("lease_lost", kind))

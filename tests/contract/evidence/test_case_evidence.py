@@ -1,0 +1,161 @@
+"""Cases and both sides' logs: every event on both, however messages come again and whatever fails in between."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from federation import mail
+from federation.mail import mail_id, write
+from federation.tlog.flaws import EvidenceError, Flaw
+from gateway.cases.states import State
+from tests.fakes.case_engines import until
+from tests.fakes.cases import HOLDER
+from tests.fakes.evidence_sides import Counts, sides
+
+
+async def test_an_exchange_is_in_both_logs_event_by_event(tmp_path):
+    async with sides(tmp_path) as both:
+        case = await both.issue()
+        assert case.state is State.DELIVERED
+        assert both.kinds(case) == ["requested", "dispatched", "decided", "document_issued", "delivered"]
+        result = both.reconcile()
+        assert result.ok, result.differences
+        assert result.agreed == 4
+
+
+async def test_an_event_that_one_side_lacks_is_found(tmp_path):
+    async with sides(tmp_path) as both:
+        both.side.drop = {mail.Approved}
+        case = await both.issue()
+        (difference,) = both.reconcile().differences
+        assert (difference.request, difference.kind, difference.missing) == (case.id, "decided", "theirs")
+
+
+async def test_an_end_without_a_document_is_closed_once(tmp_path):
+    async with sides(tmp_path) as both:
+        case = await both.accept("1")
+        await until(lambda: both.logged(case, "dispatched"))
+        assert await both.say(case, mail.Refused(reason="not_open", group=1)) == ""
+        await until(lambda: both.logged(case, "closed"))
+        stored = both.core.store.case(case.id)
+        assert stored is not None
+        await both.core.cases.delivered(stored)
+        await both.evidence.heal(0)
+        assert both.kinds(case).count("closed") == 1
+        assert both.reconcile().ok
+
+
+async def test_a_message_that_comes_again_is_logged_once_and_receipted_again(tmp_path):
+    counts = Counts()
+    async with sides(tmp_path, counts=counts) as both:
+        case = await both.accept("1")
+        await until(lambda: both.logged(case, "dispatched"))
+        approved = mail.Approved(number="2026-1", group=1)
+        assert await both.say(case, approved) == ""
+        await asyncio.sleep(0.002)  # its time is another
+        assert await both.say(case, approved) == ""
+        assert both.kinds(case).count("decided") == 1
+        assert counts.failures == {}
+
+
+async def test_what_the_log_can_not_take_is_not_receipted_and_comes_again(tmp_path):
+    broken: list[bool] = []
+
+    def wrap(log):
+        append = log._log.append_each
+
+        def maybe(events):
+            if broken:
+                raise EvidenceError(Flaw.LOG_UNAVAILABLE, "disk full")
+            return append(events)
+
+        log._log.append_each = maybe
+        return log
+
+    counts = Counts()
+    async with sides(tmp_path, wrap=wrap, counts=counts) as both:
+        case = await both.accept("1")
+        await until(lambda: both.logged(case, "dispatched"))
+        broken.append(True)
+        approved, answers = mail.Approved(number="2026-1", group=1), []
+        name = mail_id("x")
+        await both.side.note(name, case.id, write(approved), is_arriving=False)
+        both.core.cases.desk_said(HOLDER, name, case.id, write(approved), answers.append)
+        await until(lambda: counts.failures["log_unavailable"])
+        assert both.core.store.case(case.id).state is State.ISSUING, "the case itself goes on"
+        assert answers == []
+        broken.clear()
+        both.core.cases.desk_said(HOLDER, name, case.id, write(approved), answers.append)
+        await until(lambda: answers)
+        assert answers == [""]
+        assert both.reconcile().ok
+
+
+async def test_what_a_crash_kept_out_of_the_log_is_added_at_the_next_start(tmp_path):
+    """The case's commit was the last thing the process did: acceptance and end are durable there alone."""
+    async with sides(tmp_path) as both:
+        both.core.cases._evidence = type(
+            "Crashed", (), {"accepted": lambda *_: None, "ended": lambda *_: None}
+        )()
+        accepted = await both.accept("1")
+        withdrawn = await both.core.cases.withdraw(await both.accept("2"))
+        await until(lambda: both.logged(accepted, "dispatched"))
+        assert "requested" not in both.kinds(accepted)
+    async with sides(tmp_path, side=both.side) as again:
+        running = asyncio.create_task(again.evidence.run())
+        await until(lambda: again.logged(accepted, "requested") and again.logged(withdrawn, "closed"))
+        running.cancel()
+        sizes = again.log._log.size
+        await again.evidence.heal(0)
+        assert again.log._log.size == sizes, "looking again adds nothing"
+
+
+async def test_acceptance_does_not_wait_for_the_log_and_trouble_is_made_good(tmp_path, monkeypatch):
+    monkeypatch.setattr("gateway.adapters.case_evidence.HEAL_EVERY_S", 0.01)
+    broken = [True]
+
+    def wrap(log):
+        append = log._log.append_each
+
+        def maybe(events):
+            if broken:
+                raise EvidenceError(Flaw.LOG_UNAVAILABLE, "disk full")
+            return append(events)
+
+        log._log.append_each = maybe
+        return log
+
+    counts = Counts()
+    async with sides(tmp_path, wrap=wrap, counts=counts) as both:
+        running = asyncio.create_task(both.evidence.run())
+        case = await both.accept("1")
+        await until(lambda: counts.failures["log_unavailable"] > 2)
+        assert not both.logged(case, "requested")
+        broken.clear()
+        await until(lambda: both.logged(case, "requested"))
+        assert not running.done()
+        running.cancel()
+
+
+@pytest.mark.parametrize("repeat", [1, 2])
+async def test_a_dispatch_sent_again_after_a_referral_says_the_same(tmp_path, repeat):
+    """Both logs hold its digest: what the case has become since must not be in it."""
+    async with sides(tmp_path) as both:
+        case = await both.accept("1")
+        await until(lambda: both.logged(case, "dispatched"))
+        first = both.core.desks.to(HOLDER)[0]
+        assert await both.say(case, mail.Referred(archive="330421", group=1)) == ""
+        stored = both.core.store.case(case.id)
+        from gateway.cases.letters import to_desk
+
+        payload = {
+            "message": "dispatch",
+            "group": 1,
+            "seq": mail.read_to_desk(first[1]).seq,
+            "ref": f"{HOLDER}.r1",
+        }
+        for _ in range(repeat):
+            again = to_desk(stored, payload, stored.created_ms + 1, both.core.store.policy, HOLDER)
+            assert mail.digest(again) == mail.digest(mail.read_to_desk(first[1]))
