@@ -23,6 +23,7 @@ from typing import Any, Self
 
 from federation.reasons import Refusal
 from federation.rpc.authority import Authority
+from loadtest.provision import TRUST_LIST, provision
 from node_agent.desk import users
 from node_agent.desk.setup import now_ms
 from node_agent.desk.store import Store
@@ -70,7 +71,10 @@ class Fleet:
         *,
         port: int = 0,
         gateway_settings: dict[str, Any] | None = None,
+        documents: bool = False,
     ) -> None:
+        """With `documents` every archive has keys, a seal and an evidence log, and the gateway the trust list."""
+        self._documents = documents
         self.folder, self.archives = folder, list(archives)
         self._settings = gateway_settings or {}
         self._port = free_port(port)
@@ -164,8 +168,26 @@ class Fleet:
             "key": str(gateway.key),
             **self._settings,
         }
+        if self._documents:
+            settings |= {"trust_list": str(self._provide_documents())}
         lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
         (self.folder / "gateway.toml").write_text("\n".join(lines) + "\n", "utf-8")
+
+    def _provide_documents(self) -> Path:
+        """Keys, seals and the trust list; its path."""
+        archives = [(one.code, one.name, self.data(one.code)) for one in self.archives]
+        trust_list = provision(self.folder, archives)
+        for _code, _name, data in archives:
+            with (data / "archive.toml").open("a", encoding="utf-8") as settings:
+                settings.write(
+                    f'[documents]\ngateway = "{self.gateway_url}"\ntrust_list = {json.dumps(str(trust_list))}\n'
+                )
+        return trust_list
+
+    @property
+    def trust_list(self) -> Path:
+        """The federation's pinned trust list."""
+        return self.folder / TRUST_LIST
 
     def _write_desk(self, archive: Archive) -> None:
         with (self.data(archive.code) / "archive.toml").open("a", encoding="utf-8") as settings:
@@ -253,6 +275,11 @@ class Fleet:
         except (urllib.error.URLError, OSError):
             return 0
 
+    def token(self) -> str:
+        """One access token, minted at first use."""
+        self._token = getattr(self, "_token", "") or self.mint_token()
+        return self._token
+
     def mint_token(self, client: str = "try-out") -> str:
         """An access token from the gateway's own key."""
         done = subprocess.run(
@@ -283,8 +310,7 @@ class Fleet:
         base: str = "",
     ) -> tuple[int, Any]:
         """(status, JSON body) of one request to the gateway; GET without a body, else POST."""
-        if not token:
-            token = self._token = getattr(self, "_token", "") or self.mint_token()
+        token = token or self.token()
         data = json.dumps(body).encode() if body is not None else None
         all_headers = {
             "Authorization": f"Bearer {token}",
