@@ -28,7 +28,7 @@ from node_agent.desk import users
 from node_agent.desk.setup import now_ms
 from node_agent.desk.store import Store
 
-READY_WITHIN_S = 30.0
+READY_WITHIN_S = 60.0
 
 
 class FleetError(Exception):
@@ -346,7 +346,11 @@ class Fleet:
             self.stop_one(name)
 
     def __enter__(self) -> Self:
-        return self.start()
+        try:
+            return self.start()
+        except BaseException:
+            self.stop()  # nobody else would
+            raise
 
     def __exit__(self, *_error: object) -> None:
         self.stop()

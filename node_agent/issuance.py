@@ -257,13 +257,9 @@ def facts_of(record: Record) -> tuple[Fact, ...]:
         ]
     if record.place_text:
         facts.append(Fact(zh="登记地点", en="Place", value=record.place_text))
-    facts.append(
-        Fact(
-            zh="原件数字化",
-            en="Digitised",
-            value="是 yes" if record.digitised else "否 no",
-        )
-    )
+    if not facts:
+        names = "、".join(person.name for person in record.persons if person.name)
+        facts.append(Fact(zh="载有", en="It names", value=names or record.title or record.raw_code))
     return tuple(facts)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from examples.jiaxing import demo, exchange
 from examples.jiaxing.demo import QUESTION, archives, import_all
 from loadtest.fleet import Fleet
 
@@ -22,7 +23,10 @@ MARRIAGES = ("330400", "330402", "330421", "330481", "330483")
 def fleet(tmp_path_factory):
     """All eight archives with all their catalogues, as the demo has them."""
     running = Fleet(
-        tmp_path_factory.mktemp("federation"), archives(), gateway_settings={"requests_per_minute": 100000}
+        tmp_path_factory.mktemp("federation"),
+        archives(),
+        gateway_settings={"requests_per_minute": 100000},
+        documents=True,
     )
     running.prepare()
     import_all(running)
@@ -58,6 +62,26 @@ def test_a_record_is_found_under_a_variant_of_the_name_with_its_copy(fleet):
     )
     assert best["name"] == "周*軍"
     assert answer["completeness"]["verdict"] == "complete"
+
+
+def test_the_demo_goes_from_the_search_to_a_certificate_and_refuses_an_altered_one(fleet, tmp_path, capsys):
+    assert demo.search(fleet)
+    assert demo.whole_exchange(fleet, tmp_path)
+    told = capsys.readouterr().out
+    assert "有效 · valid" in told
+    assert "内容在签发后被改动" in told
+
+
+def test_a_gateway_killed_in_the_middle_of_the_demo_finishes_its_case(fleet, tmp_path):
+    case_id = exchange.open_case(fleet, QUESTION)
+    fleet.stop_one("gateway", signal.SIGKILL)
+    fleet.start_gateway()
+    exchange.review(fleet, case_id)
+    fleet.stop_one("gateway", signal.SIGKILL)
+    fleet.start_gateway()
+    path = exchange.fetch_certificate(fleet, case_id, tmp_path)
+    assert exchange.verify(fleet, path, "330483", tmp_path)
+    fleet.wait_connected(one.code for one in fleet.archives)
 
 
 def test_every_archive_has_one_outcome_and_the_counts_add_up(fleet):
