@@ -43,7 +43,8 @@ class Exchange:
     """Cases that keep coming, and a reviewer who approves what the rule leaves to a person, until `stop`."""
 
     def __init__(self, fleet: Fleet) -> None:
-        self.fleet, self.cases, self.stopping = fleet, [], threading.Event()
+        self.fleet, self.cases = fleet, []
+        self.asking_ends, self.reviewing_ends = threading.Event(), threading.Event()
         self.token = fleet.mint_token()
         self.threads = [threading.Thread(target=self.ask), threading.Thread(target=self.review)]
         for one in self.threads:
@@ -51,7 +52,7 @@ class Exchange:
 
     def ask(self) -> None:
         """Two cases a second: one for the rule, one for a person."""
-        while not self.stopping.wait(0.5):
+        while not self.asking_ends.wait(0.5):
             number = len(self.cases)
             body = {**REQUEST, "applicant": {"relation": ("SELF", "AGENT")[number % 2]}}
             status, case = self.fleet.request(
@@ -61,19 +62,23 @@ class Exchange:
             self.cases.append(case["id"])
 
     def review(self) -> None:
-        """Works on the desk's file beside the agent, whether that is alive or not."""
+        """Works on the desk's file beside the agent, alive or not."""
         desk = Desk(Store(self.fleet.data(HOLDER), HOLDER), HOLDER, now_ms=now_ms)
-        while not self.stopping.wait(0.05):
+        while not self.reviewing_ends.wait(0.05):
             for item in desk.queue():
                 if item.state is State.WAITING:
                     with contextlib.suppress(Refusal):
                         desk.approve(item.case_id, "沈甲", item.version)
         desk.store.close()
 
-    def stop(self) -> None:
-        self.stopping.set()
-        for one in self.threads:
-            one.join(30)
+    def stop(self) -> list[str]:
+        """Ask no more, wait until everything is answered, end; the cases that were not."""
+        self.asking_ends.set()
+        self.threads[0].join(30)
+        left = wait_issued(self.fleet, self.cases, self.token)
+        self.reviewing_ends.set()
+        self.threads[1].join(30)
+        return left
 
 
 def wait_issued(fleet, cases, token, seconds=60):
@@ -120,10 +125,9 @@ def test_killed_at_fifty_random_points_nothing_is_lost_and_nothing_doubled(tmp_p
                 fleet.stop_one(HOLDER, signal.SIGKILL)
                 fleet.start_agent(HOLDER)
         finally:
-            wait_issued(fleet, list(exchange.cases), exchange.token)
-            exchange.stop()
+            left = exchange.stop()
+        assert left == []  # nothing is lost
         cases, token = exchange.cases, exchange.token
-        assert wait_issued(fleet, cases, token) == []  # nothing is lost
         numbers = []
         for case in cases:
             status, document = fleet.request(f"/v1/cases/{case}/document", token=token)
