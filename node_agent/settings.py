@@ -56,6 +56,9 @@ class NodeSettings(BaseSettings):
     desk_listen: str = Field("", description="host:port of the review desk's own API; empty = none")
     desk_certificate: str = Field("", description="TLS certificate of the desk's API; needed off loopback")
     desk_key: str = ""
+    desk_forget_after_days: int = Field(
+        180, ge=1, description="days after its end when a request and its proofs leave the desk's file"
+    )
     hours: dict[str, Any] = Field({}, description="when the archive serves; see docs/desk.md")
     rota: dict[str, Any] = Field({}, description="who is on duty and how people are called")
     release: dict[str, Any] = Field(

@@ -29,6 +29,7 @@ CALL_WITHIN_MS = 900_000
 
 REMEMBER_MS = 90 * 86_400_000
 """How long identifiers of messages are kept: longer than any gateway sends one again."""
+KEEP_PEOPLE_MS = 180 * 86_400_000
 
 _BACK_AFTER_REFERRAL = frozenset({Reason.REFERRED_IN_A_CIRCLE, Reason.NOT_A_MEMBER, Reason.OUT_OF_RANGE})
 """Answers to a referral that leave the case with this archive."""
@@ -61,7 +62,10 @@ class Desk:
         rota: Rota | None = None,
         hours: ServiceHours | None = None,
         records: Records | None = None,
+        keep_people_ms: int = KEEP_PEOPLE_MS,
     ) -> None:
+        """`keep_people_ms`: how long after its end an item keeps its request and proofs."""
+        self._keep_people_ms = keep_people_ms
         self.store, self.archive = store, archive
         self.rules, self.rota, self.hours = rules or ReleaseRule(), rota or Rota(), hours
         self.now_ms = now_ms
@@ -163,6 +167,7 @@ class Desk:
             self._forgot_ms = now
             with self.store.writing(now) as tx:
                 tx.forget_before(now - REMEMBER_MS)
+                tx.forget_people(now - self._keep_people_ms)
         if not due:
             return
         with self.store.writing(now) as tx:

@@ -57,6 +57,7 @@ def open_desk(folder: Path, settings: NodeSettings, lookup: Lookup, disclosure: 
         rota=rota,
         hours=hours,
         records=IndexRecords(lookup, disclosure.reference),
+        keep_people_ms=settings.desk_forget_after_days * 86_400_000,
     )
 
 

@@ -293,6 +293,16 @@ class Transaction:
         self._do("delete from seen where at_ms < ?", (before_ms,))
         self._do("delete from outbox where receipted_ms > 0 and receipted_ms < ?", (before_ms,))
 
+    def forget_people(self, before_ms: int) -> int:
+        """Take requests and proofs out of items that ended before; what was decided, when and by whom stays. How many."""
+        is_over = f"state not in ({_OPEN_STATES}, 'issuing') and max(decided_ms, received_ms) < ?"
+        done = self._do(
+            "update items set dispatch = null, proofs = cast('[]' as blob)"  # noqa: S608 - states are our own words
+            f" where dispatch is not null and {is_over}",
+            (before_ms,),
+        )
+        return done.rowcount
+
 
 class Store:
     """One connection to desk.sqlite, made on first use. Any thread may call; one at a time is let in."""
@@ -310,6 +320,7 @@ class Store:
             )
             self._connection.execute("pragma journal_mode=wal")
             self._connection.execute("pragma synchronous=full")
+            self._connection.execute("pragma secure_delete=on")  # what is forgotten leaves the file too
             self._make()
 
     def _make(self) -> None:

@@ -437,6 +437,32 @@ def test_a_full_disk_is_named_the_item_stays_and_the_message_comes_again(desk):
     assert desk.item(f"f{taken}").state is State.WAITING
 
 
+def test_people_are_forgotten_after_their_time_and_decisions_are_not(tmp_path, clock):
+    desk = desk_at(tmp_path, clock)
+    subject = mail.Subject(name="金丝雀", id_number="330483197001010017")
+    for case in ("decided", "open"):
+        give(desk, dispatch(subject=subject), case)
+    give(desk, mail.Evidence(1, proofs=(mail.Proof("death", "ab" * 32),)), "decided")
+    desk.refuse("decided", "沈甲", desk.item("decided").version, "secret")
+    take(desk)
+    desk.tick()
+    assert desk.item("decided").dispatch is not None
+    clock.go(181 * 86_400)
+    desk.tick()
+    item = desk.item("decided")
+    assert (item.dispatch, item.proofs, item.state, item.reason) == (None, b"[]", State.REFUSED, "secret")
+    assert deciders(desk, "decided") == ["沈甲"]
+    assert desk.item("open").dispatch is not None
+    give(desk, mail.Withdrawn(1), "open")
+    clock.go(181 * 86_400)
+    desk.tick()
+    assert desk.item("open").dispatch is None
+    desk.store._connection.execute("pragma wal_checkpoint(truncate)")
+    desk.store.close()
+    for path in tmp_path.iterdir():
+        assert "金丝雀".encode() not in path.read_bytes(), path.name
+
+
 def test_a_file_of_another_version_is_not_touched(tmp_path):
     Store(tmp_path, HOLDER).close()
     with sqlite3.connect(tmp_path / FILE) as connection:
