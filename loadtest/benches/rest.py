@@ -70,8 +70,8 @@ def run(scale: Scale) -> Iterator[Figure]:
     """Alternating rounds against both gateways over the same agents, then with one agent stopped."""
     records = 10_000 if scale.quick else _RECORDS
     seconds = 2.0 if scale.quick else 6.0
-    with tempfile.TemporaryDirectory(prefix="lantai-bench-") as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory(prefix="lantai-bench-") as parent:
+        folder = Path(parent)
         archives = [Archive(code, f"{code} 档案馆") for code in CODES]
         fleet = Fleet(folder, archives, gateway_settings={"requests_per_minute": 6_000_000})
         fleet.prepare()
@@ -86,18 +86,23 @@ def run(scale: Scale) -> Iterator[Figure]:
             ours = [request("/v1/searches", body, token) for body in bodies]
             theirs = [request("/v1/searches", body) for body in bodies]
             port = int(fleet.gateway_url.rsplit(":", 1)[1])
-            with obvious(fleet) as (obvious_port, _pid):
-                mine: list[Run] = []
-                plain: list[Run] = []
-                cpu_before = cpu_after = 0.0
+            with obvious(fleet) as (obvious_port, obvious_pid):
+                sides = {
+                    "Lantai": (port, ours, fleet.gateway_pid()),
+                    "obvious": (obvious_port, theirs, obvious_pid),
+                }
+                runs: dict[str, list[Run]] = {name: [] for name in sides}
+                cpu: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
                 for round_no in range(_ROUNDS + 1):
-                    cpu_before = cpu_s(fleet.gateway_pid())
-                    one = hammer(port, ours, seconds=seconds)
-                    cpu_after = cpu_s(fleet.gateway_pid())
-                    other = hammer(obvious_port, theirs, seconds=seconds)
-                    if round_no:  # the first round warms both
-                        mine.append(one)
-                        plain.append(other)
+                    for name, (at, requests, pid) in sides.items():
+                        before = cpu_s(pid), sum(cpu_s(fleet.agent_pid(code)) for code in CODES)
+                        one = hammer(at, requests, seconds=seconds)
+                        after = cpu_s(pid), sum(cpu_s(fleet.agent_pid(code)) for code in CODES)
+                        if round_no:  # the first round warms both
+                            runs[name].append(one)
+                            count = len(one.answers)
+                            cpu[name].append(((after[0] - before[0]) / count, (after[1] - before[1]) / count))
+            mine, plain = runs["Lantai"], runs["obvious"]
             if any(status != 200 for one in plain for _at, _ms, status, _mark in one.answers):
                 raise RuntimeError("the obvious gateway failed; nothing was compared")
             rate, floor = median(one.rate for one in mine), median(one.rate for one in plain)
@@ -113,9 +118,18 @@ def run(scale: Scale) -> Iterator[Figure]:
             )
             wrong = sum(status != 200 for one in mine for _at, _ms, status, _mark in one.answers)
             yield Figure("  answers other than 200", wrong, "", most=0)
+            work = {name: median(one + other for one, other in values) for name, values in cpu.items()}
             yield Figure(
-                "  gateway CPU a search", (cpu_after - cpu_before) / len(mine[-1].answers) * 1e6, "µs"
+                "  CPU of all processes a search, obvious to ours", work["obvious"] / work["Lantai"], "×"
             )
+            for name, values in cpu.items():
+                gateway, agents = (median(column) for column in zip(*values, strict=True))
+                yield Figure(
+                    f"  {name}: gateway CPU a search",
+                    gateway * 1e6,
+                    "µs",
+                    note=f"agents {agents * 1e6:.0f} µs",
+                )
             healthy = median(one.rate for one in mine)
             fleet.send("330481", signal.SIGSTOP)
             try:
