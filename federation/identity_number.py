@@ -107,6 +107,9 @@ def canonical(text: str) -> str | None:
     """18 digits of a valid number (15 digits widened), else None."""
     if len(text) == 18 and text.isascii() and text[:17].isdigit() and text[17] == _last_digit(text[:17]):
         return text if _birth(text[6:14]) is not None else None  # as most are written
+    if len(text) == 15 and text.isascii() and text.isdigit():
+        whole = widened(text)
+        return whole if _birth(whole[6:14]) is not None else None
     return _examine(text)[1] or None
 
 

@@ -22,7 +22,7 @@ from node_agent.index.titles import bigrams
 from node_agent.record import Record
 
 _BATCH = 2_000
-_SPILL_AT = 8_000_000  # keys in memory: 128 MB
+_SPILL_AT = 3_000_000  # keys in memory: 24 MB, and some 150 MB while they are sorted
 _PARTITIONS = 32
 _PARTITION_SHIFT = 48 - 5
 

@@ -124,7 +124,7 @@ def write(connection: sqlite3.Connection, keys: NDArray[np.int64], values: NDArr
 
 def _rows(keys: NDArray[np.int64], values: NDArray[np.int64]) -> Iterator[tuple[int, int, bytes | None]]:
     if not len(keys):
-        return iter(())
+        return
     order = np.lexsort((values, keys))
     keys, values = keys[order], values[order]
     once = np.concatenate(([True], (keys[1:] != keys[:-1]) | (values[1:] != values[:-1])))
@@ -138,9 +138,14 @@ def _rows(keys: NDArray[np.int64], values: NDArray[np.int64]) -> Iterator[tuple[
     )  # where a chunk begins: at another key, and every 256
     ends = np.append(starts[1:], len(keys))
     data = values.astype("<i8", copy=False).tobytes()
-    hs = (keys[starts] + stored_key(0)).tolist()
-    lasts = values[ends - 1].tolist()
-    return (
-        (h, last, None if end - start == 8 else data[start:end])
-        for h, last, start, end in zip(hs, lasts, (starts * 8).tolist(), (ends * 8).tolist(), strict=True)
-    )
+    hs, lasts = keys[starts] + stored_key(0), values[ends - 1]
+    for low in range(0, len(starts), _BATCH):  # as numbers of Python only so many at a time
+        part = slice(low, low + _BATCH)
+        for h, last, start, end in zip(
+            hs[part].tolist(),
+            lasts[part].tolist(),
+            (starts[part] * 8).tolist(),
+            (ends[part] * 8).tolist(),
+            strict=True,
+        ):
+            yield h, last, None if end - start == 8 else data[start:end]

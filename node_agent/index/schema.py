@@ -37,7 +37,7 @@ def create(path: Path) -> sqlite3.Connection:
     connection.execute(f"pragma page_size={PAGE}")
     connection.execute("pragma journal_mode=off")
     connection.execute("pragma synchronous=off")
-    connection.execute("pragma cache_size=-262144")
+    connection.execute("pragma cache_size=-65536")  # all is written in order
     connection.execute("pragma locking_mode=exclusive")
     connection.executescript(_TABLES.format(postings=postings.TABLE))
     return connection
