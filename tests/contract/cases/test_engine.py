@@ -284,7 +284,8 @@ async def test_gone_stops_all_calls_to_that_platform_until_the_operator_sends_th
         other = await running.accept("3", "other")
         await until(lambda: any(client == "other" for client, _m, _b in hooks.calls))
         await is_(running, other, State.DISPATCHED)
-        assert running.store.change(lambda c, now: replay(c, now, target="platform")) == 4
+        replayed = running.writer.call(lambda s: s.change(lambda c, now: replay(c, now, target="platform")))
+        assert await replayed == 4
         running.engine.archive_returned(HOLDER)
         await until(lambda: sum(client == "platform" for client, _m, _b in hooks.calls) >= called + 4)
         await until(lambda: running.store.read(dead_letters) == [])
