@@ -81,7 +81,7 @@ async def run(settings: GatewaySettings, base: Path) -> None:
     writer = ThreadedWriter(store, counts)
     evidence_log = open_log(settings, base)
     evidence = CaseEvidence(evidence_log, store, store.now_ms)
-    engine = Engine(store, writer, SearchLocator(searches), nodes, hooks, counts, evidence=evidence)
+    engine = Engine(store, writer, SearchLocator(searches, nodes), nodes, hooks, counts, evidence=evidence)
     hours = AnnouncedHours(nodes.manifest, base / settings.data)
     cases = Cases(store, engine, hooks, hours, evidence)
 
@@ -242,6 +242,7 @@ def rules(roster: Roster) -> Policy:
     return Policy(
         deputies={member.code: member.deputy for member in roster.members if member.deputy},
         members=frozenset(roster.by_code),
+        names={member.code: member.name for member in roster.members},
     )
 
 

@@ -27,7 +27,7 @@ from federation.rpc import transport
 from federation.rpc.authority import uri_name
 from federation.rpc.links import HOLDINGS, LINK, AcceptedLink, DialledLink, open_handler, stream_handler
 from federation.session.answering import CREDITS, AnsweringSession
-from federation.session.base import CASES, LARGEST_FRAME, PROTOCOL, SessionEndedError
+from federation.session.base import CASES, DOCUMENTS, LARGEST_FRAME, PROTOCOL, SessionEndedError
 from federation.session.link import Link
 from federation.wire.v1 import holdings_pb2 as pb
 from node_agent import settings as settings_module
@@ -296,7 +296,7 @@ class Agent:
         return pb.Hello(
             protocol_min=PROTOCOL,
             protocol_max=PROTOCOL,
-            features=[CASES],
+            features=[CASES, DOCUMENTS] if self._settings.documents else [CASES],
             credits=CREDITS,
             max_frame_bytes=LARGEST_FRAME,
             max_candidates=MOST_CANDIDATES,

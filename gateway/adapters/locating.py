@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import msgspec
 
+from federation.documents import CHINA
 from federation.explanation import explain, level_word
 from federation.outcome import CANNOT_HIDE, NotAsked, Outcome
 from gateway.cases.case import Case
 from gateway.cases.choice import MOST_KEPT
 from gateway.cases.ports import Located
+from gateway.search.completeness import ArchiveOutcome
 from gateway.search.merge import Ranked
+from gateway.search.ports import Manifest
 from gateway.search.question import LONGEST_DEADLINE_S, Question, Scope
 from gateway.search.roster import Roster
 from gateway.search.search import SearchAnswer
@@ -29,14 +34,21 @@ class Searching(Protocol):
     async def search(self, question: Question) -> SearchAnswer: ...
 
 
+class Archives(Protocol):
+    """What locating knows of archives beside their answers."""
+
+    def manifest(self, archive: str) -> Manifest | None: ...
+    def issues(self, archive: str) -> bool: ...
+
+
 class SearchLocator:
     """Asks with the question stored in the case. A later round asks only the archives that are still missing, and gives
     them more time: one that is slow, not away, is heard in the end. When the roster has changed meanwhile, everyone in
     scope is asked again, so that nobody is missed who joined.
     """
 
-    def __init__(self, searches: Searching) -> None:
-        self._searches = searches
+    def __init__(self, searches: Searching, archives: Archives) -> None:
+        self._searches, self._archives = searches, archives
 
     async def locate(self, case: Case, archives: list[str]) -> Located:
         question = read_question(case.request["question"])
@@ -65,7 +77,32 @@ class SearchLocator:
             if one.outcome is Outcome.NOT_ASKED and NotAsked(one.reason) in _RULED_OUT
         ]
         candidates = [_found(one) for one in answer.candidates]
-        return Located(outcomes, candidates, gaps, roster.epoch, gone, ruled_out)
+        found = Located(outcomes, candidates, gaps, roster.epoch, gone, ruled_out)
+        return found if candidates else self._accounted(case, found, account.outcomes)
+
+    def _accounted(self, case: Case, found: Located, outcomes: tuple[ArchiveOutcome, ...]) -> Located:
+        """The same with what a note over the search must state, and who can issue it: the archive of the asking window,
+        else the one of its city, else the first that answered.
+        """
+        searched = {
+            one.archive: self._index_date(one) if one.outcome is Outcome.EMPTY else one.reason
+            for one in outcomes
+            if one.outcome is Outcome.EMPTY or one.archive in found.ruled_out
+        }
+        answered = sorted(
+            code for code, outcome in {**case.outcomes, **found.outcomes}.items() if outcome == Outcome.EMPTY
+        )
+        nearest = (case.window, f"{case.window[:4]}00") if case.window else ()
+        noting = next((code for code in (*nearest, *answered) if self._archives.issues(code)), "")
+        return replace(found, searched=searched, noting=noting)
+
+    def _index_date(self, one: ArchiveOutcome) -> str:
+        """The day of the index that answered; "" when a newer one has been announced since, whose day would say too much."""
+        manifest = self._archives.manifest(one.archive)
+        if manifest is None or one.index_epoch < manifest.index_epoch:
+            return ""
+        age_s = manifest.index_age_s + time.monotonic() - manifest.heard_at
+        return (datetime.now(UTC) - timedelta(seconds=age_s)).astimezone(CHINA).date().isoformat()
 
 
 def _found(ranked: Ranked) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from federation.rpc.authority import uri_name
 from federation.rpc.links import HOLDINGS, LINK, AcceptedLink, DialledLink, open_handler
 from federation.service_hours import CalendarError, ServiceHours
 from federation.session.asking import Asked, AskingSession, Item
-from federation.session.base import CASES, LARGEST_FRAME, PROTOCOL, SessionEndedError
+from federation.session.base import CASES, DOCUMENTS, LARGEST_FRAME, PROTOCOL, SessionEndedError
 from federation.session.link import Link
 from federation.session.timers import TimerWheel
 from federation.wire.translate import BadMessageError, candidate_from_wire, query_to_wire
@@ -174,6 +174,14 @@ class NodeSessions:
     def connected(self, archive: str) -> bool:
         session = self._lines[archive].session
         return session is not None and not session.ended
+
+    def issues(self, archive: str) -> bool:
+        """Whether the archive is there now and makes documents."""
+        line = self._lines.get(archive)
+        session = line.session if line is not None else None
+        if session is None or session.ended or session.hello is None:
+            return False
+        return DOCUMENTS in session.hello.features
 
     def ask(
         self, archive: str, request: SubRequest, on_reply: Callable[[str, Reply], None]

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.cases.states import STAGE_OF, Kind, Stage, State
+from gateway.cases.states import ANSWER_IN_THE_CASE, STAGE_OF, Kind, Stage, State
 
 
 class Found(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -67,6 +67,10 @@ class Case(msgspec.Struct, omit_defaults=True):
     """The archive whose reviewer has the case now: the holder or its deputy; "" while nobody has."""
     passed: list[str] = []
     """Holders the case was referred on from."""
+    searched: dict[str, str] = {}
+    """Of archives without a candidate, while nobody has one: the date of the index that answered, or why not asked."""
+    noting: str = ""
+    """The archive that was asked for the note that no record is held; "" = nobody."""
     reason: str = ""
     wanted: list[str] = []
     decision: dict[str, Any] = {}
@@ -86,6 +90,17 @@ class Case(msgspec.Struct, omit_defaults=True):
     @property
     def is_paused(self) -> bool:
         return self.paused_since_ms > 0
+
+    @property
+    def awaits_note(self) -> bool:
+        """The note that no record is held was ordered and has not come."""
+        return self.state is State.NO_RECORD and bool(self.noting) and not self.decision
+
+    def is_answer(self, now_ms: int) -> bool:
+        """Whether seeing the case is having its answer. A note that was ordered has until the end of its stage to be it."""
+        if self.state not in ANSWER_IN_THE_CASE:
+            return False
+        return not self.noting or now_ms >= self.stage_deadline_ms
 
     def enter(self, state: State, now_ms: int) -> bool:
         """Move to a state; whether that began another stage."""

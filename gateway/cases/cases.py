@@ -203,6 +203,10 @@ class Cases:
             return await self._happen(case, Event(Kind.DELIVERED, "gateway", {"by": "caller"}))
         return await self.case(case.id, case.client)
 
+    async def seen(self, case: Case) -> Case:
+        """The caller has seen the case as it is: where that is the answer, the clock stops."""
+        return await self.delivered(case) if case.is_answer(self._store.now_ms()) else case
+
     async def _happen(self, case: Case, event: Event, once: Once = NO_KEY) -> Case:
         key = f"{case.id}:{once.key}" if once.key else ""
         unit = Unit(case.id, event, client=case.client, key=key, digest=once.digest)

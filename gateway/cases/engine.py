@@ -381,6 +381,8 @@ class Engine:
             "candidates": located.candidates,
             "gone": located.gone,
             "ruled_out": located.ruled_out,
+            "searched": located.searched,
+            "noting": located.noting,
             **({"roster_epoch": located.roster_epoch} if located.roster_epoch else {}),
         }
         return Unit(task.case_id, Event(Kind.LOCATED, "gateway", data), lease=lease)
@@ -421,6 +423,9 @@ class Engine:
         if 200 <= answer.status < 300:
             # an end whose answer is the case itself is in the caller's hands now
             ends = State(payload["state"]) in ANSWER_IN_THE_CASE and payload["kind"] != Kind.DELIVERED
+            if ends and State(payload["state"]) is State.NO_RECORD:
+                case = await self._case(task.case_id, b"")
+                ends = case is not None and case.is_answer(self._store.now_ms())
             event = Event(Kind.DELIVERED, "gateway", {"by": "webhook"}) if ends else None
             return Unit(task.case_id, event, lease=(task.id, task.fence))
         if answer.status < 0:  # not called: its turn comes

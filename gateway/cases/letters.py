@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from itertools import takewhile
 from typing import Any
 
 import msgspec
 
 from federation import mail
+from federation.documents import CHINA
+from federation.names import fold, surname_alternatives
+from federation.outcome import Outcome
 from gateway.cases.case import Case, Event
 from gateway.cases.policy import Policy
 from gateway.cases.states import Kind, Stage
@@ -23,6 +27,8 @@ def to_desk(
     match payload["message"]:
         case "dispatch":
             return _dispatch(case, payload, group, seq, now_ms, policy, archive)
+        case "note":
+            return _note(case, group, seq, policy)
         case "taken":
             return mail.Taken(group, seq=seq, by=str(payload.get("by", "")))
         case "withdrawn":
@@ -72,6 +78,48 @@ def _dispatch(
         score=found.score if found else 0.0,
         wishes=wishes_of(request),
     )
+
+
+def _note(case: Case, group: int, seq: int, policy: Policy) -> mail.Note:
+    """The order of the note that no record is held. All of it was fixed when the case ended: said again, it is the same.
+
+    Archives outside the scope that was asked for are not named: the note speaks of those it names and of no other.
+    """
+    request = case.request
+    subject = msgspec.convert(request.get("subject", {}), mail.Subject)
+    event = request.get("event") or {}
+    years = [int(str(event[end])[:4]) for end in ("from", "to") if event.get(end)]
+    category = str(request.get("category", ""))
+    return mail.Note(
+        group,
+        seq=seq,
+        category=category,
+        purpose=str(request.get("purpose", "")),
+        subject=subject,
+        name_forms=_name_forms(subject.name),
+        archives=tuple(
+            _searched(one, case.outcomes.get(one, Outcome.NOT_ASKED.value), said, policy, category)
+            for one, said in sorted(case.searched.items())
+        ),
+        searched_on=datetime.fromtimestamp(case.ended_ms / 1000, CHINA).date().isoformat(),
+        years=(years[0], years[-1]) if years else (),
+        wishes=wishes_of(request),
+    )
+
+
+def _searched(archive: str, outcome: str, said: str, policy: Policy, category: str) -> mail.Searched:
+    name = policy.names.get(archive, archive)
+    if outcome == Outcome.NOT_ASKED:
+        return mail.Searched(archive, name, outcome, reason=said)
+    return mail.Searched(archive, name, outcome, holdings=(category,), index_date=said)
+
+
+def _name_forms(name: str) -> tuple[str, ...]:
+    """The name as it was asked, its representative form, and that under the other spellings of the surname: what the
+    matching takes for the same name without a further look.
+    """
+    folded = fold(name)
+    return tuple(dict.fromkeys((name, folded, *surname_alternatives(folded))))
 
 
 def wishes_of(request: dict[str, Any]) -> mail.Wishes:

@@ -62,6 +62,8 @@ TICK = Event(Kind.WARNED, "clock")
 
 
 def _may_speak(case: Case, event: Event) -> bool:
+    if case.state is State.NO_RECORD:
+        return event.actor == case.noting
     if event.kind in _HOLDER_ONLY:
         return event.actor == case.holder
     return event.actor in {case.holder, case.deputy} - {""}
@@ -341,6 +343,7 @@ def _located(step: _Step, event: Event) -> None:
     said |= dict.fromkeys(ruled_out, "not_asked")
     news |= ruled_out
     case.outcomes = {**case.outcomes, **{archive: said[archive] for archive in sorted(news)}}
+    _keep_searched(case, data.get("searched", {}), news)
     kept = [gap for gap in case.gaps if gap["archive"] not in news]
     fresh = [gap for gap in data["gaps"] if gap["archive"] in news - ruled_out]
     gone = set(data.get("gone", ())) - news
@@ -369,6 +372,28 @@ def _located(step: _Step, event: Event) -> None:
     else:
         _ask_missing(step)
     step.note(Kind.LOCATED, event.actor, {**facts, **({"reason": case.reason} if case.reason else {})})
+    if case.state is State.NO_RECORD:
+        _order_note(step, str(data.get("noting", "")))
+
+
+def _keep_searched(case: Case, searched: dict[str, str], news: set[str]) -> None:
+    """What a note over this search would state; once somebody has a candidate there is none to write."""
+    if any(outcome == "hit" for outcome in case.outcomes.values()):
+        case.searched = {}
+    else:
+        told = {
+            one: said for one, said in searched.items() if said and (one in news or one not in case.outcomes)
+        }
+        case.searched = {**case.searched, **told}
+
+
+def _order_note(step: _Step, archive: str) -> None:
+    """Have the note issued, if somebody can and everything it must state is known."""
+    case = step.case
+    if archive and case.outcomes.keys() <= case.searched.keys():
+        case.noting = archive
+        case.group += 1
+        step.mail(archive, "note")
 
 
 def _is_news(known: str | None, outcome: str) -> bool:
@@ -537,9 +562,12 @@ def _referred(step: _Step, event: Event) -> None:
 
 def _issued(step: _Step, event: Event) -> None:
     case = step.case
+    if case.state is State.NO_RECORD and case.decision:
+        raise Refusal(Reason.ILLEGAL_TRANSITION)  # there is one note over one search
     told = {key: str(value) for key, value in event.data.items() if value and key not in {"group", "ago_ms"}}
     case.decision = {**case.decision, **told}
-    step.enter(State.ISSUED)
+    if case.state is not State.NO_RECORD:
+        step.enter(State.ISSUED)
     step.note(Kind.ISSUED, event.actor)
 
 

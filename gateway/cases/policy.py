@@ -62,7 +62,7 @@ LADDERS: dict[Stage, tuple[Rung, ...]] = {
 @dataclass(frozen=True, slots=True)
 class Policy:
     """All rules of one gateway. `deputies` maps a holder to the archive its review may be delegated to; `members` are the
-    archives a case may be referred to, empty = any. No case stays open longer than `longest_case_s`: every wait ends.
+    archives a case may be referred to, empty = any; `names` are what they are called. No case stays open longer than `longest_case_s`: every wait ends.
     """
 
     in_city: Budgets = IN_CITY
@@ -70,6 +70,7 @@ class Policy:
     ladders: dict[Stage, tuple[Rung, ...]] = field(default_factory=lambda: LADDERS)
     deputies: dict[str, str] = field(default_factory=dict)
     members: frozenset[str] = frozenset()
+    names: dict[str, str] = field(default_factory=dict)
     longest_case_s: int = 90 * 86_400
     selection_patience_s: int = 2 * 86_400
     evidence_patience_s: int = 30 * 86_400

@@ -14,7 +14,9 @@ from gateway.cases.case import Case
 class Located:
     """One round of asking. `candidates` are Found values as plain dictionaries, `gaps` are {archive, outcome, reason}.
     `roster_epoch` is the roster it was asked by, `gone` are archives to be asked that are no longer on it, `ruled_out` are
-    archives that were not asked because by their own word they can not hold the record.
+    archives that were not asked because by their own word they can not hold the record. `searched` says for each archive
+    that answered the date (YYYY-MM-DD) of its index, "" = not known, and for each ruled out why. `noting` is the archive
+    that can issue the note over this search if nobody holds the record, "" = none.
     """
 
     outcomes: dict[str, str]
@@ -23,6 +25,8 @@ class Located:
     roster_epoch: int = 0
     gone: list[str] = field(default_factory=list)
     ruled_out: list[str] = field(default_factory=list)
+    searched: dict[str, str] = field(default_factory=dict)
+    noting: str = ""
 
 
 class Locator(Protocol):

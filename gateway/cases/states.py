@@ -29,7 +29,9 @@ ENDED = frozenset({State.DELIVERED, State.REFUSED, State.NO_RECORD, State.WITHDR
 
 
 ANSWER_IN_THE_CASE = frozenset({State.REFUSED, State.NO_RECORD, State.EXPIRED})
-"""Ends whose whole answer is the case itself: once the caller has seen it, it is delivered."""
+"""Ends whose whole answer is the case itself: once the caller has seen it, it is delivered. Where a note was ordered over
+`no_record`, the note comes first (Case.is_answer).
+"""
 
 
 class Stage(StrEnum):
@@ -111,6 +113,7 @@ TRANSITIONS: dict[tuple[State, Kind], frozenset[State]] = {
     (State.RETRIEVING_ORIGINAL, Kind.RETRIEVED): frozenset({State.IN_REVIEW}),
     (State.ISSUING, Kind.ISSUED): frozenset({State.ISSUED}),
     (State.ISSUED, Kind.DELIVERED): frozenset({State.DELIVERED}),
+    (State.NO_RECORD, Kind.ISSUED): frozenset({State.NO_RECORD}),  # the note over the search
     # every wait ends
     **{(state, Kind.EXPIRED): frozenset({State.EXPIRED}) for state in _OPEN if state is not State.SUBMITTED},
     **{(state, Kind.APPROVED): frozenset({State.ISSUING}) for state in _AT_DESK},

@@ -57,7 +57,9 @@ class CaseDocuments:
         if case.state not in {State.ISSUED, State.DELIVERED, State.NO_RECORD}:
             raise Refusal(Reason.NO_DOCUMENT)
         reference = str(case.decision.get("document", ""))
-        if reference and _wants_json(request):
+        if case.awaits_note and not _wants_json(request):
+            raise Refusal(Reason.NO_DOCUMENT, retry_after_s=NOTE_AGAIN_S)
+        if (reference or case.awaits_note) and _wants_json(request):
             return self._json(_described(case))
         if reference:
             response = await self._carry(request, case, "document", reference)

@@ -117,9 +117,11 @@ def case_body(
         text = REFUSAL_REASONS.get(case.reason) or _OTHER_REASONS.get(case.reason)
         body["reason"] = case.reason
         body["detail"] = _said(text, language) or case.reason
-    if case.decision and case.state in {State.ISSUED, State.DELIVERED}:
+    if case.awaits_note:
+        body["noting"] = case.noting
+    if case.decision and case.state in {State.ISSUED, State.DELIVERED, State.NO_RECORD}:
         body["decision"] = {
-            "archive": case.holder,
+            "archive": issuer_of(case),
             **{key: str(value) for key, value in case.decision.items()},
         }
     return body
@@ -127,7 +129,7 @@ def case_body(
 
 def issuer_of(case: Case) -> str:
     """The archive that issued the case's document."""
-    return case.holder
+    return case.noting or case.holder
 
 
 def _said(text: tuple[str, str] | None, language: str) -> str:

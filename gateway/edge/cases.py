@@ -56,6 +56,7 @@ class CaseFeature(Protocol):
     async def give_evidence(self, case: Case, proofs: list[dict[str, str]], once: Once = ...) -> Case: ...
     async def withdraw(self, case: Case) -> Case: ...
     async def delivered(self, case: Case) -> Case: ...
+    async def seen(self, case: Case) -> Case: ...
     async def wait(self, case: Case, known_version: int, seconds: float) -> Case: ...
     def follow(self, case_id: str, after: int, quiet_s: float) -> AsyncIterator[list[Entry]]: ...
 
@@ -139,12 +140,12 @@ class CaseRoutes:
         case = await self._case(request)
         seconds = wanted_wait(request)
         is_new = hdrs.IF_NONE_MATCH in request.headers and not known_version(request, _etag(case))
-        if seconds is not None and case.state not in ENDED and not is_new:
+        is_final = case.state in ENDED and not case.awaits_note
+        if seconds is not None and not is_final and not is_new:
             case = await self._cases.wait(case, case.version, 0.0 if self._is_draining() else seconds)
         if known_version(request, _etag(case)):
             return web.Response(status=304, headers={"ETag": _etag(case), "Cache-Control": "no-store"})
-        if case.state in ANSWER_IN_THE_CASE:
-            case = await self._cases.delivered(case)
+        case = await self._cases.seen(case)
         response = await self._answer(request, case)
         if seconds is not None:
             response.headers["Preference-Applied"] = f"wait={int(seconds)}"
@@ -164,6 +165,7 @@ class CaseRoutes:
         await response.prepare(request)
         await response.write(b"retry: 3000\n\n")
         until = time.monotonic() + _LONGEST_STREAM_S
+        stands = case.state
         async for entries in self._cases.follow(case.id, after, _HEARTBEAT_S):
             if not entries:
                 await response.write(b": still here\n\n")
@@ -172,16 +174,16 @@ class CaseRoutes:
                 await response.write(
                     b"id: %d\nevent: %s\ndata: %s\n\n" % (entry.seq, entry.kind.value.encode(), data)
                 )
-            last = entries[-1].state if entries else None
-            if last in ANSWER_IN_THE_CASE:
-                await self._cases.delivered(await self._cases.case(case.id, case.client))
-            if self._is_over(last, entries) or self._is_draining() or time.monotonic() > until:
+            stands = entries[-1].state if entries else stands
+            if stands in ANSWER_IN_THE_CASE:
+                await self._cases.seen(await self._cases.case(case.id, case.client))
+            if self._is_over(stands, entries) or self._is_draining() or time.monotonic() > until:
                 break
         await response.write_eof()
         return response
 
     @staticmethod
-    def _is_over(last: State | None, entries: list[Entry]) -> bool:
+    def _is_over(last: State, entries: list[Entry]) -> bool:
         """Nothing more can come: withdrawn, or ended and delivered."""
         if last is State.WITHDRAWN or last is State.DELIVERED:
             return True

@@ -6,18 +6,21 @@ import base64
 import hashlib
 import http.client
 import json
+import signal
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 import pytest
 
+from federation.sealing import Binding, open_sealed, recipient_name
+from federation.suites.registry import suite
 from federation.trust import TrustList
 from federation.verify.documents import verify
 from federation.verify.report import Verdict
 from federation.verify.status_lists import StatusLists
 from loadtest.fleet import Archive, Fleet
 from loadtest.provision import provision
-from tests.acceptance.test_cases import at_desk, case_of, until_state
+from tests.acceptance.test_cases import at_desk, case_of, until_state, wait_for
 from tests.fakes.documents import need_fonts
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("documents"), pytest.mark.timeout(300)]
@@ -129,3 +132,139 @@ def test_the_certificate_reaches_the_caller_verifies_and_stops_the_clock_with_it
     assert fetch(fleet, case["links"]["document"])[2] == data  # again: the same bytes
     again = case_of(fleet, case["id"])
     assert (again["version"], again["clock"]["counted_s"]) == (done["version"], done["clock"]["counted_s"])
+
+
+def resumed(fleet, case, begun, digest):
+    """The rest of a document after `begun`, asked for as a client that resumes does, until it comes."""
+    headers = {"Range": f"bytes={len(begun)}-", "If-Range": f'"{digest}"'}
+
+    def more():
+        status, said, rest = fetch(fleet, case["links"]["document"], headers)
+        assert status in {206, 503}, rest[:200]
+        return (said, rest) if status == 206 else None
+
+    return wait_for(more, 60.0)
+
+
+@pytest.mark.parametrize("victim", ["gateway", HOLDER])
+def test_killed_in_the_middle_of_a_download_the_rest_is_the_same_bytes(fleet, victim):
+    case = issued(fleet, f"killed-{victim}")
+    digest = case["decision"]["document"]
+    status, _headers, begun = fetch(fleet, case["links"]["document"], most=20_000)
+    assert (status, len(begun)) == (200, 20_000)
+    fleet.stop_one(victim, signal.SIGKILL)
+    if victim == "gateway":
+        fleet.start_gateway()
+    else:
+        fleet.start_agent(victim)
+    said, rest = resumed(fleet, case, begun, digest)
+    assert hashlib.sha256(begun + rest).hexdigest() == digest
+    assert said["Content-Range"] == f"bytes 20000-{len(begun + rest) - 1}/{len(begun + rest)}"
+    until_state(fleet, case["id"], "delivered")
+    end = {"Range": f"bytes={len(begun + rest)}-"}
+    assert fetch(fleet, case["links"]["document"], end)[0] == 416
+    fleet.wait_connected(NAMES)
+
+
+def test_while_the_holder_is_away_the_case_stays_issued_and_says_when_to_come_again(fleet):
+    case = issued(fleet, "away-1")
+    fleet.stop_one(HOLDER, signal.SIGKILL)
+    try:
+        status, headers, body = fetch(fleet, case["links"]["document"])
+        assert (status, json.loads(body)["reason"]) == (503, "holder_unreachable")
+        assert int(headers["Retry-After"]) > 0
+        assert case_of(fleet, case["id"])["state"] == "issued"
+    finally:
+        fleet.start_agent(HOLDER)
+        fleet.wait_connected([HOLDER])
+    assert fetch(fleet, case["links"]["document"])[0] == 200
+    until_state(fleet, case["id"], "delivered")
+
+
+def test_a_sealed_package_opens_with_the_callers_key_and_the_gateway_never_had_the_text(fleet):
+    chosen = suite("intl-1")
+    window, other = chosen.generate(chosen.sealing), chosen.generate(chosen.sealing)
+    wishes = {"language": "en", "public_key": chosen.jwk(window.public)}
+    body = {**REQUEST, "delivery": wishes}
+    case = issued(fleet, "sealed-1", delivery=wishes)
+    assert fetch(fleet, f"/v1/cases/{case['id']}/credential")[0] == 409  # it travels inside
+    status, headers, data = fetch(fleet, case["links"]["document"])
+    assert (status, headers["Content-Type"]) == (200, SEALED)
+    digest = hashlib.sha256(json.dumps(body).encode()).digest()  # of the body as Fleet.request sends it
+    binding = Binding(HOLDER, case["id"], digest, recipient_name(window.public))
+    package = open_sealed(data, window, binding, fleet.trust, at=datetime.now(UTC))
+    certificate = package["document.pdf"].content
+    assert check(fleet, certificate).verdict is Verdict.VALID
+    with pytest.raises(Exception, match="cannot_open"):
+        open_sealed(data, other, binding, fleet.trust, at=datetime.now(UTC))
+    kept = [
+        path.read_bytes()
+        for path in fleet.folder.glob("*")
+        if path.is_file() and path.name.startswith("gateway")
+    ]
+    kept += [path.read_bytes() for path in (fleet.folder / "data").rglob("*") if path.is_file()]
+    assert len(kept) > 3
+    for place in range(0, len(data) - 64, len(data) // 5):
+        assert not any(
+            data[place : place + 64] in one for one in kept
+        )  # nor the sealed bytes: it only carried them
+    assert not any(b"%PDF" in one or "欧阳試驗".encode() in one for one in kept)
+
+
+def test_a_phones_key_gets_a_credential_of_its_own(fleet):
+    chosen = suite("intl-1")
+    keys = [chosen.jwk(chosen.generate("ES256").public) for _ in range(2)]
+    case = issued(fleet, "phone-1", delivery={"holder_keys": keys})
+    status, headers, text = fetch(fleet, case["links"]["credential"])
+    assert (status, headers["Content-Type"]) == (200, "application/dc+sd-jwt")
+    assert len(text.decode().splitlines()) == 2
+
+
+NOBODY = {"name": "無名錢", "birth": "1970", "other_name": "查无此人"}
+
+
+def test_over_a_complete_search_the_windows_archive_issues_the_note_and_the_clock_stops_with_it(fleet):
+    case_id = ask(fleet, "nobody-1", subject=NOBODY)
+    case = until_state(fleet, case_id, "no_record")
+    assert not case["clock"]["is_stopped"]  # seeing that there is none is not having the note
+    case = wait_for(lambda: (one := case_of(fleet, case_id)).get("decision") and one, 60.0)
+    assert (case["decision"]["archive"], case["decision"]["form"]) == (NOTER, "no_record")
+    status, headers, data = fetch(fleet, case["links"]["document"])
+    assert (status, headers["Content-Type"]) == (200, PDF)
+    report = check(fleet, data)
+    assert (report.verdict, report.issuer) == (Verdict.VALID, NOTER), report.as_json()
+    told = str(report.facts)
+    assert all(name in told for name in NAMES.values())
+    assert "无名钱" in told  # the form the matching folds to
+    assert datetime.now(UTC).strftime("%Y-") in told
+    done = wait_for(lambda: (one := case_of(fleet, case_id))["clock"]["is_stopped"] and one)
+    assert done["clock"]["is_met"]
+    assert fetch(fleet, case["links"]["document"])[2] == data
+
+
+def test_before_the_note_is_there_its_place_says_come_again(fleet):
+    fleet.send(NOTER, signal.SIGSTOP)  # it is there, but does not get to it
+    try:
+        case_id = ask(fleet, "nobody-2", subject=NOBODY, scope={"archives": [HOLDER, PLAIN]})
+        case = until_state(fleet, case_id, "no_record")
+        assert case["noting"] == NOTER
+        status, headers, body = fetch(fleet, case["links"]["document"])
+        assert (status, json.loads(body)["reason"]) == (409, "no_document")
+        assert int(headers["Retry-After"]) > 0
+        status, _headers, body = fetch(fleet, case["links"]["document"], {"Accept": "application/json"})
+        assert (status, json.loads(body)["kind"]) == (200, "no_record_statement")
+    finally:
+        fleet.send(NOTER, signal.SIGCONT)
+    wait_for(lambda: fetch(fleet, case["links"]["document"])[0] == 200, 60.0)
+
+
+def test_what_is_nobodys_or_somebody_elses_is_unknown(fleet):
+    case = issued(fleet, "mine-1")
+    token = fleet.mint_token("another-platform")
+    for kind in ("document", "credential"):
+        status, _headers, body = fetch(
+            fleet, f"/v1/cases/{case['id']}/{kind}", {"Authorization": f"Bearer {token}"}
+        )
+        assert (status, json.loads(body)["reason"]) == (404, "unknown_case")
+        assert fetch(fleet, f"/v1/cases/01890000-0000-7000-8000-000000000000/{kind}")[0] == 404
+    assert case_of(fleet, case["id"])["state"] == "issued"
