@@ -107,7 +107,12 @@ def issued(fleet, key, **changes):
 
 def check(fleet, data):
     """The verification report of something delivered, by the holders' own status lists."""
-    lists = [fetch(fleet, f"/v1/status-lists/{code}")[2].decode() for code in (HOLDER, NOTER)]
+
+    def status_list(code):  # a gateway that was just started fetches them first
+        status, _headers, token = fetch(fleet, f"/v1/status-lists/{code}")
+        return token.decode() if status == 200 else ""
+
+    lists = [wait_for(lambda code=code: status_list(code)) for code in (HOLDER, NOTER)]
     return verify(data, fleet.trust, StatusLists(fleet.trust, lists), datetime.now(UTC))
 
 
