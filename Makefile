@@ -32,7 +32,7 @@ check: lint $(FONTS) ## format, lint, types, import contracts, proto lint, unit 
 	$(BIN)/pytest tests/unit -n 2 -m 'not slow'
 
 test: $(STAMP) $(FONTS) ## the whole test suite (T=path for a part); installs what it needs first
-	$(BIN)/pytest $(or $(T),tests) -n 2
+	$(BIN)/pytest $(or $(T),tests) -n 2 --dist loadfile
 
 bench: $(STAMP) $(FONTS) ## measure the figures as ratios to a peer or a floor in the same run (see docs/benchmarks.md)
 	$(BIN)/python -m loadtest.bench $(ARGS)

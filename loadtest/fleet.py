@@ -6,6 +6,7 @@ Used by the demo, the benchmarks and the tests. Every process is stopped by its 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import secrets
@@ -28,6 +29,7 @@ from node_agent.desk import users
 from node_agent.desk.setup import now_ms
 from node_agent.desk.store import Store
 
+_PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 READY_WITHIN_S = 60.0
 
 
@@ -59,6 +61,11 @@ def free_port(wanted: int = 0) -> int:
                 continue
             return int(probe.getsockname()[1])
     raise FleetError("no free port on loopback")
+
+
+def _end_with_parent() -> None:
+    """Have the kernel end this process when whoever started it is gone, however it went (Linux)."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class Fleet:
@@ -243,7 +250,11 @@ class Fleet:
     def _spawn(self, name: str, *arguments: str) -> None:
         with (self.folder / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
-                [sys.executable, *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                [sys.executable, *arguments],
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                preexec_fn=_end_with_parent,  # noqa: PLW1509 - one system call, before any thread of the child
             )
 
     def _wait(self, ready: Any, name: str) -> None:
