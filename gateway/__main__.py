@@ -67,6 +67,39 @@ def _parser() -> argparse.ArgumentParser:
         if name == "replay":
             one.add_argument("ids", nargs="*", metavar="MESSAGE", help="只限这些消息 · only these messages")
             one.add_argument("--all", action="store_true", help="全部 · all of them")
+    evidence = commands.add_parser(
+        "evidence",
+        help="存证日志 · the evidence log",
+        description="存证日志，可与网关同时运行 · the evidence log; beside a running gateway",
+    )
+    doings = evidence.add_subparsers(dest="action", required=True, metavar="ACTION")
+    for name, text in (
+        (
+            "audit",
+            "重算整本日志并与上次所见对照 · compute the whole log again and compare it with what was seen last",
+        ),
+        ("reconcile", "与各馆最近交来的账目对账 · hold the log against the accounts archives stated last"),
+    ):
+        one = doings.add_parser(name, help=text, description=text)
+        one.add_argument("--config", default="gateway.toml", metavar="FILE", help="设置文件 · settings file")
+        one.add_argument("--json", action="store_true", help="输出 JSON · print JSON")
+        if name == "audit":
+            one.add_argument(
+                "--memory", type=Path, metavar="FILE",
+                help="所见检查点存放处，宜在别的机器 · where the checkpoint seen is kept; better on another machine",
+            )  # fmt: skip
+        else:
+            one.add_argument("--archive", default="", metavar="CODE", help="只对某馆 · one archive only")
+            one.add_argument(
+                "--log", type=Path, action="append", default=[], metavar="FILE",
+                help="其他副本的日志，可多次 · the log of another replica; may repeat",
+            )  # fmt: skip
+            one.add_argument(
+                "--account",
+                type=Path,
+                metavar="FILE",
+                help="该馆交来的账目文件 · an account in a file; needs --archive",
+            )
     commands.add_parser("openapi", help="打印接口契约 · print the OpenAPI contract")
     return parser
 
@@ -91,6 +124,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _upgrade(settings, base)
         if args.command == "hooks":
             return _hooks(settings, base, args)
+        if args.command == "evidence":
+            return _evidence(settings, base, args)
         return _run(settings, base)
     except (SettingsError, RosterError, TransportRefusedError, StoreError, PolicyError) as error:
         print(f"lantai-gateway {args.command}: {error}", file=sys.stderr)
@@ -197,6 +232,23 @@ def _hooks(settings: settings_module.GatewaySettings, base: Path, args: argparse
     if not args.json:
         print(f"{len(found)} 条未能送达 · {len(found)} dead letters")
     return 0
+
+
+def _evidence(settings: settings_module.GatewaySettings, base: Path, args: argparse.Namespace) -> int:
+    from gateway.evidence import commands
+
+    log, key = settings.log_files(base)
+    if args.action == "audit":
+        return commands.audit(log, key, memory=args.memory, as_json=args.json)
+    if args.account is not None and not args.archive:
+        print(
+            "lantai-gateway evidence reconcile: --account 须与 --archive 同用 · --account needs --archive",
+            file=sys.stderr,
+        )
+        return 2
+    return commands.reconcile(
+        log, archive=args.archive, account=args.account, as_json=args.json, others=args.log
+    )
 
 
 def _run(settings: settings_module.GatewaySettings, base: Path) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 from aiohttp import web
 
 from federation.reasons import Refusal
-from federation.trust import TrustList
+from federation.trust import TrustList, Use
 from gateway import telemetry
 from gateway.adapters.announced import AnnouncedHours
 from gateway.adapters.carrier import Carrier
@@ -38,13 +38,16 @@ from gateway.edge.server import Edge, Health
 from gateway.edge.tokens import Clients, SigningKey, Tokens
 from gateway.edge.verification import VerificationRoutes
 from gateway.evidence.log import GatewayLog, signer_at
+from gateway.evidence.reconciling import Reconciler
+from gateway.evidence.standing import StandingNotices
 from gateway.evidence.statuses import StatusKeeper
 from gateway.evidence.verifying import Verifying
+from gateway.evidence.witnesses import Courier
 from gateway.search.roster import Roster
 from gateway.search.search import Searches
 from gateway.settings import GatewaySettings
 
-SIGNING_KEY, CALL_KEY, LOG_KEY = "signing-key.pem", "webhook-key.pem", "log.key"
+SIGNING_KEY, CALL_KEY = "signing-key.pem", "webhook-key.pem"
 _TICK_S = 0.5
 _COUNT_EVERY_S, _STEER_EVERY_S = 5.0, 10.0
 _TIDY_EVERY_S, _BETWEEN_BATCHES_S = 600.0, 0.2
@@ -142,8 +145,25 @@ async def run(settings: GatewaySettings, base: Path) -> None:
             "case upkeep": _tidy(writer, Keep(personal_data=settings.forget_after_days)),
             "availability": _presence(roster, nodes, store, writer),
         }
-        if statuses is not None:
+        if trust is not None and statuses is not None:
+            codes = sorted({key.issuer for key in trust.keys(Use.LOG)} & roster.by_code.keys())
+            told = telemetry.EvidenceObserver()
+            reconciler = Reconciler(
+                base / settings.data,
+                codes,
+                carrier,
+                nodes.connected,
+                store.now_ms,
+                told,
+                is_alone=store.is_exclusive,
+            )
+            asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, reconciler.ask)
             loops["fetch status lists"] = statuses.run()
+            loops["carry to witnesses"] = Courier(
+                trust, codes, carrier, nodes.connected, evidence_log, told
+            ).run()
+            loops["reconcile"] = reconciler.run()
+            loops["standing notices"] = StandingNotices(codes, carrier, nodes.connected, evidence_log).run()
         if not store.is_exclusive:
             loops["watch cases"] = cases.look()
         await _until_stopped(stop, loops)
@@ -253,10 +273,9 @@ def call_key(settings: GatewaySettings, base: Path) -> CallKey:
 
 def open_log(settings: GatewaySettings, base: Path) -> GatewayLog:
     """The evidence log of this process; its key is made on first use. EvidenceError when it can not be used."""
-    folder = base / settings.data
-    key = base / settings.log_key if settings.log_key else folder / LOG_KEY
+    file, key = settings.log_files(base)
     signer = signer_at(key, f"{settings.federation}.lantai/gateway/{settings.log_name}")
-    return GatewayLog(folder, signer, lambda: time.time_ns() // 1_000_000, telemetry.EvidenceObserver())
+    return GatewayLog(file, signer, lambda: time.time_ns() // 1_000_000, telemetry.EvidenceObserver())
 
 
 @contextlib.asynccontextmanager

@@ -15,6 +15,8 @@ from pydantic_settings import (
 
 from federation.rpc.transport import Credentials
 
+DEFAULT_LOG = "gateway"
+
 
 class SettingsError(Exception):
     """The settings can not be used; the message names the key and what to do."""
@@ -49,7 +51,7 @@ class GatewaySettings(BaseSettings):
         "", description="private key of this process's evidence log; empty = log.key in the data folder"
     )
     log_name: str = Field(
-        "gateway",
+        DEFAULT_LOG,
         pattern=r"^[a-z0-9.-]+$",
         description="name of this process's evidence log when its key is made; each replica has its own",
     )
@@ -76,6 +78,13 @@ class GatewaySettings(BaseSettings):
                 " · plain HTTP is for loopback only: set http_certificate and http_key, or behind_tls_proxy = true"
             )
         return self
+
+    def log_files(self, base: Path) -> tuple[Path, Path]:
+        """(file, private key) of this process's evidence log; replicas may share a data folder, but never a log."""
+        own = "" if self.log_name == DEFAULT_LOG else f"-{self.log_name}"
+        folder = base / self.data
+        key = base / self.log_key if self.log_key else folder / f"log{own}.key"
+        return folder / f"evidence{own}.sqlite", key
 
     def store_url(self, base: Path) -> str:
         """The case store's URL for SQLAlchemy; SettingsError names what is wrong."""

@@ -11,6 +11,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from federation.outcome import Outcome
+from federation.tlog.reconcile import Reconciliation
 
 REGISTRY = CollectorRegistry()
 
@@ -103,13 +104,33 @@ LOG_FAILURES = Counter(
     "gw_log_failures_total", "Events and checkpoints that could not be logged, by flaw; they are tried again.", ["why"],
     registry=REGISTRY,
 )  # fmt: skip
+LOG_FORKS = Counter(
+    "gw_log_forks_total", "Times a witness had seen another history than a log tells.", ["log", "why"], registry=REGISTRY
+)  # fmt: skip
+LOG_COSIGNED = Counter(
+    "gw_log_cosigned_total", "Checkpoints cosigned by a witness.", ["log"], registry=REGISTRY
+)
+LOG_COSIGNED_AT = Gauge(
+    "gw_log_cosigned_at_seconds", "When a checkpoint of the log was cosigned last, Unix time.", ["log"], registry=REGISTRY
+)  # fmt: skip
+WITNESS_FAILURES = Counter(
+    "gw_witness_failures_total", "Checkpoints that were not cosigned, by reason; they are tried again.", ["log", "why"],
+    registry=REGISTRY,
+)  # fmt: skip
+RECONCILED = Gauge(
+    "gw_log_reconciled_events", "Events of the last reconciliation: agreed, missing_here, missing_there, differs, open.",
+    ["archive", "result"], registry=REGISTRY,
+)  # fmt: skip
+RECONCILED_AT = Gauge(
+    "gw_log_reconciled_at_seconds", "When the archive was last reconciled with, Unix time.", ["archive"], registry=REGISTRY
+)  # fmt: skip
 LOG_SIZE = Gauge(
     "gw_log_size", "Entries covered by the newest checkpoint of the evidence log.", registry=REGISTRY
 )
 
 LOG_FIELDS = frozenset(
     {"event", "level", "timestamp", "action", "archive", "route", "method", "status", "ms", "client", "trace", "reason",
-     "kind", "port", "task", "members"}
+     "kind", "port", "task", "members", "agreed", "missing_here", "missing_there", "differs", "open"}
 )  # fmt: skip
 """The only keys a log line may have; others are dropped, so that no value of a request can slip into a log."""
 
@@ -186,6 +207,9 @@ class CaseObserver:
 class EvidenceObserver:
     """Counts for the evidence feature."""
 
+    def __init__(self) -> None:
+        self._alarmed: set[str] = set()
+
     def logged(self, kind: str) -> None:
         LOGGED.labels(kind=kind).inc()
 
@@ -194,6 +218,32 @@ class EvidenceObserver:
 
     def log_size(self, entries: int) -> None:
         LOG_SIZE.set(entries)
+
+    def cosigned(self, log: str) -> None:
+        LOG_COSIGNED.labels(log=log).inc()
+        LOG_COSIGNED_AT.labels(log=log).set_to_current_time()
+        self._alarmed.discard(log)
+
+    def witness_failed(self, log: str, why: str) -> None:
+        WITNESS_FAILURES.labels(log=log, why=why).inc()
+
+    def fork(self, of: str, why: str) -> None:
+        """An alarm; said once in the log until `of` was cosigned again, counted each time."""
+        LOG_FORKS.labels(log=of, why=why).inc()
+        if of not in self._alarmed:
+            self._alarmed.add(of)
+            log.error("a witness has seen another history", action="evidence.fork", archive=of, reason=why)
+
+    def reconciled(self, archive: str, result: Reconciliation) -> None:
+        counts = result.counts()
+        for name, number in counts.items():
+            RECONCILED.labels(archive=archive, result=name).set(number)
+        RECONCILED_AT.labels(archive=archive).set_to_current_time()
+        say = log.info if result.ok else log.error
+        say("reconciled", action="evidence.reconciled", archive=archive, **counts)
+
+    def not_reconciled(self, archive: str, why: str) -> None:
+        log.warning("not reconciled", action="evidence.not_reconciled", archive=archive, reason=why)
 
 
 def _only_known_fields(

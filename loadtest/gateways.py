@@ -48,6 +48,8 @@ class Gateway:
         values: dict[str, Any] = {
             "port": self.port, "plaintext_on_loopback": True, "requests_per_minute": 1_000_000, **settings
         }  # fmt: skip
+        if name != "one":
+            values.setdefault("log_name", name)  # they share the data folder
         if clients:
             (folder / "clients.toml").write_text(clients, "utf-8")
             values["clients"] = "clients.toml"

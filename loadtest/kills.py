@@ -11,6 +11,7 @@ import asyncio
 import random
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from typing import Any
 import aiohttp
 import sqlalchemy as sa
 
+from federation.tlog.reader import LogReader
+from federation.tlog.reconcile import account_of, reconcile
 from gateway.cases.case import Entry
 from gateway.cases.minutes import minutes
 from gateway.cases.policy import Policy
@@ -163,7 +166,28 @@ async def run(
         report.accepted = len(caller.ids)
         url = store_url or f"sqlite:///{folder / 'data' / 'cases.sqlite'}"
         judge(url, caller.ids, caller.fetched, archives[0], report)
+        if not store_url:
+            report.faults += await asyncio.to_thread(hold_evidence, folder, caller.ids, archives)
     return report
+
+
+def hold_evidence(folder: Path, ids: dict[str, str], archives: Sequence[ScriptedArchive]) -> list[str]:
+    """Hold the gateway's evidence log against what the archives heard and told, which no kill touched."""
+    found = []
+    with LogReader(folder / "data" / "evidence.sqlite") as reader:
+        for case_id in ids.values():
+            kinds = Counter(entry.kind for entry in reader.of_request(case_id))
+            if kinds["requested"] != 1:
+                found.append(f"an accepted case was logged {kinds['requested']} times")
+        for archive in archives:
+            result = reconcile(account_of(reader, archive=archive.code), archive.account())
+            found += [
+                f"{one.kind} is missing in {one.missing or 'none'}, differently logged"
+                for one in result.differences
+            ]
+            if archive.heard and not result.agreed:
+                found.append("no event was logged on both sides")
+    return found
 
 
 async def _settled(caller: _Caller, keys: set[str], report: KillReport) -> None:

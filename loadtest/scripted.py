@@ -19,6 +19,8 @@ from federation.rpc.links import HOLDINGS, AcceptedLink, open_handler
 from federation.session.answering import CREDITS, AnsweringSession
 from federation.session.base import CASES, LARGEST_FRAME, PROTOCOL, SessionEndedError
 from federation.session.link import LinkLostError
+from federation.tlog.exchange import event_of
+from federation.tlog.reconcile import Account, Line
 from federation.wire.translate import candidate_to_wire
 from federation.wire.v1 import holdings_pb2 as pb
 
@@ -77,6 +79,7 @@ class ScriptedArchive:
         """(case, group) -> the identifiers under which the question came: one, however often it was sent."""
         self.heard: list[tuple[str, mail.ToDesk]] = []
         self.receipts: dict[bytes, str] = {}
+        self.told: dict[bytes, tuple[str, mail.FromDesk]] = {}
         self._outbox: dict[bytes, tuple[str, bytes]] = {}
         self._seen: set[bytes] = set()
         self._sessions: set[AnsweringSession] = set()
@@ -171,9 +174,20 @@ class ScriptedArchive:
         body = mail.write(said)
         name = mail.mail_id(f"{self.code}:{case_id}:{type(said).__name__}:{said.group}")
         self._outbox[name] = (case_id, body)
+        self.told[name] = (case_id, said)
         for session in self._sessions:
             session.mail(pb.Mail(id=name, case_id=case_id, body=body))
         return name
+
+    def account(self) -> Account:
+        """What this archive's evidence log would hold: each message it took, and each it told."""
+        found: dict[str, list[Line]] = defaultdict(list)
+        for case_id, message in [*self.heard, *self.told.values()]:
+            event = event_of(self.code, b"", case_id, message, 0)
+            if event is not None:
+                line = Line(event.kind.value, str(event.fields["digest"]), 0, 0)
+                found[case_id].append(line)
+        return Account(self.code, dict(found))
 
     def _receipted(self, receipt: pb.Receipt) -> None:
         self.receipts[bytes(receipt.id)] = receipt.reason

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import time
 from collections.abc import Awaitable
 from datetime import UTC, datetime
@@ -52,6 +53,7 @@ SEAL_PURPOSE = "查档证明专用章"
 _LOOK_EVERY_S = 2.0
 _TIMES_EVERY_S = 60.0
 _FIND_WITHIN_S = 2.0
+_MOST_CHANGES, _LONGEST_SEQ = 10_000, 18
 
 
 def now() -> datetime:
@@ -161,9 +163,23 @@ class Documents:
             self.log.delivered(case_id, one.number, one.reference)
 
     def _status(self, name: str, _body: bytes) -> Object:
+        kind, _, after = name.partition("/")
+        if kind == "changes" and after.isascii() and after.isdecimal() and len(after) <= _LONGEST_SEQ:
+            return in_memory(self._changes(int(after)), "application/json")
         if name != "list":
             raise Refusal(Reason.NOT_FOUND)
         return in_memory(self.standing.token().encode("ascii"), "text/plain")
+
+    def _changes(self, after: int) -> bytes:
+        """What changed after a sequence number, for the gateways' evidence logs: numbers and digests, no record."""
+        notices = []
+        for seq, at_ms, number, state, reason, successor in self.store.changes(after)[:_MOST_CHANGES]:
+            entry = self.store.entry(number)
+            notices.append({
+                "seq": seq, "at_ms": at_ms, "case_id": entry.decision.rpartition(":")[0], "number": number,
+                "state": state, "reason": reason, "successor": successor, "digest": entry.sha256,
+            })  # fmt: skip
+        return json.dumps(notices).encode()
 
     # records -----------------------------------------------------------------------------------------------------
 

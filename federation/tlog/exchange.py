@@ -27,6 +27,17 @@ def delivered(archive: str, case_id: str, number: str, reference: str, at_ms: in
     return Event(EventKind.DELIVERED, f"delivered:{reference}", at_ms, case_id, fields)
 
 
+def standing(
+    archive: str, number: str, case_id: str, state: str, reason: str, successor: str, digest: str, at_ms: int
+) -> Event:
+    """A document no longer stands: replaced by a successor, or revoked (for `reason`, a word)."""
+    kind = EventKind.REPLACED if state == "replaced" and successor else EventKind.REVOKED
+    fields = {"digest": digest, "archive": archive, "number": number, "reason": reason or "unspecified"}
+    if kind is EventKind.REPLACED:
+        fields["successor"] = successor
+    return Event(kind, f"{kind.value}:{number}", at_ms, case_id, fields)
+
+
 def _told(archive: str, message: mail.ToDesk | mail.FromDesk) -> tuple[EventKind, dict[str, str]] | None:
     fields = {"digest": mail.digest(message).hex(), "archive": archive}
     match message:

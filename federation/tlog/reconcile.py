@@ -112,6 +112,17 @@ class Reconciliation:
     def ok(self) -> bool:
         return not self.differences
 
+    def counts(self) -> dict[str, int]:
+        """Events by result, seen from our side."""
+        found = Counter(one.missing for one in self.differences)
+        return {
+            "agreed": self.agreed + self.erased,
+            "missing_here": found["ours"],
+            "missing_there": found["theirs"],
+            "differs": found[""],
+            "open": self.open,
+        }
+
 
 def reconcile(ours: Account, theirs: Account, *, settled_before_ms: int = 2**62) -> Reconciliation:
     """Compare two accounts request by request.

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from federation.reasons import Reason, Refusal
 from federation.tlog.checkpoint import Checkpoint, Quorum
-from federation.tlog.event import Event
+from federation.tlog.event import Event, EventKind
 from federation.tlog.flaws import EvidenceError, Flaw
 from federation.tlog.log import EvidenceLog
 from federation.tlog.note import Note, SignatureLine, Signer, VerifierKey
@@ -23,7 +23,6 @@ from federation.tlog.reconcile import Account, account_of
 from federation.tlog.witness import WitnessRequest
 from federation.tlog.writing import GroupCommit
 
-FILE = "evidence.sqlite"
 CHECKPOINT_EVERY_S = 1.0
 _THIN_EVERY_S, _THIN_AFTER_MS = 3_600.0, 86_400_000
 
@@ -54,13 +53,11 @@ def signer_at(path: Path, origin: str) -> Signer:
 class GatewayLog:
     """One process's log. `run` signs checkpoints until cancelled; `close` after it."""
 
-    def __init__(
-        self, folder: Path, signer: Signer, now_ms: Callable[[], int], observer: LogObserver
-    ) -> None:
+    def __init__(self, path: Path, signer: Signer, now_ms: Callable[[], int], observer: LogObserver) -> None:
         """EvidenceError: the file is another process's, no log, or can not be written."""
-        folder.mkdir(parents=True, exist_ok=True)
-        self._log = EvidenceLog(folder / FILE, signer)
-        self._reader = LogReader(folder / FILE)  # never waits for the writer
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._log = EvidenceLog(path, signer)
+        self._reader = LogReader(path)  # never waits for the writer
         self._commit = GroupCommit(self._log)
         self._now_ms, self._observer = now_ms, observer
         self._loop = asyncio.get_running_loop()
@@ -179,6 +176,14 @@ class GatewayLog:
         """The time of the newest event; 0 while there is none."""
         entry = self._reader.entry_at(self._reader.size - 1)
         return 0 if entry is None else entry.at_ms
+
+    def has(self, request: str, kind: EventKind, archive: str) -> bool:
+        """Whether an event of this kind and archive was logged of a request."""
+        for entry in self._reader.of_request(request):
+            event = entry.read() if entry.kind == kind.value else None
+            if event is not None and event.fields.get("archive") == archive:
+                return True
+        return False
 
     def account(self, archive: str, *, since_ms: int = 0, requests: Iterable[str] | None = None) -> Account:
         """What this process logged of exchanges with an archive."""

@@ -16,7 +16,7 @@ from federation.reasons import Reason, Refusal
 from federation.tlog.checkpoint import Checkpoint, Quorum
 from federation.tlog.event import Event, EventKind
 from federation.tlog.event_proof import prove_event
-from federation.tlog.exchange import delivered, event_of
+from federation.tlog.exchange import delivered, event_of, standing
 from federation.tlog.flaws import EvidenceError
 from federation.tlog.log import EvidenceLog
 from federation.tlog.note import Note, SignatureLine, Signer, VerifierKey
@@ -81,18 +81,9 @@ class ArchiveLog:
         self, number: str, case_id: str, state: str, reason: str, successor: str, digest: str
     ) -> None:
         """A document was revoked or replaced: logged once."""
-        kind = EventKind.REPLACED if state == "replaced" and successor else EventKind.REVOKED
-        name = f"{kind.value}:{number}"
-        if self._log.entry(name, case_id) is None:
-            fields = {
-                "digest": digest,
-                "archive": self.archive,
-                "number": number,
-                "reason": reason or "unspecified",
-            }
-            if kind is EventKind.REPLACED:
-                fields["successor"] = successor
-            self._log.append([Event(kind, name, self._now_ms(), case_id, fields)])
+        event = standing(self.archive, number, case_id, state, reason, successor, digest, self._now_ms())
+        if self._log.entry(event.id, case_id) is None:
+            self._log.append([event])
 
     async def run(self) -> None:
         """Sign a checkpoint each second in which something happened, until cancelled."""

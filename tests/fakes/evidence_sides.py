@@ -158,7 +158,7 @@ async def sides(
 ) -> AsyncIterator[Sides]:  # fmt: skip
     """Everything open in `folder`; opened again there, it goes on."""
     signer = signer_at(folder / "log.key", "lantai.lantai/gateway/gateway")
-    log = wrap(GatewayLog(folder, signer, wall_ms, counts or Counts()))
+    log = wrap(GatewayLog(folder / "evidence.sqlite", signer, wall_ms, counts or Counts()))
     side = side or Side(folder)
     side.open([signer, side.log_signer], [side.witness_signer])
     evidence: list[CaseEvidence] = []

@@ -26,7 +26,10 @@ def event(number: int) -> Event:
 @pytest.fixture
 async def log(tmp_path):
     opened = GatewayLog(
-        tmp_path, signer_at(tmp_path / "log.key", ORIGIN), lambda: time.time_ns() // 1_000_000, Counts()
+        tmp_path / "evidence.sqlite",
+        signer_at(tmp_path / "log.key", ORIGIN),
+        lambda: time.time_ns() // 1_000_000,
+        Counts(),
     )
     yield opened
     opened.close()
@@ -84,10 +87,10 @@ def test_a_key_is_made_once_and_kept(tmp_path):
 
 async def test_events_survive_closing_and_are_covered_by_a_checkpoint(tmp_path):
     signer: Signer = signer_at(tmp_path / "log.key", ORIGIN)
-    first = GatewayLog(tmp_path, signer, lambda: 1, Counts())
+    first = GatewayLog(tmp_path / "evidence.sqlite", signer, lambda: 1, Counts())
     waiting = first.note(event(1))
     first.close()
     await waiting
-    again = GatewayLog(tmp_path, signer, lambda: 2, Counts())
+    again = GatewayLog(tmp_path / "evidence.sqlite", signer, lambda: 2, Counts())
     assert Checkpoint.parse(again.newest().text).size == 1
     again.close()

@@ -1,0 +1,67 @@
+"""Revocations and replacements as evidence: what an archive says about documents that this gateway's exchanges led to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from federation.reasons import Refusal
+from federation.tlog.event import EventKind
+from federation.tlog.exchange import standing
+from federation.tlog.flaws import EvidenceError
+from gateway.evidence.log import GatewayLog
+from gateway.evidence.witnesses import Objects
+
+EVERY_S = 60.0
+LARGEST_NOTICES = 8 << 20
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """One change: `state` is revoked, replaced …; `digest` is the SHA-256 (hex) of the document."""
+
+    seq: int
+    at_ms: int
+    case_id: str
+    number: str
+    state: str
+    reason: str = ""
+    successor: str = ""
+    digest: str = ""
+
+
+class StandingNotices:
+    """Asks the archives what changed and logs what concerns cases in this log. `run` until cancelled."""
+
+    def __init__(
+        self, archives: Iterable[str], objects: Objects, connected: Callable[[str], bool], log: GatewayLog
+    ) -> None:
+        self._seen = dict.fromkeys(archives, 0)
+        self._objects, self._connected, self._log = objects, connected, log
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(EVERY_S)
+            for archive in self._seen:
+                if self._connected(archive):
+                    await self.ask(archive)
+
+    async def ask(self, archive: str) -> None:
+        """What is new of one archive; what does not come or can not be logged is asked for again."""
+        try:
+            name = f"status/changes/{self._seen[archive]}"
+            data = await self._objects.fetch(archive, name, LARGEST_NOTICES)
+            for notice in msgspec.json.decode(data, type=list[Notice]):
+                await self._note(archive, notice)
+                self._seen[archive] = notice.seq
+        except (Refusal, EvidenceError, msgspec.MsgspecError):
+            return
+
+    async def _note(self, archive: str, notice: Notice) -> None:
+        if await asyncio.to_thread(self._log.has, notice.case_id, EventKind.DOCUMENT_ISSUED, archive):
+            event = standing(
+                archive, notice.number, notice.case_id, notice.state, notice.reason, notice.successor, notice.digest,
+                notice.at_ms,
+            )  # fmt: skip
+            await self._log.note(event)
