@@ -83,7 +83,9 @@ class DocumentIssuer:
     def issue(self, order: Order) -> Document:
         """The document of an order; the same order gives the same one. IssueDeferredError names what is missing."""
         shop = self._shop
-        wishes = order.request.wishes if order.request is not None else Wishes()
+        if order.request is None:  # only a deputy's word came yet: how the document is wanted is not known
+            raise IssueDeferredError("request_not_here", 1.0)
+        wishes = order.request.wishes
         name = f"{order.case_id}:{order.group}"
         at = datetime.fromtimestamp(order.decided_ms / 1000, UTC)
         credentials = ArchiveCredentials(shop.keys, shop.registry, shop.status_uri, wishes.holder_keys, at)
@@ -135,14 +137,14 @@ class DocumentIssuer:
     # what is stated ----------------------------------------------------------------------------------------------
 
     def _decision(self, name: str, order: Order, wishes: Wishes, at: datetime) -> Decision:
-        purpose = order.request.purpose if order.request is not None else "other"
+        assert order.request is not None
+        purpose = order.request.purpose
         statement: Statement
         scans: tuple[Scan, ...] = ()
         if isinstance(order.request, Note):
             statement = _no_record(order.request)
         else:
-            request = order.request if isinstance(order.request, Dispatch) else None
-            record = self._find(request, order.archival_code)
+            record = self._find(order.request, order.archival_code)
             if record is None:
                 raise IssueDeferredError("record_not_found")
             cited = cite(record)

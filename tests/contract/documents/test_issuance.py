@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from federation.credential import qr, sd_jwt
@@ -166,8 +167,13 @@ def test_no_note_is_issued_over_a_search_that_was_not_complete(archive):
 
 
 def test_a_record_that_is_gone_and_a_full_disk_are_named_and_nothing_is_issued(archive, monkeypatch):
+    order = archive.order(archival_code="no such code")
+    lost = msgspec.structs.replace(order, request=msgspec.structs.replace(order.request, ref="gone"))
     with pytest.raises(IssueDeferredError, match="record_not_found"):
-        archive.documents.issuer.issue(archive.order(request=None, archival_code="no such code"))
+        archive.documents.issuer.issue(lost)
+    early = msgspec.structs.replace(order, request=None)  # a deputy's approval before the request itself
+    with pytest.raises(IssueDeferredError, match="request_not_here"):
+        archive.documents.issuer.issue(early)
 
     def full(*_args):
         raise Refusal(Reason.STORE_UNAVAILABLE)
