@@ -254,7 +254,8 @@ async def _steer(steady: SteadyClock, store: Store, engine: Engine) -> None:
 
 def tokens(settings: GatewaySettings, base: Path) -> Tokens:
     """The issuer of this gateway's access tokens; its key is made on first use."""
-    return Tokens(SigningKey.at(base / settings.data / SIGNING_KEY), settings.issuer, settings.audience)
+    path = settings.signing_key or f"{settings.data}/{SIGNING_KEY}"
+    return Tokens(SigningKey.at(base / path), settings.issuer, settings.audience)
 
 
 def rules(roster: Roster) -> Policy:
@@ -268,7 +269,7 @@ def rules(roster: Roster) -> Policy:
 
 def call_key(settings: GatewaySettings, base: Path) -> CallKey:
     """The key that signs calls to platforms; made on first use."""
-    return CallKey.at(base / settings.data / CALL_KEY)
+    return CallKey.at(base / (settings.webhook_key or f"{settings.data}/{CALL_KEY}"))
 
 
 def open_log(settings: GatewaySettings, base: Path) -> GatewayLog:

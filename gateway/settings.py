@@ -55,6 +55,14 @@ class GatewaySettings(BaseSettings):
         pattern=r"^[a-z0-9.-]+$",
         description="name of this process's evidence log when its key is made; each replica has its own",
     )
+    signing_key: str = Field(
+        "",
+        description="private key of access tokens, the same for all replicas; empty = signing-key.pem in the data folder",
+    )
+    webhook_key: str = Field(
+        "",
+        description="private key of calls to platforms, the same for all replicas; empty = webhook-key.pem there",
+    )
     issuer: str = Field("https://gateway.lantai", description="issuer of access tokens")
     audience: str = Field("lantai", description="audience of access tokens")
     requests_per_minute: int = Field(6000, ge=1, description="searches a client may send in a minute")

@@ -34,7 +34,7 @@ REQUEST: dict[str, Any] = {
 
 
 class Gateway:
-    """One gateway process. Those that share `folder` and a PostgreSQL `store` are replicas of each other."""
+    """One gateway process. Replicas share `folder`, a PostgreSQL `store` and the keys, and have a `data` folder each."""
 
     def __init__(
         self, folder: Path, roster: str, *, name: str = "one", clients: str = "", **settings: Any

@@ -30,8 +30,9 @@ class Replicas:
 
     def __init__(self, folder: Path, url: str, holder: ScriptedArchive, archives: ScriptedArchives) -> None:
         self.url, self.holder, self.archives = url, holder, archives
-        self.first = Gateway(folder, archives.roster(), name="first", store=url)
-        self.second = Gateway(folder, archives.roster(), name="second", store=url)
+        shared = {"store": url, "signing_key": "signing-key.pem", "webhook_key": "webhook-key.pem"}
+        self.first = Gateway(folder, archives.roster(), name="first", data="first", **shared)
+        self.second = Gateway(folder, archives.roster(), name="second", data="second", **shared)
         self.token = ""
 
     def start(self) -> None:
