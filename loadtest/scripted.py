@@ -170,9 +170,9 @@ class ScriptedArchive:
         session.receipt(name)
 
     def tell(self, case_id: str, said: mail.FromDesk) -> bytes:
-        """Say something about a case, again and again until it is receipted; the identifier."""
+        """Say something about a case, again and again until it is receipted; the identifier, of these words alone."""
         body = mail.write(said)
-        name = mail.mail_id(f"{self.code}:{case_id}:{type(said).__name__}:{said.group}")
+        name = mail.mail_id(f"{self.code}:{case_id}:{body.decode()}")
         self._outbox[name] = (case_id, body)
         self.told[name] = (case_id, said)
         for session in self._sessions:
