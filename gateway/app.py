@@ -149,7 +149,7 @@ async def run(settings: GatewaySettings, base: Path) -> None:
             codes = sorted({key.issuer for key in trust.keys(Use.LOG)} & roster.by_code.keys())
             told = telemetry.EvidenceObserver()
             reconciler = Reconciler(
-                base / settings.data,
+                settings.log_files(base)[0],
                 codes,
                 carrier,
                 nodes.connected,

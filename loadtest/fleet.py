@@ -24,7 +24,7 @@ from typing import Any, Self
 
 from federation.reasons import Refusal
 from federation.rpc.authority import Authority
-from loadtest.provision import TRUST_LIST, provision
+from loadtest.provision import GATEWAY_LOG_KEY, TRUST_LIST, provision
 from node_agent.desk import users
 from node_agent.desk.setup import now_ms
 from node_agent.desk.store import Store
@@ -176,7 +176,11 @@ class Fleet:
             **self._settings,
         }
         if self._documents:
-            settings |= {"trust_list": str(self._provide_documents())}
+            settings |= {
+                "trust_list": str(self._provide_documents()),
+                "log_key": str(self.folder / GATEWAY_LOG_KEY),
+                **self._settings,
+            }
         lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
         (self.folder / "gateway.toml").write_text("\n".join(lines) + "\n", "utf-8")
 

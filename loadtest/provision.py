@@ -15,7 +15,7 @@ from federation.verify.report import rfc3339
 from node_agent.certificates import keys as key_files
 from node_agent.certificates.authority import SealAuthority
 
-TRUST_LIST = "trust.json"
+TRUST_LIST, GATEWAY_LOG_KEY = "trust.json", "gateway-log.key"
 
 
 def provision(
@@ -30,7 +30,7 @@ def provision(
     The gateway's log key is written to `folder`/gateway-log.key. Called again it keeps everything.
     """
     path = folder / TRUST_LIST
-    log_key = folder / "gateway-log.key"
+    log_key = folder / GATEWAY_LOG_KEY
     if path.exists() and all((data / "keys" / "seal.pem").exists() for _code, _name, data in archives):
         return path
     authority = SealAuthority("Lantai try-out")

@@ -11,14 +11,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from federation.documents import CHINA
 from federation.mail import Dispatch, Note, Wishes
 from federation.outcome import CANNOT_HIDE
-from federation.reasons import Refusal
+from federation.reasons import Reason, Refusal
 from federation.sealing import Binding, Part, pack, recipient_key, recipient_name, seal
 from federation.tlog.flaws import EvidenceError
 from federation.verify.report import VerifyError
+from node_agent.certificates import attachments
+from node_agent.certificates.attachments import Attachment
 from node_agent.certificates.credentials import ArchiveCredentials
 from node_agent.certificates.issuing import CannotIssueError, Decision, Issuing
 from node_agent.certificates.keys import SUITE, ArchiveKeys
@@ -43,6 +46,9 @@ from node_agent.evidence.archive_log import ArchiveLog
 from node_agent.record import Person, Record, Role
 
 SCANS = "scans"
+RECORDINGS = frozenset({".mp3", ".wav", ".m4a", ".mp4", ".webm", ".gltf", ".glb"})
+"""Records that are no pages travel inside the document, with their digests."""
+
 PDF, SEALED = "application/pdf", "application/vnd.lantai.sealed"
 
 FindRecord = Callable[[Dispatch | None, str], Record | None]
@@ -141,6 +147,7 @@ class DocumentIssuer:
         purpose = order.request.purpose
         statement: Statement
         scans: tuple[Scan, ...] = ()
+        recordings: tuple[Attachment, ...] = ()
         if isinstance(order.request, Note):
             statement = _no_record(order.request)
         else:
@@ -148,22 +155,37 @@ class DocumentIssuer:
             if record is None:
                 raise IssueDeferredError("record_not_found")
             cited = cite(record)
-            scans = self._pages(record.archival_code, order.pages)
-            if scans:
+            scans, recordings = self._chosen(record.archival_code, order.pages)
+            if scans or recordings:
                 statement = CertifiedCopy(record=cited, compared_on=at.astimezone(CHINA).date().isoformat())
             else:
                 statement = RecordedFacts(record=cited, facts=facts_of(record))
-        return Decision(id=name, statement=statement, purpose=purpose, scans=scans, english=wishes.english)
+        return Decision(
+            id=name,
+            statement=statement,
+            purpose=purpose,
+            scans=scans,
+            records=recordings,
+            english=wishes.english,
+        )
 
-    def _pages(self, code: str, chosen: tuple[dict[str, object], ...]) -> tuple[Scan, ...]:
-        """The pages a reviewer chose: [{"file": name in the record's folder, "page": n, "hidden": [[l, t, r, b], …]}]."""
-        scans = []
-        for page in chosen:
-            number = int(str(page.get("page", 1)))
-            hidden = tuple(_rectangle(one, number) for one in page.get("hidden", ()))  # type: ignore[attr-defined]
-            path = scan_folder(self._folder, code) / Path(str(page["file"])).name
-            scans.append(Scan(path=str(path), pages=(number,), hidden=hidden))
-        return tuple(scans)
+    def _chosen(
+        self, code: str, chosen: tuple[dict[str, Any], ...]
+    ) -> tuple[tuple[Scan, ...], tuple[Attachment, ...]]:
+        """What a reviewer chose of the record's folder: pages to copy, and recordings or models to carry whole.
+
+        Each is {"file": name, "page": n, "hidden": [[left, top, right, bottom], …]}; sound, video and models have no pages.
+        """
+        scans, recordings = [], []
+        for one in chosen:
+            path = scan_folder(self._folder, code) / Path(str(one["file"])).name
+            if path.suffix.lower() in RECORDINGS:
+                recordings.append(_recording(path))
+                continue
+            page = int(one.get("page", 1))
+            hidden = tuple(_rectangle(part, page) for part in one.get("hidden", ()))
+            scans.append(Scan(path=str(path), pages=(page,), hidden=hidden))
+        return tuple(scans), tuple(recordings)
 
     # what is delivered -------------------------------------------------------------------------------------------
 
@@ -203,6 +225,16 @@ class _OrderLog:
 
     def commit(self, number: str, digest: bytes) -> bytes | None:
         return self._log.commit_document(self._case_id, number, "document", digest)
+
+
+def _recording(path: Path) -> Attachment:
+    """A file carried as it is. Refusal(FILE_UNREADABLE, FILE_TOO_LARGE)."""
+    try:
+        if path.stat().st_size > attachments.MOST_BYTES:
+            raise Refusal(Reason.FILE_TOO_LARGE, "/pages")
+        return attachments.attach(path.name, path.read_bytes(), relationship="source")
+    except OSError as error:
+        raise Refusal(Reason.FILE_UNREADABLE, "/pages") from error
 
 
 # from the index to a statement -----------------------------------------------------------------------------------

@@ -117,7 +117,7 @@ def whole_exchange(fleet: Fleet, folder: Path) -> bool:
     case_id = exchange.open_case(fleet, QUESTION)
     exchange.review(fleet, case_id)
     path = exchange.fetch_certificate(fleet, case_id, folder)
-    return exchange.verify(fleet, path, "330483", folder)
+    return exchange.verify(fleet, path, "330483", folder) and exchange.reconcile(fleet, "330483")
 
 
 def main() -> int:

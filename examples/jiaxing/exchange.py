@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import signal
 import subprocess
 import sys
 import time
@@ -149,6 +150,27 @@ def verify(fleet: Fleet, path: Path, issuer: str, folder: Path) -> bool:
     print("9. 改动一个字节 · one byte altered")
     is_refused = _lantai_verify(fleet, str(altered), status) == 1
     return is_valid and is_refused
+
+
+def reconcile(fleet: Fleet, holder: str) -> bool:
+    """Both sides' evidence logs: the gateway's whole log recomputed, then held against the holder's account of itself."""
+    print(
+        "10. 存证：重算网关日志，并与保管馆的账目逐件对账 · evidence: the log recomputed, and both sides reconciled"
+    )
+    fleet.send("gateway", signal.SIGUSR1)  # fetch the archives' accounts now
+    accounts = fleet.folder / "data"
+    until(lambda: list(accounts.rglob(f"{holder}.json")), "account of the archive")
+    is_sound = True
+    for action, *more in (("audit",), ("reconcile", "--archive", holder)):
+        config = ["--config", str(fleet.folder / "gateway.toml")]
+        done = subprocess.run(
+            [sys.executable, "-m", "gateway", "evidence", action, *config, *more],
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        for line in (done.stdout + done.stderr).splitlines():
+            print(f"   {line}")
+        is_sound &= done.returncode == 0
+    return is_sound
 
 
 def _has_list(fleet: Fleet, issuer: str, path: Path) -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime
 
 import msgspec
+import pypdfium2
 import pytest
+from PIL import Image
 
 from federation.credential import qr, sd_jwt
 from federation.credential.certificate import present
@@ -135,6 +138,41 @@ def test_a_package_for_the_windows_key_opens_there_and_nowhere_else(archive):
     assert (
         archive.documents.issuer.issue(archive.order(wishes=wishes)) == issued
     )  # re-delivery: the same bytes
+
+
+def test_a_certified_copy_has_the_chosen_pages_without_what_was_hidden_and_carries_recordings(archive):
+    """Every second column of the scan is red; the hidden half has none of it left."""
+    folder = archive.folder / "scans" / "X032-ZY·JH·1990-0127-018"
+    folder.mkdir(parents=True)
+    red = Image.new("RGB", (400, 600), (200, 30, 30))
+    red.save(folder / "第1页.png")
+    (folder / "谈话.mp3").write_bytes(b"ID3" + bytes(2_000))
+    (folder / "奖章.gltf").write_text('{"asset": {"version": "2.0"}}')
+    pages = (
+        {"file": "第1页.png", "page": 1, "hidden": [[0.0, 0.5, 1.0, 1.0]]},
+        {"file": "谈话.mp3"},
+        {"file": "奖章.gltf"},
+    )
+    issued = archive.documents.issuer.issue(archive.order(pages=pages))
+    assert issued.form == "certified_copy"
+    data = archive.fetch(f"document/{issued.reference}")
+    report = check(archive, data)
+    assert report.verdict is Verdict.VALID, report.as_json()
+    records = {one["name"]: one["sha256"] for one in report.facts["records"]}
+    assert records["谈话.mp3"] == hashlib.sha256((folder / "谈话.mp3").read_bytes()).hexdigest()
+    assert "奖章.gltf" in records
+    images = [
+        one.get_bitmap().to_pil().convert("RGB")
+        for page in pypdfium2.PdfDocument(data)
+        for one in page.get_objects([3])
+    ]
+    copied = max(images, key=lambda image: image.size[1])
+    width, height = copied.size
+    assert copied.getpixel((width // 2, height // 4))[0] > 150
+    assert len(set(copied.getpixel((width // 2, height * 3 // 4)))) == 1  # grey: nothing of the red is left
+    for missing in ("../../keys/credential.pem", "none.png"):
+        with pytest.raises(IssueDeferredError, match="file_unreadable"):
+            archive.documents.issuer.issue(archive.order(f"case-{missing[:3]}", pages=({"file": missing},)))
 
 
 def note(**changes):
