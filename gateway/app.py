@@ -107,7 +107,9 @@ async def run(settings: GatewaySettings, base: Path) -> None:
     trust = TrustList.load(trust_list) if trust_list else None
     statuses = StatusKeeper(trust, carrier) if trust is not None else None
     verification = VerificationRoutes(
-        Verifying(trust, statuses.sources) if trust is not None and statuses is not None else None,
+        Verifying(trust, statuses.sources, evidence_log.verified)
+        if trust is not None and statuses is not None
+        else None,
         statuses,
         limit,
         audience=settings.audience,

@@ -22,7 +22,7 @@ from federation.tlog.exchange import delivered, event_of
 from federation.tlog.flaws import EvidenceError
 from gateway.cases.case import Case, decode_case
 from gateway.cases.cases import first_case_id
-from gateway.cases.schema import CASES, REQUESTS
+from gateway.cases.schema import CASES, REQUESTS, RESULTS
 from gateway.cases.states import ENDED, State
 from gateway.cases.store import Store
 from gateway.evidence.log import GatewayLog
@@ -50,14 +50,20 @@ def requested(case: Case, digest: str) -> Event:
     return Event(EventKind.REQUESTED, "requested", case.created_ms, case.id, fields)
 
 
-def ended(case: Case) -> Event | None:
-    """How it ended: delivered, or closed without a document; None while it goes on."""
+def ended(case: Case) -> list[Event]:
+    """How it ended: its document in the caller's hands, or closed without one; nothing while it goes on. A case closed
+    because no record is held may have its note delivered later.
+    """
     document, number = case.decision.get("document"), case.decision.get("number")
-    if case.state is State.DELIVERED and document and number:
-        return delivered(case.holder, case.id, str(number), str(document), case.delivered_ms)
-    if case.state not in ENDED:
-        return None
-    return Event(EventKind.CLOSED, "closed", case.ended_ms, case.id, {"outcome": case.state.value})
+    events = []
+    if case.state in ENDED and not (case.state is State.DELIVERED and document):
+        events.append(
+            Event(EventKind.CLOSED, "closed", case.ended_ms, case.id, {"outcome": case.state.value})
+        )
+    if case.delivered_ms and document and number:
+        issuer = case.noting or case.holder
+        events.append(delivered(issuer, case.id, str(number), str(document), case.delivered_ms))
+    return events
 
 
 class CaseEvidence:
@@ -71,7 +77,7 @@ class CaseEvidence:
     # what the case feature tells -----------------------------------------------------------------------------------
 
     def accepted(self, case: Case, digest: str) -> None:
-        self._add(lambda: requested(case, digest))
+        self._add(lambda: [requested(case, digest)])
 
     def ended(self, case: Case) -> None:
         self._add(lambda: ended(case))
@@ -85,14 +91,11 @@ class CaseEvidence:
             raise Refusal(Reason.BAD_FRAME) from None
         return None if event is None else self._log.note(event)
 
-    def _add(self, make: Callable[[], Event | None]) -> None:
+    def _add(self, make: Callable[[], list[Event]]) -> None:
         """Log what nobody waits for; what can not be is looked up again later."""
-        try:
-            event = make()
-        except EvidenceError:  # a word of the request that no event may hold
-            return
-        if event is not None:
-            self._log.note(event).add_done_callback(self._noted)
+        with contextlib.suppress(EvidenceError):  # a word of the request that no event may hold
+            for event in make():
+                self._log.note(event).add_done_callback(self._noted)
 
     def _noted(self, done: asyncio.Future[None]) -> None:
         if not done.cancelled() and done.exception() is not None:
@@ -130,22 +133,24 @@ class CaseEvidence:
         while rows := self._store.read(partial(_accepted, after=id_)):
             id_ = rows[-1].id
             yield _events(
-                rows, lambda case: requested(case, digests[case.id]) if case.id in digests else None
+                rows, lambda case: [requested(case, digests[case.id])] if case.id in digests else []
             )
         at, id_ = since_ms, ""
         while rows := self._store.read(partial(_ended, since_ms=at, after=id_)):
             at, id_ = rows[-1].ended_ms, rows[-1].id
             yield _events(rows, ended)
+        at, id_ = since_ms, ""
+        while rows := self._store.read(partial(_stopped, since_ms=at, after=id_)):  # notes delivered later
+            at, id_ = rows[-1].stopped_ms, rows[-1].id
+            yield _events(rows, ended)
 
 
-def _events(rows: Sequence[Any], make: Callable[[Case], Event | None]) -> list[Event]:
+def _events(rows: Sequence[Any], make: Callable[[Case], list[Event]]) -> list[Event]:
     """The events of cases; one that can not be read is the operator's, and holds up no other."""
     found = []
     for row in rows:
         with contextlib.suppress(EvidenceError, msgspec.DecodeError, UnicodeError):
-            event = make(decode_case(row.data))
-            if event is not None:
-                found.append(event)
+            found += make(decode_case(row.data))
     return found
 
 
@@ -169,6 +174,18 @@ def _ended(connection: Connection, since_ms: int, after: str) -> Sequence[Any]:
     query = (
         select(id_, at, CASES.c.data)
         .where(at.is_not(None), CASES.c.kept < 2, (at > since_ms) | ((at == since_ms) & (id_ > after)))
+        .order_by(at, id_)
+        .limit(_PAGE)
+    )
+    return connection.execute(query).all()
+
+
+def _stopped(connection: Connection, since_ms: int, after: str) -> Sequence[Any]:
+    at, id_ = RESULTS.c.stopped_ms, CASES.c.id
+    query = (
+        select(id_, at, CASES.c.data)
+        .join(RESULTS, RESULTS.c.case_id == id_)
+        .where((at > since_ms) | ((at == since_ms) & (id_ > after)))
         .order_by(at, id_)
         .limit(_PAGE)
     )

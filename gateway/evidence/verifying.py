@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from federation.reasons import Reason, Refusal
@@ -22,7 +23,14 @@ _WAITING = 16
 class Verifying:
     """Verification of one gateway process; two at once, so that strangers' documents never hold up a search."""
 
-    def __init__(self, trust: TrustList, statuses: StatusSource) -> None:
+    def __init__(
+        self,
+        trust: TrustList,
+        statuses: StatusSource,
+        verified: Callable[[bytes, Report], None] = lambda _data, _report: None,
+    ) -> None:
+        """`verified` is told each report with the bytes it is about: the evidence log."""
+        self._verified = verified
         self._trust, self._statuses = trust, statuses
         self._nonces = MemoryNonces()
         self._room = asyncio.Semaphore(_AT_ONCE)
@@ -39,7 +47,7 @@ class Verifying:
         self._waiting += 1
         try:
             async with self._room:
-                return await asyncio.to_thread(
+                report = await asyncio.to_thread(
                     verify,
                     data,
                     self._trust,
@@ -50,3 +58,5 @@ class Verifying:
                 )
         finally:
             self._waiting -= 1
+        self._verified(data, report)
+        return report

@@ -23,6 +23,9 @@ from sqlalchemy import func, select
 
 from federation import mail
 from federation.mail import FromDesk, mail_id, write
+from federation.tlog.note import Signer
+from federation.tlog.reader import LogReader
+from gateway.adapters.case_evidence import CaseEvidence
 from gateway.cases.case import Case, Event
 from gateway.cases.cases import Cases, NewCase
 from gateway.cases.engine import Engine
@@ -32,6 +35,7 @@ from gateway.cases.schema import METADATA
 from gateway.cases.states import Kind
 from gateway.cases.store import Done, Store, Unit, new_owner
 from gateway.cases.writer import ThreadedWriter
+from gateway.evidence.log import GatewayLog
 from loadtest.bench import Figure, Scale
 from loadtest.postgres import NoPostgresError, Postgres, postgres
 
@@ -143,12 +147,14 @@ class Run:
     waits_ms: list[float]
 
 
-async def _measure(store: Store, count: int, rate: float = 0.0) -> Run:
-    """Run `count` cases: as fast as they go, or leaving `rate` a second whatever becomes of them."""
+async def _measure(store: Store, count: int, rate: float = 0.0, log: Path | None = None) -> Run:
+    """Run `count` cases: as fast as they go, or leaving `rate` a second whatever becomes of them; with an evidence log."""
     counts, hooks, world = _Quiet(), _NoHooks(), _World()
     writer = ThreadedWriter(store, counts)
-    world.engine = Engine(store, writer, world, world, hooks, counts)
-    world.cases = Cases(store, world.engine, hooks, AlwaysOpen())
+    evidence_log = None if log is None else _log(log)
+    evidence = None if evidence_log is None else CaseEvidence(evidence_log, store, store.now_ms)
+    world.engine = Engine(store, writer, world, world, hooks, counts, evidence=evidence)
+    world.cases = Cases(store, world.engine, hooks, AlwaysOpen(), evidence)
     inform = world.engine.on_change
 
     def changed(case_id: str, done: Done) -> None:
@@ -176,6 +182,8 @@ async def _measure(store: Store, count: int, rate: float = 0.0) -> Run:
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
         await writer.close()
+        if evidence_log is not None:
+            evidence_log.close()
     return Run(count, wall, cpu, counts.batches, counts.units, _rows(store), waits)
 
 
@@ -203,12 +211,23 @@ def _open(url: str) -> Store:
     return store
 
 
-def _run(url: str, count: int, rate: float = 0.0) -> Run:
+def _log(path: Path) -> GatewayLog:
+    class Nobody:
+        def logged(self, _kind: str) -> None: ...
+        def log_failed(self, why: str) -> None:
+            raise AssertionError(why)
+
+        def log_size(self, _entries: int) -> None: ...
+
+    return GatewayLog(path, Signer.generate("bench/gateway"), lambda: int(time.time() * 1000), Nobody())
+
+
+def _run(url: str, count: int, rate: float = 0.0, log: Path | None = None) -> Run:
     """One measurement on an empty database, on the loop the gateway uses."""
     store = _open(url)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_measure(store, count, rate))
+            return runner.run(_measure(store, count, rate, log))
     finally:
         store.close()
 
@@ -285,6 +304,23 @@ def _figures(name: str, best: Run, floor_s: float, open_loop: Run, least: float)
     )
 
 
+def _logged(folder: Path, count: int) -> Iterator[Figure]:
+    """The same cases with the gateway's evidence log, pair by pair: five durable events of each case beside it."""
+    bare, logged = [], []
+    for n in range(3):
+        bare.append(_run(f"sqlite:///{folder}/bare-{n}.db", count))
+        logged.append(_run(f"sqlite:///{folder}/logged-{n}.db", count, log=folder / f"evidence-{n}.sqlite"))
+    walls = [min(one.wall_s for one in runs) for runs in (bare, logged)]
+    cpus = [min(one.cpu_s for one in runs) for runs in (bare, logged)]
+    with LogReader(folder / "evidence-0.sqlite") as reader:
+        events = reader.size / count
+    yield Figure(
+        "  cases a second with the evidence log", walls[0] / walls[1], "×",
+        note=f"of those without, best of three each; {events:.1f} events a case",
+    )  # fmt: skip
+    yield Figure("  CPU of the gateway a case with it", cpus[1] / cpus[0], "×")
+
+
 def run(scale: Scale) -> Iterator[Figure]:
     """Throughput, best of three because other work on the machine only ever slows it; then the open loop."""
     count, steady = (2_000, 500) if scale.quick else (8_000, 3_000)
@@ -296,6 +332,7 @@ def run(scale: Scale) -> Iterator[Figure]:
         yield from _figures(
             "SQLite", best, floor, _run(f"sqlite:///{folder}/open.db", steady, RATE), least=2_000
         )
+        yield from _logged(folder, count)
     try:
         with postgres("fsync=on", "synchronous_commit=on") as server:
             for database in ("one", "two", "three", "open"):

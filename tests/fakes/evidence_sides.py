@@ -125,7 +125,7 @@ class Sides:
         digest = hashlib.sha256(key.encode()).hexdigest()
         return (await self.core.cases.accept(NewCase("platform", key, digest, asked, WINDOW)))[0]
 
-    async def issue(self, key: str = "1", **request: str) -> Case:
+    async def issue(self, key: str = "1", **request: Any) -> Case:
         """One case from acceptance to its delivered document."""
         case = await self.accept(key, **request)
         await until(lambda: self.logged(case, "dispatched"))

@@ -8,7 +8,11 @@ import pytest
 
 from federation import mail
 from federation.mail import mail_id, write
+from federation.reasons import Text
 from federation.tlog.flaws import EvidenceError, Flaw
+from federation.verify.report import Check, Report, Result
+from gateway.adapters.case_evidence import ended
+from gateway.cases.case import Case
 from gateway.cases.states import State
 from tests.fakes.case_engines import until
 from tests.fakes.cases import HOLDER
@@ -159,3 +163,46 @@ async def test_a_dispatch_sent_again_after_a_referral_says_the_same(tmp_path, re
         for _ in range(repeat):
             again = to_desk(stored, payload, stored.created_ms + 1, both.core.store.policy, HOLDER)
             assert mail.digest(again) == mail.digest(mail.read_to_desk(first[1]))
+
+
+async def test_no_person_stands_in_the_log_or_its_tiles(tmp_path):
+    """Names, numbers and whole requests went through; file, write-ahead log and tiles are searched byte by byte."""
+    name, number = "歐陽測試", "330425196703150011"
+    async with sides(tmp_path) as both:
+        case = await both.issue(subject={"name": name, "id_number": number}, event={"from": "1985"})
+        both.log.witness_request(0)
+        size = both.log._log.size
+        served = both.log.tile(f"tile/entries/000.p/{size}") + both.log.tile(f"tile/0/000.p/{size}")
+        assert both.reconcile().agreed >= 4
+        body = both.core.desks.to(HOLDER)[0][1]
+    files = {path.name: path.read_bytes() for path in tmp_path.glob("evidence.sqlite*")}
+    assert name.encode() in body, "the canary did travel"
+    assert case.id.encode() in files["evidence.sqlite"] + files.get("evidence.sqlite-wal", b"")
+    for data in (served, *files.values()):
+        for shape in (name.encode(), name.encode("gb18030"), name.encode("unicode_escape"), number.encode()):
+            assert shape not in data
+
+
+async def test_only_documents_that_were_read_are_logged_as_verified(tmp_path):
+    """A stranger may send a name to be verified: its digest could be guessed, so it is not there."""
+    check = Check(1, "signature", Result.PASSED, None, Text("", ""))
+    async with sides(tmp_path) as both:
+        both.log.verified("錢偉明".encode(), Report("unknown", ()))
+        for _ in range(2):
+            both.log.verified(
+                b"a document", Report("pdf", (check,), issuer=HOLDER, number="330483-2026-000001")
+            )
+        both.log.verified(b"a document", Report("pdf", (check,), issuer="錢偉明", number="1"))
+        await until(lambda: both.log._log.size)
+        (entry,) = both.log._log.entries()
+        assert (entry.kind, entry.read().fields["outcome"]) == ("verified", "valid")
+
+
+def test_a_note_delivered_after_the_case_was_closed_is_both():
+    case = Case(
+        "case-1", "platform", 1, {}, state=State.NO_RECORD, ended_ms=2, delivered_ms=3, noting="330400",
+        decision={"document": "ab" * 32, "number": "330400-2026-000001"},
+    )  # fmt: skip
+    closed, handed = ended(case)
+    assert (closed.kind, closed.fields["outcome"]) == ("closed", "no_record")
+    assert (handed.kind, handed.fields["archive"], handed.at_ms) == ("delivered", "330400", 3)
