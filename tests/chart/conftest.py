@@ -68,7 +68,9 @@ GATEWAY: dict[str, dict[str, Any]] = {
                 {"code": "330483", "name": "桐乡市档案馆", "address": "b.example:7444"},
             ]
         },
-        "store": {"sqlite": {"storageClass": "local"}},
+        "data": {"storageClass": "local"},
+        "trustList": {"existingConfigMap": "trust"},
+        "webhookKey": {"existingSecret": "webhook"},
         "networkPolicy": {
             "httpFrom": [{"namespace": "ingress", "podLabels": {"app": "nginx"}}, {"cidr": "10.1.0.0/16"}],
             "metricsFrom": [{"namespace": "monitoring"}],

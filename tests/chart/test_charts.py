@@ -101,7 +101,10 @@ def test_the_gateway_reads_what_its_chart_writes(render, tmp_path, monkeypatch, 
     (tmp_path / "gateway.toml").write_text(written["gateway.toml"], "utf-8")
     pod = workload(manifests)["spec"]["template"]["spec"]
     for variable in pod["containers"][0].get("env", ()):
-        monkeypatch.setenv(variable["name"], "postgresql+psycopg://store.example/lantai")
+        is_store = variable["name"] == "GW_STORE"
+        monkeypatch.setenv(
+            variable["name"], "postgresql+psycopg://store.example/lantai" if is_store else "gateway-0"
+        )
     settings = gateway_settings.load(tmp_path / "gateway.toml")
     assert settings.store_url(tmp_path).startswith(
         "postgresql" if settings.store != "sqlite" else "sqlite:////var/lib/lantai/"
@@ -160,8 +163,11 @@ def test_one_replica_on_sqlite_keeps_its_volume_and_many_share_postgresql(render
     assert workload(alone)["spec"]["volumeClaimTemplates"]
     assert not of_kind(alone, "Job", "PodDisruptionBudget")
     many = render("gateway", values_of("gateway", "replicas"))
-    assert workload(many)["kind"] == "Deployment"
-    assert workload(many)["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+    assert workload(many)["spec"]["replicas"] == 3
+    assert workload(many)["spec"]["volumeClaimTemplates"]  # each replica's evidence log outlives it
+    (container,) = workload(many)["spec"]["template"]["spec"]["containers"]
+    (log_name,) = [one for one in container["env"] if one["name"] == "GW_LOG_NAME"]
+    assert log_name["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.name"}}
     (job,) = of_kind(many, "Job")
     assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
     assert job["spec"]["template"]["spec"]["containers"][0]["command"][:3] == [

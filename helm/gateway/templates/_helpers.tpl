@@ -31,11 +31,6 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- end -}}
 {{- end }}
 
-{{/* StatefulSet: the volume of SQLite, or a stable name per replica for archives that dial in. */}}
-{{- define "gateway.kind" -}}
-{{- if or (eq .Values.store.kind "sqlite") .Values.link.enabled -}}StatefulSet{{- else -}}Deployment{{- end -}}
-{{- end }}
-
 {{/* Strings are written as JSON, which TOML reads as basic strings. */}}
 {{- define "gateway.settings" -}}
 # 由 Helm 生成 · made by Helm; keys are explained in docs/operations.md
@@ -52,6 +47,12 @@ data = "/var/lib/lantai"
 store = "sqlite"
 {{- end }}
 roster = {{ ternary "/etc/lantai/roster/roster.toml" "/etc/lantai/settings/roster.toml" (ne .Values.roster.existingSecret "") | quote }}
+{{- if .Values.trustList.existingConfigMap }}
+trust_list = "/etc/lantai/trust/trust.json"
+{{- end }}
+{{- if .Values.webhookKey.existingSecret }}
+webhook_key = "/etc/lantai/webhook/webhook-key.pem"
+{{- end }}
 {{- if .Values.clients.existingSecret }}
 clients = "/etc/lantai/clients/clients.toml"
 {{- end }}
@@ -112,6 +113,12 @@ capabilities:
 
 {{/* The store's URL reaches the process only through the environment. */}}
 {{- define "gateway.environment" -}}
+{{- if gt (int .Values.replicas) 1 }}
+- name: GW_LOG_NAME  # each replica keeps an evidence log of its own
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+{{- end }}
 {{- if eq .Values.store.kind "postgresql" }}
 - name: GW_STORE
   valueFrom:

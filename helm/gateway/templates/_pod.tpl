@@ -1,4 +1,4 @@
-{{/* The gateway's pod, the same in a Deployment and in a StatefulSet. */}}
+{{/* The gateway's pod. */}}
 
 {{- define "gateway.probe" -}}
 httpGet:
@@ -101,6 +101,12 @@ spec:
         {{- if .Values.signingKey.existingSecret }}
         - {name: signing-key, mountPath: /var/lib/lantai/signing-key.pem, subPath: signing-key.pem, readOnly: true}
         {{- end }}
+        {{- if .Values.trustList.existingConfigMap }}
+        - {name: trust, mountPath: /etc/lantai/trust, readOnly: true}
+        {{- end }}
+        {{- if .Values.webhookKey.existingSecret }}
+        - {name: webhook, mountPath: /etc/lantai/webhook, readOnly: true}
+        {{- end }}
         {{- if .Values.clients.existingSecret }}
         - {name: clients, mountPath: /etc/lantai/clients, readOnly: true}
         {{- end }}
@@ -120,14 +126,17 @@ spec:
     - name: tmp
       emptyDir:
         sizeLimit: 256Mi
-    {{- if eq .Values.store.kind "postgresql" }}
-    - name: data
-      emptyDir:
-        sizeLimit: 64Mi
-    {{- end }}
     {{- include "gateway.secretVolume" (list "certificate" .Values.certificate.existingSecret (list "ca.crt" "tls.crt" "tls.key")) | nindent 4 }}
     {{- with .Values.signingKey.existingSecret }}
     {{- include "gateway.secretVolume" (list "signing-key" . (list "signing-key.pem")) | nindent 4 }}
+    {{- end }}
+    {{- with .Values.trustList.existingConfigMap }}
+    - name: trust
+      configMap:
+        name: {{ . }}
+    {{- end }}
+    {{- with .Values.webhookKey.existingSecret }}
+    {{- include "gateway.secretVolume" (list "webhook" . (list "webhook-key.pem")) | nindent 4 }}
     {{- end }}
     {{- with .Values.clients.existingSecret }}
     {{- include "gateway.secretVolume" (list "clients" . (list "clients.toml")) | nindent 4 }}
