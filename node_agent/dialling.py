@@ -15,8 +15,8 @@ from federation.rpc import transport
 from federation.session.base import SessionEndedError
 from node_agent import telemetry
 
-CONNECT_WITHIN_S = 0.5
-_BACKOFF_S = (0.5, 60.0)
+CONNECT_WITHIN_S = 2.0  # nobody waits for it: searches see `unreachable` meanwhile
+_BACKOFF_S = (0.5, 15.0)  # an archive that is back should be found within a stage of a case
 _STABLE_S = 60.0
 
 Serve = Callable[[grpc.aio.Channel, Callable[[], None]], Awaitable[None]]

@@ -33,7 +33,7 @@ from gateway.search.ports import CategoryHoldings, Manifest, Reply, SubRequest
 from gateway.search.roster import Member, Roster
 
 CONNECT_WITHIN_S = 0.5
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 60.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 15.0
 _STABLE_S = 60.0
 _DRAIN_S = 5.0
 _QUARANTINE_S = 30.0
