@@ -23,7 +23,7 @@ from federation.verify.report import VerifyError
 from node_agent.certificates import attachments
 from node_agent.certificates.attachments import Attachment
 from node_agent.certificates.credentials import ArchiveCredentials
-from node_agent.certificates.issuing import CannotIssueError, Decision, Issuing
+from node_agent.certificates.issuing import CannotIssueError, Decision, Issuing, add_times
 from node_agent.certificates.keys import SUITE, ArchiveKeys
 from node_agent.certificates.registry import Registry
 from node_agent.certificates.scans import Rectangle, Scan, ScanReader
@@ -39,7 +39,6 @@ from node_agent.certificates.statements import (
     Statement,
 )
 from node_agent.certificates.store import CertificateStore
-from node_agent.certificates.time_stamps import NoTimeStampError
 from node_agent.certificates.typesetting import Typesetter
 from node_agent.desk.issuing import Document, IssueDeferredError, Order
 from node_agent.evidence.archive_log import ArchiveLog
@@ -129,16 +128,7 @@ class DocumentIssuer:
 
     def add_times(self) -> int:
         """Give documents without a trusted time one; returns how many got it."""
-        shop = self._shop
-        done = 0
-        for entry in shop.store.pending() if shop.sealer.has_authority else ():
-            try:
-                stamped = shop.sealer.add_time(shop.store.read(entry.number))
-            except NoTimeStampError:
-                break
-            shop.store.keep_stamped(entry.number, stamped)
-            done += 1
-        return done
+        return add_times(self._shop.store, self._shop.sealer)
 
     # what is stated ----------------------------------------------------------------------------------------------
 

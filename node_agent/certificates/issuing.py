@@ -141,16 +141,8 @@ class Issuing:
         self._store.revoke(number, reason, _ms(self._now()))
 
     def add_times(self) -> int:
-        """Give pending documents their trusted time; returns how many got it. Ends quietly when no authority answers."""
-        done = 0
-        for entry in self._store.pending() if self._sealer.has_authority else ():
-            try:
-                pdf = self._sealer.add_time(self._store.read(entry.number))
-            except NoTimeStampError:
-                break
-            self._store.keep_stamped(entry.number, pdf)
-            done += 1
-        return done
+        """See the function of this name."""
+        return add_times(self._store, self._sealer)
 
     # ---------------------------------------------------------------------------------------------------------------
 
@@ -248,6 +240,19 @@ class Issuing:
         if decision.replaces:
             content["replaces"] = decision.replaces
         return content
+
+
+def add_times(store: CertificateStore, sealer: Sealer) -> int:
+    """Give pending documents their trusted time; returns how many got it. Ends quietly when no authority answers."""
+    done = 0
+    for entry in store.pending() if sealer.has_authority else ():
+        try:
+            pdf = sealer.add_time(store.read(entry.number))
+        except NoTimeStampError:
+            break
+        store.keep_stamped(entry.number, pdf)
+        done += 1
+    return done
 
 
 def _statement_file(content: dict[str, Any], credential: Credential, files: list[Attachment]) -> Attachment:
