@@ -50,7 +50,7 @@ class Sign1:
     def verify(self, key: PublicKey, external_aad: bytes = b"") -> None:
         """Raise VerifyError unless `key` made the signature with its own algorithm."""
         alg = self.header.get(ALG)
-        if alg not in {_ALGORITHMS.get(key.alg), _ALSO_READ.get(key.alg)} or alg is None:
+        if type(alg) is not int or alg not in (_ALGORITHMS.get(key.alg), _ALSO_READ.get(key.alg)):
             raise VerifyError(VerificationReason.WRONG_ALGORITHM, key.alg)
         suite(key.suite).verify(key, self.to_be_signed(external_aad), self.signature)
 

@@ -46,7 +46,8 @@ class Jws:
 
     def verify(self, key: PublicKey) -> None:
         """Raise VerifyError unless `key` made the signature with its own algorithm."""
-        if self.header.get("alg") not in _SAME.get(key.alg, {key.alg}):
+        alg = self.header.get("alg")  # of any type: nothing in it is believed yet
+        if not isinstance(alg, str) or alg not in _SAME.get(key.alg, {key.alg}):
             raise VerifyError(VerificationReason.WRONG_ALGORITHM, key.alg)
         suite(key.suite).verify(key, self.signing_input, self.signature)
 

@@ -166,7 +166,7 @@ def reveal(payload: Mapping[str, Any], disclosures: Iterable[Disclosure]) -> dic
     shown over others, and unknown hash algorithms.
     """
     algorithm = payload.get("_sd_alg", "sha-256")
-    if algorithm not in _HASHES:
+    if not isinstance(algorithm, str) or algorithm not in _HASHES:
         raise VerifyError(VerificationReason.WRONG_ALGORITHM, "_sd_alg")
     shown = tuple(disclosures)
     by_digest = {one.digest(algorithm): one for one in shown}

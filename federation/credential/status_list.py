@@ -73,7 +73,9 @@ class StatusList:
     @classmethod
     def inflate(cls, compressed: bytes, bits: int) -> StatusList:
         """Raises VerifyError `too_large` for more than MOST_ENTRIES, `malformed` for what is no zlib stream."""
-        most = MOST_ENTRIES * bits // 8 if bits in {1, 2, 4, 8} else 0
+        if type(bits) is not int or bits not in {1, 2, 4, 8}:
+            raise VerifyError(VerificationReason.MALFORMED, "bits")
+        most = MOST_ENTRIES * bits // 8
         inflater = zlib.decompressobj()
         try:
             data = inflater.decompress(compressed, most + 1)

@@ -162,6 +162,8 @@ def test_tokens_of_another_mind_are_refused_by_name(token: str) -> None:
         ('{"alg":"ES256","x":Infinity}', "malformed"),
         ('{"alg":"EdDSA"}', "wrong_algorithm"),
         ('{"kid":"1"}', "wrong_algorithm"),
+        ('{"alg":["ES256"]}', "wrong_algorithm"),
+        ('{"alg":{}}', "wrong_algorithm"),
     ],
 )
 def test_a_header_is_refused_for_itself_even_under_a_good_signature(header: str, named: str | None) -> None:
@@ -198,6 +200,14 @@ def test_signed_cwt_of_rfc_8392_verifies() -> None:
     assert message.key_id == "AsymmetricECDSA256"
     assert reason(lambda: message.verify(key, b"other context")) == "altered"
     assert reason(lambda: message.verify(INTL.generate("Ed25519").public)) == "wrong_algorithm"
+
+
+@pytest.mark.parametrize("alg", [[-7], {}, -7.0, True, b"ES256", None])
+def test_an_algorithm_of_another_type_is_refused_by_name(alg: Any) -> None:
+    key = INTL.generate("ES256")
+    protected = cbor.dumps({cose.ALG: alg, cose.KID: b"1"})
+    message = cose.Sign1(protected, {cose.ALG: alg}, b"", b"", "1")
+    assert reason(lambda: message.verify(key.public)) == "wrong_algorithm"
 
 
 PLAIN = st.recursive(
