@@ -239,7 +239,8 @@ def _evidence(settings: settings_module.GatewaySettings, base: Path, args: argpa
 
     log, key = settings.log_files(base)
     if args.action == "audit":
-        return commands.audit(log, key, memory=args.memory, as_json=args.json)
+        roots = base / settings.stamp_certificate if settings.stamp_certificate else None
+        return commands.audit(log, key, memory=args.memory, as_json=args.json, stamp_roots=roots)
     if args.account is not None and not args.archive:
         print(
             "lantai-gateway evidence reconcile: --account 须与 --archive 同用 · --account needs --archive",

@@ -15,6 +15,7 @@ from typing import Any
 from aiohttp import web
 
 from federation.reasons import Refusal
+from federation.tlog.anchor import FileAnchor
 from federation.trust import TrustList, Use
 from gateway import telemetry
 from gateway.adapters.announced import AnnouncedHours
@@ -140,6 +141,7 @@ async def run(settings: GatewaySettings, base: Path) -> None:
             "count cases": _count(store, engine),
             "case writer": _watch(writer),
             "evidence checkpoints": evidence_log.run(),
+            "evidence stamps": evidence_log.stamps.run(),
             "evidence writer": _watch(evidence_log),
             "case evidence": evidence.run(),
             "case clock": _steer(steady, store, engine),
@@ -278,7 +280,14 @@ def open_log(settings: GatewaySettings, base: Path) -> GatewayLog:
     """The evidence log of this process; its key is made on first use. EvidenceError when it can not be used."""
     file, key = settings.log_files(base)
     signer = signer_at(key, f"{settings.federation}.lantai/gateway/{settings.log_name}")
-    return GatewayLog(file, signer, lambda: time.time_ns() // 1_000_000, telemetry.EvidenceObserver())
+    return GatewayLog(
+        file,
+        signer,
+        lambda: time.time_ns() // 1_000_000,
+        telemetry.EvidenceObserver(),
+        authority=settings.log_authority(base),
+        anchor=FileAnchor(base / settings.anchor_file) if settings.anchor_file else None,
+    )
 
 
 @contextlib.asynccontextmanager

@@ -14,6 +14,8 @@ from pydantic_settings import (
 )
 
 from federation.rpc.transport import Credentials
+from federation.tlog.keeping import authority_at
+from federation.tlog.stamping import TimeAuthority
 
 DEFAULT_LOG = "gateway"
 
@@ -55,6 +57,13 @@ class GatewaySettings(BaseSettings):
         pattern=r"^[a-z0-9.-]+$",
         description="name of this process's evidence log when its key is made; each replica has its own",
     )
+    stamp_authority: str = Field(
+        "", description="RFC 3161 authority that stamps this process's evidence log, http(s); empty = none"
+    )
+    stamp_certificate: str = Field("", description="PEM of the roots its certificate must lead to")
+    anchor_file: str = Field(
+        "", description="hash-chained file to which the log's roots are posted each hour; empty = none"
+    )
     signing_key: str = Field(
         "",
         description="private key of access tokens, the same for all replicas; empty = signing-key.pem in the data folder",
@@ -93,6 +102,15 @@ class GatewaySettings(BaseSettings):
         folder = base / self.data
         key = base / self.log_key if self.log_key else folder / f"log{own}.key"
         return folder / f"evidence{own}.sqlite", key
+
+    def log_authority(self, base: Path) -> TimeAuthority | None:
+        """Who stamps the evidence log; SettingsError names what is wrong."""
+        if not self.stamp_authority:
+            return None
+        try:
+            return authority_at(self.stamp_authority, (base / self.stamp_certificate).read_bytes())
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"stamp_authority, stamp_certificate: {error}") from error
 
     def store_url(self, base: Path) -> str:
         """The case store's URL for SQLAlchemy; SettingsError names what is wrong."""

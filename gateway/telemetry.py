@@ -124,6 +124,14 @@ RECONCILED = Gauge(
 RECONCILED_AT = Gauge(
     "gw_log_reconciled_at_seconds", "When the archive was last reconciled with, Unix time.", ["archive"], registry=REGISTRY
 )  # fmt: skip
+STAMP_AGE = Gauge(
+    "gw_log_stamp_age_seconds", "How long the oldest entry of the evidence log has waited for a time stamp; 0 = all are stamped.",
+    registry=REGISTRY,
+)  # fmt: skip
+STAMP_FAILURES = Counter(
+    "gw_log_stamp_failures_total", "Time stamps and anchors that could not be had, by reason; they are tried again.",
+    ["what", "why"], registry=REGISTRY,
+)  # fmt: skip
 LOG_SIZE = Gauge(
     "gw_log_size", "Entries covered by the newest checkpoint of the evidence log.", registry=REGISTRY
 )
@@ -218,6 +226,13 @@ class EvidenceObserver:
 
     def log_size(self, entries: int) -> None:
         LOG_SIZE.set(entries)
+
+    def stamp_age(self, seconds: float) -> None:
+        STAMP_AGE.set(seconds)
+
+    def stamp_failed(self, what: str, why: str) -> None:
+        STAMP_FAILURES.labels(what=what, why=why).inc()
+        log.warning("no stamp of the evidence log", action=f"evidence.no_{what}", reason=why)
 
     def cosigned(self, log: str) -> None:
         LOG_COSIGNED.labels(log=log).inc()

@@ -2,7 +2,8 @@
 
 Settings table `[documents]`: `gateway` is the public address of the federation's gateway, where status lists and the
 verification page stand; `fonts` a folder of fonts; `time_authority`, `time_certificate`, `time_crls` the authority whose
-time stamps go into documents; `trust_list` the federation's pinned list, by which this archive serves as witness.
+time stamps go into documents; `trust_list` the federation's pinned list, by which this archive serves as witness;
+`stamp_authority`, `stamp_certificate` the authority that stamps the evidence log; `anchor_file` a chain its roots are posted to.
 """
 
 from __future__ import annotations
@@ -22,9 +23,12 @@ from cryptography import x509
 from federation.bulk.answering import Object
 from federation.mail import Dispatch
 from federation.reasons import Reason, Refusal
+from federation.tlog.anchor import FileAnchor
 from federation.tlog.checkpoint import Quorum
 from federation.tlog.flaws import EvidenceError
+from federation.tlog.keeping import authority_at
 from federation.tlog.note import VerifierKey
+from federation.tlog.stamping import TimeAuthority as LogAuthority
 from federation.tlog.witness import witnessed
 from federation.trust import TrustList, Use
 from federation.verify.report import VerifyError
@@ -48,7 +52,10 @@ from node_agent.objects import Shelf, in_memory
 from node_agent.record import Record
 from node_agent.settings import NodeSettings, SettingsError
 
-KEYS = frozenset({"gateway", "fonts", "time_authority", "time_certificate", "time_crls", "trust_list"})
+KEYS = frozenset({
+    "gateway", "fonts", "time_authority", "time_certificate", "time_crls", "trust_list",
+    "stamp_authority", "stamp_certificate", "anchor_file",
+})  # fmt: skip
 SEAL_PURPOSE = "查档证明专用章"
 _LOOK_EVERY_S = 2.0
 _TIMES_EVERY_S = 60.0
@@ -74,6 +81,7 @@ class Documents:
         address = str(table.get("gateway", "")).rstrip("/")
         if urlsplit(address).scheme not in {"http", "https"}:
             raise SettingsError("[documents] gateway 应为 http(s) 地址 · gateway must be an http(s) address")
+        log_authority = _log_authority(folder, table)
         self._archive, self._lookup, self._disclosure = settings.archive, lookup, disclosure
         try:
             keys = key_files.load(folder)
@@ -93,7 +101,15 @@ class Documents:
         self.standing = Standing(
             self.store, self.registry, keys.status, f"{address}/v1/status-lists/{settings.archive}", now
         )
-        self.log = ArchiveLog(folder, settings.archive, keys.log, now_ms, _witnesses(trust))
+        self.log = ArchiveLog(
+            folder,
+            settings.archive,
+            keys.log,
+            now_ms,
+            _witnesses(trust),
+            authority=log_authority,
+            anchor=FileAnchor(folder / str(table["anchor_file"])) if table.get("anchor_file") else None,
+        )
         self.witness = (
             ArchiveWitness(folder, keys.witness, witnessed(_log_keys(trust, settings.archive)))
             if trust is not None
@@ -128,6 +144,7 @@ class Documents:
         """Name -> what to run until the process stops."""
         return {
             "evidence checkpoints": self.log.run(),
+            "evidence stamps": self.log.stamps.run(),
             "document standing": self._watch(),
             "document times": self._add_times(),
         }
@@ -251,6 +268,17 @@ def _witnesses(trust: TrustList | None) -> Quorum | None:
     if trust is None:
         return None
     return Quorum(0, tuple(VerifierKey.parse(key.vkey) for key in trust.keys(Use.WITNESS) if key.vkey))
+
+
+def _log_authority(folder: Path, table: dict[str, Any]) -> LogAuthority | None:
+    if not table.get("stamp_authority"):
+        return None
+    try:
+        return authority_at(
+            str(table["stamp_authority"]), (folder / str(table["stamp_certificate"])).read_bytes()
+        )
+    except (KeyError, OSError, ValueError) as error:
+        raise SettingsError(f"[documents] stamp_authority: {error}") from error
 
 
 def _time_authority(folder: Path, table: dict[str, Any]) -> TimeAuthority | None:

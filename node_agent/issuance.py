@@ -110,6 +110,7 @@ class DocumentIssuer:
             if known is not None and known.issued:
                 number, form = known.number, known.kind
             else:
+                shop.log.stamps.require()
                 issued = issuing.issue(self._decision(name, order, wishes, at))
                 number, form = issued.number, issued.kind
             credential = shop.registry.of_number(number, "credential")

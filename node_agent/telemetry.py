@@ -70,6 +70,17 @@ DESK_NOTICES = Counter(
     registry=REGISTRY,
 )
 DESK_STREAMS = Gauge("agent_desk_streams", "Open event streams of the review desk.", registry=REGISTRY)
+STAMP_AGE = Gauge(
+    "agent_log_stamp_age_seconds",
+    "How long the oldest entry of the evidence log has waited for a time stamp; 0 = all are stamped.",
+    registry=REGISTRY,
+)
+STAMP_FAILURES = Counter(
+    "agent_log_stamp_failures_total",
+    "Time stamps and anchors of the evidence log that could not be had, by reason; they are tried again.",
+    ["what", "why"],
+    registry=REGISTRY,
+)
 
 LOG_FIELDS = frozenset(
     {
@@ -126,3 +137,14 @@ def configure_logs() -> None:
 
 
 log = structlog.get_logger()
+
+
+class StampObserver:
+    """Counts for the stamps and anchors of the evidence log."""
+
+    def stamp_age(self, seconds: float) -> None:
+        STAMP_AGE.set(seconds)
+
+    def stamp_failed(self, what: str, why: str) -> None:
+        STAMP_FAILURES.labels(what=what, why=why).inc()
+        log.warning("no stamp of the evidence log", action=f"evidence.no_{what}", reason=why)

@@ -7,6 +7,7 @@ the policy's limit a document may no longer be issued.
 from __future__ import annotations
 
 import hashlib
+import http.client
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -73,7 +74,7 @@ class TimeAuthority:
         )
         try:
             answer = self.exchange(request.as_bytes())
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:  # the latter: what answers speaks no HTTP
             if isinstance(error, urllib.error.HTTPError):
                 error.close()
             raise EvidenceError(Flaw.STAMP_UNAVAILABLE, self.name) from error

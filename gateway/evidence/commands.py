@@ -18,10 +18,16 @@ from gateway.evidence.reconciling import FOLDER, Stated, compare
 OK, WRONG, CANNOT = 0, 1, 2
 
 
-def audit(log: Path, key: Path, *, memory: Path | None, as_json: bool) -> int:
-    """Compute the whole log again; the newest checkpoint seen is remembered in `memory`, and compared the next time."""
+def audit(
+    log: Path, key: Path, *, memory: Path | None, as_json: bool, stamp_roots: Path | None = None
+) -> int:
+    """Compute the whole log again; the newest checkpoint seen is remembered in `memory`, and compared the next time. With
+    `stamp_roots` (PEM) its time stamps are checked too.
+    """
     public = str(Signer.parse(key.read_text("utf-8").strip()).key)
     options = ["audit", str(log), "--key", public, "--memory", str(memory or log.with_suffix(".seen"))]
+    if stamp_roots is not None:
+        options += ["--tsa-root", str(stamp_roots)]
     return tlog([*options, "--json"] if as_json else options)
 
 

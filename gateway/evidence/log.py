@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Protocol
 
 from federation.reasons import Reason, Refusal
+from federation.tlog.anchor import Anchor
 from federation.tlog.checkpoint import Checkpoint, Quorum
 from federation.tlog.event import Event, EventKind
 from federation.tlog.flaws import EvidenceError, Flaw
+from federation.tlog.keeping import StampKeeper, StampObserver
 from federation.tlog.log import EvidenceLog
 from federation.tlog.note import Note, SignatureLine, Signer, VerifierKey
 from federation.tlog.reader import LogReader
 from federation.tlog.reconcile import Account, account_of
+from federation.tlog.stamping import TimeAuthority
 from federation.tlog.witness import WitnessRequest
 from federation.tlog.writing import GroupCommit
 from federation.verify.report import Report
@@ -30,7 +33,7 @@ _DAY_MS = 86_400_000
 _THIN_EVERY_S, _THIN_AFTER_MS = 3_600.0, _DAY_MS
 
 
-class LogObserver(Protocol):
+class LogObserver(StampObserver, Protocol):
     """Counts what happens to the log; constant words only."""
 
     def logged(self, kind: str) -> None: ...
@@ -56,12 +59,24 @@ def signer_at(path: Path, origin: str) -> Signer:
 class GatewayLog:
     """One process's log. `run` signs checkpoints until cancelled; `close` after it."""
 
-    def __init__(self, path: Path, signer: Signer, now_ms: Callable[[], int], observer: LogObserver) -> None:
-        """EvidenceError: the file is another process's, no log, or can not be written."""
+    def __init__(
+        self,
+        path: Path,
+        signer: Signer,
+        now_ms: Callable[[], int],
+        observer: LogObserver,
+        *,
+        authority: TimeAuthority | None = None,
+        anchor: Anchor | None = None,
+    ) -> None:
+        """`authority` and `anchor` are what `stamps` goes to. EvidenceError: the file is another process's, no log, or can
+        not be written.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
         self._log = EvidenceLog(path, signer)
         self._reader = LogReader(path)  # never waits for the writer
         self._commit = GroupCommit(self._log)
+        self.stamps = StampKeeper(self._log, now_ms, observer, authority, anchor)
         self._now_ms, self._observer = now_ms, observer
         self._loop = asyncio.get_running_loop()
         self._settled: deque[tuple[Event, asyncio.Future[None], BaseException | None]] = deque()

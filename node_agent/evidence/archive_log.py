@@ -13,16 +13,20 @@ from federation import mail
 from federation.bulk.answering import Object
 from federation.mail import UnreadableMailError
 from federation.reasons import Reason, Refusal
+from federation.tlog.anchor import Anchor
 from federation.tlog.checkpoint import Checkpoint, Quorum
 from federation.tlog.event import Event, EventKind
 from federation.tlog.event_proof import prove_event
 from federation.tlog.exchange import delivered, event_of, standing
 from federation.tlog.flaws import EvidenceError
+from federation.tlog.keeping import StampKeeper
 from federation.tlog.log import EvidenceLog
 from federation.tlog.note import Note, SignatureLine, Signer, VerifierKey
 from federation.tlog.reconcile import account_of
+from federation.tlog.stamping import TimeAuthority
 from federation.tlog.witness import Witness, WitnessRequest
 from federation.tlog.writing import GroupCommit
+from node_agent import telemetry
 from node_agent.objects import in_memory
 
 FILE, WITNESS_FILE = "evidence.sqlite", "witness.sqlite"
@@ -39,11 +43,15 @@ class ArchiveLog:
         signer: Signer,
         now_ms: Callable[[], int],
         witnesses: Quorum | None = None,
+        *,
+        authority: TimeAuthority | None = None,
+        anchor: Anchor | None = None,
     ) -> None:
-        """`witnesses` are those whose cosignatures are kept."""
+        """`witnesses` are those whose cosignatures are kept; `authority` and `anchor` are what `stamps` goes to."""
         self.archive, self._now_ms, self._witnesses = archive, now_ms, witnesses
         self._log = EvidenceLog(folder / FILE, signer)
         self._commit = GroupCommit(self._log)
+        self.stamps = StampKeeper(self._log, now_ms, telemetry.StampObserver(), authority, anchor)
 
     # writing -----------------------------------------------------------------------------------------------------
 

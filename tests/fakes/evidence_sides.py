@@ -37,6 +37,7 @@ class Counts:
     def __init__(self) -> None:
         self.kinds: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
+        self.age_s = 0.0
 
     def logged(self, kind: str) -> None:
         self.kinds[kind] += 1
@@ -45,6 +46,12 @@ class Counts:
         self.failures[why] += 1
 
     def log_size(self, entries: int) -> None: ...
+
+    def stamp_age(self, seconds: float) -> None:
+        self.age_s = seconds
+
+    def stamp_failed(self, what: str, why: str) -> None:
+        self.failures[f"{what}: {why}"] += 1
 
 
 class Side:

@@ -1,17 +1,10 @@
 """Time stamps by a real authority (openssl ts over HTTP) and anchors on a chain; failing softly, stopping hard."""
 
-import datetime as dt
 import json
-import shutil
-import subprocess
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from federation.tlog.__main__ import main
 from federation.tlog.anchor import ANCHORED, FileAnchor, anchor_latest
@@ -31,78 +24,17 @@ from federation.tlog.stamping import (
     over_http,
     verify_stamp,
 )
+from tests.fakes.time_authority import certificate, time_authority
 from tests.fakes.tlog import LOG, NOW_MS, decided
 
 MINUTE = 60_000
 
 
-def certificate(name, key, issuer, issuer_key, *, usage=None):
-    now = dt.datetime.now(dt.UTC)
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    built = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer.subject if issuer else subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=usage is None, path_length=None), critical=True)
-    )
-    if usage is not None:
-        built = built.add_extension(x509.ExtendedKeyUsage([usage]), critical=True)
-    return built.sign(issuer_key, hashes.SHA256())
-
-
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory):
-    """A time-stamp authority on loopback: its address, its root, and how to break it."""
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl on this machine")
-    folder = tmp_path_factory.mktemp("tsa")
-    root_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    root = certificate("TSA root", root_key, None, root_key)
-    leaf = certificate("TSA", key, root, root_key, usage=ExtendedKeyUsageOID.TIME_STAMPING)
-    (folder / "tsa.pem").write_bytes(leaf.public_bytes(serialization.Encoding.PEM))
-    (folder / "tsa.key").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    (folder / "tsa.cnf").write_text(
-        "[tsa]\ndefault_tsa=one\n[one]\nserial=serial\nsigner_cert=tsa.pem\nsigner_key=tsa.key\n"
-        "signer_digest=sha256\ndefault_policy=1.2.3.4\ndigests=sha256\ness_cert_id_alg=sha256\n"
-    )
-
-    class Answering(BaseHTTPRequestHandler):
-        broken = None
-
-        def do_POST(self):
-            asked = self.rfile.read(int(self.headers["Content-Length"]))
-            if self.broken is not None:
-                status, body = self.broken
-            else:
-                (folder / "asked.tsq").write_bytes(asked)
-                subprocess.run(
-                    ["openssl", "ts", "-reply", "-config", "tsa.cnf", "-queryfile", "asked.tsq", "-out", "answer.tsr"],
-                    cwd=folder, check=True, capture_output=True, timeout=30,
-                )  # fmt: skip
-                status, body = 200, (folder / "answer.tsr").read_bytes()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answering)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield TimeAuthority("tsa-1", over_http(f"http://127.0.0.1:{server.server_port}/"), (root,)), Answering
-    server.shutdown()
-    server.server_close()
-    thread.join(10)
+    """A time-stamp authority on loopback, and how to break it."""
+    with time_authority(tmp_path_factory.mktemp("tsa")) as served:
+        yield TimeAuthority("tsa-1", over_http(served.url), (served.root,)), served.faults
 
 
 @pytest.fixture
