@@ -24,10 +24,12 @@ def provision(
     *,
     federation: str = "lantai",
     gateway: str = "gateway",
+    second_suite: str | None = None,
 ) -> Path:
     """Make what is missing of keys, and the trust list over `(code, name, data folder)`; its path.
 
     The gateway's log key is written to `folder`/gateway-log.key. Called again it keeps everything.
+    With `second_suite` every archive signs with keys of that suite too, and the list asks for it.
     """
     path = folder / TRUST_LIST
     log_key = folder / GATEWAY_LOG_KEY
@@ -37,7 +39,7 @@ def provision(
     now = datetime.now(UTC)
     entries = []
     for code, name, data in archives:
-        key_files.create(data, code, federation)
+        key_files.create(data, code, federation, second_suite=second_suite)
         home = data / key_files.FOLDER
         (home / "seal.key").unlink()
         authority.issue(name).write(home, "seal")

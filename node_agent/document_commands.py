@@ -31,6 +31,12 @@ def configure_keys(parser: argparse.ArgumentParser) -> None:
     ):
         one = actions.add_parser(name, help=text, description=text)
         one.add_argument("--data", required=True, metavar="DIR", help="数据目录 · the archive's data folder")
+        if name == "create":
+            one.add_argument(
+                "--second-suite",
+                choices=sorted(key_files.SECOND),
+                help="另生成第二签名的密钥（国密） · also the keys of second signatures, of the national suite",
+            )
 
 
 def run_keys(args: argparse.Namespace) -> int:
@@ -39,7 +45,9 @@ def run_keys(args: argparse.Namespace) -> int:
     try:
         settings = settings_module.load(folder)
         if args.action == "create":
-            made = key_files.create(folder, settings.archive, settings.federation)
+            made = key_files.create(
+                folder, settings.archive, settings.federation, second_suite=args.second_suite
+            )
             print("已生成 · made: " + ", ".join(made) if made else "密钥齐备 · all keys are there")
             print("下一步：将 keys/seal.csr 交签发机构，证书链存为 keys/seal.pem，吊销列表存为 keys/*.crl")
             print(

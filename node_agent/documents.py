@@ -83,8 +83,10 @@ class Documents:
             raise SettingsError("[documents] gateway 应为 http(s) 地址 · gateway must be an http(s) address")
         log_authority = _log_authority(folder, table)
         self._archive, self._lookup, self._disclosure = settings.archive, lookup, disclosure
+        trust = _trust_list(folder, str(table.get("trust_list", "")))
         try:
             keys = key_files.load(folder)
+            _check_second_suite(trust, settings.archive, keys)
             typesetter = Typesetter(Path(table["fonts"]) if table.get("fonts") else None)
             drawing = typesetter.seal(settings.name, SEAL_PURPOSE)
         except (KeysMissingError, SealError, FontsMissingError) as error:
@@ -94,7 +96,6 @@ class Documents:
                 "[documents] 缺少印章证书 keys/seal.pem：请将 keys/seal.csr 交签发机构"
                 " · the seal's certificate keys/seal.pem is missing: have keys/seal.csr certified"
             )
-        trust = _trust_list(folder, str(table.get("trust_list", "")))
         self.store = CertificateStore(folder, settings.archive)
         self.registry = Registry(folder)
         self._typesetter, self._scans = typesetter, ScanReader()
@@ -257,6 +258,26 @@ def _trust_list(folder: Path, path: str) -> TrustList | None:
         return TrustList.load((folder / path).read_bytes())
     except (OSError, VerifyError) as error:
         raise SettingsError(f"[documents] trust_list: {error}") from error
+
+
+def _check_second_suite(trust: TrustList | None, archive: str, keys: key_files.ArchiveKeys) -> None:
+    """What is issued without the second signature the list asks for, every verifier refuses: rather issue nothing."""
+    party = None if trust is None else trust.parties.get(archive)
+    if party is None or party.second_suite is None:
+        return
+    if keys.second_suite != party.second_suite:
+        raise SettingsError(
+            f"[documents] 信任名录要求 {party.second_suite} 第二签名，本馆没有其密钥，"
+            f"请运行 lantai-node keys create --second-suite {party.second_suite}"
+            f" · the trust list asks for second signatures of {party.second_suite} and their keys are missing;"
+            f" run lantai-node keys create --second-suite {party.second_suite}"
+        )
+    unlisted = [one.id for one in keys.second.values() if one.id not in party.keys]
+    if unlisted:
+        raise SettingsError(
+            f"[documents] 信任名录尚无本馆第二签名密钥 {unlisted[0]}，请提交 lantai-node keys show 的内容"
+            f" · the trust list lacks the key of second signatures {unlisted[0]}; hand in what lantai-node keys show prints"
+        )
 
 
 def _log_keys(trust: TrustList, own: str) -> list[VerifierKey]:

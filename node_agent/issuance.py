@@ -19,6 +19,7 @@ from federation.outcome import CANNOT_HIDE
 from federation.reasons import Reason, Refusal
 from federation.sealing import Binding, Part, pack, recipient_key, recipient_name, seal
 from federation.tlog.flaws import EvidenceError
+from federation.trust import Use
 from federation.verify.report import VerifyError
 from node_agent.certificates import attachments
 from node_agent.certificates.attachments import Attachment
@@ -199,7 +200,8 @@ class DocumentIssuer:
                 parts.append(Part("credential", credential.media_type, content))
             signing = shop.keys.delivery
             at = datetime.fromtimestamp(order.decided_ms / 1000, UTC)
-            package = pack(parts, binding, key=signing.key, key_id=signing.id, at=at)
+            second = shop.keys.second_of(Use.DELIVERY)
+            package = pack(parts, binding, key=signing.key, key_id=signing.id, at=at, second=second)
             return seal(package, binding, recipient)
 
         try:

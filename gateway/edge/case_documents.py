@@ -30,6 +30,7 @@ _ENDINGS = {
     "application/pdf": "pdf",
     "application/vnd.lantai.sealed": "sealed",
     "application/dc+sd-jwt": "sd-jwt",
+    "application/sd-jwt+json": "json",
     "text/plain": "txt",
 }
 _TEMPORARY = frozenset(

@@ -16,8 +16,8 @@ from aiohttp import hdrs, web
 from federation.reasons import Reason, Refusal
 
 MEDIA_TYPES = frozenset({
-    "application/pdf", "application/json", "application/dc+sd-jwt", "application/vnd.lantai.package",
-    "application/vnd.lantai.sealed", "text/plain",
+    "application/pdf", "application/json", "application/dc+sd-jwt", "application/sd-jwt+json",
+    "application/vnd.lantai.package", "application/vnd.lantai.sealed", "text/plain",
 })  # fmt: skip
 """What an archive may send through; anything else travels as bytes without a meaning."""
 

@@ -17,7 +17,9 @@ from gateway.evidence.verifying import LARGEST_DOCUMENT
 Handler = Callable[[web.Request, str], Awaitable[web.StreamResponse]]
 
 _LONGEST_WORD = 512
-_TYPES = ("application/pdf", "text/plain", "application/dc+sd-jwt", "application/octet-stream")
+_TYPES = (
+    "application/pdf", "text/plain", "application/dc+sd-jwt", "application/sd-jwt+json", "application/octet-stream",
+)  # fmt: skip
 
 
 class VerifyingFeature(Protocol):

@@ -9,6 +9,7 @@ from typing import Any
 from federation.credential import qr
 from federation.credential.certificate import Certificate, Reuse, issue
 from federation.documents import CHINA
+from federation.trust import Use
 from federation.verify.status import StatusReference
 from node_agent.certificates.attachments import attach
 from node_agent.certificates.issuing import Credential
@@ -17,6 +18,9 @@ from node_agent.certificates.registry import Registry
 
 MOST_HOLDER_KEYS = 16
 """One-time credentials of one certificate: about ten are meant (each agency sees another one)."""
+
+COMPACT, FLATTENED = "application/dc+sd-jwt", "application/sd-jwt+json"
+"""Media types of the two serializations of an SD-JWT (RFC 9901); either is one line."""
 
 _FACTS = ("archival_code", "certificate_no", "title")
 _MARRIED = {"marriage": "married", "divorce": "divorced"}
@@ -58,7 +62,8 @@ def certificate_of(content: dict[str, Any], digest: bytes, at: datetime) -> Cert
 class ArchiveCredentials:
     """Makes the credentials of one order, once: they are kept before the document that carries them. Fits
     `node_agent.certificates.issuing.Credentials`. Several one-time credentials are delivered a line each; without a key of
-    the applicant's phone the text of the QR code is delivered, which nobody can present as the holder.
+    the applicant's phone the text of the QR code is delivered, which nobody can present as the holder. An archive with keys
+    of a second suite signs with both, and its SD-JWTs take the flattened JSON form, which has room for that.
     """
 
     def __init__(
@@ -77,12 +82,12 @@ class ArchiveCredentials:
     def make(self, content: dict[str, Any], digest: bytes) -> Credential:
         certificate = certificate_of(content, digest, self._at)
         number = certificate.number
-        signing = self._keys.credential
+        signing, second = self._keys.credential, self._keys.second_of(Use.CREDENTIAL)
         paper = StatusReference(self._uri, self._registry.status_index(number, "paper"))
-        qr_text = qr.build(certificate, key=signing.key, key_id=signing.id, status=paper)
+        qr_text = qr.build(certificate, key=signing.key, key_id=signing.id, status=paper, second=second)
 
         def fresh() -> bytes:
-            made = [
+            credentials = (
                 issue(
                     certificate,
                     key=signing.key,
@@ -91,17 +96,23 @@ class ArchiveCredentials:
                     status=StatusReference(
                         self._uri, self._registry.status_index(number, f"credential-{place}")
                     ),
-                ).compact()
+                    second=second,
+                )
                 for place, holder in enumerate(self._holders)
-            ]
+            )
+            made = [one.compact() if second is None else one.flattened() for one in credentials]
             return "\n".join(made or [qr_text]).encode()
 
-        media_type = "application/dc+sd-jwt" if self._holders else "text/plain"
+        form = COMPACT if second is None else FLATTENED
+        media_type = form if self._holders else "text/plain"
         kept = self._registry.keep(number, "credential", media_type, fresh)
         self.reference = kept.reference
         texts = self._registry.path(kept).read_text("ascii").split("\n") if self._holders else []
+        ending = (
+            "json" if kept.media_type == FLATTENED else "sd-jwt"
+        )  # what was kept may be older than the keys
         files = tuple(
-            attach(f"credential-{place}.sd-jwt", text.encode(), relationship="data")
+            attach(f"credential-{place}.{ending}", text.encode(), relationship="data")
             for place, text in enumerate(texts, 1)
         )
         return Credential(qr_text, files, paper.uri, paper.index)

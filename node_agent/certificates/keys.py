@@ -1,13 +1,15 @@
 """The archive's keys, one file and one use each: seal, credentials, status list, packages, evidence log, witness.
 
 Made by `lantai-node keys create`, except the seal's certificate, which an authority issues for the key made here. What
-`lantai-node keys show` prints is the archive's entry for the federation's trust list.
+`lantai-node keys show` prints is the archive's entry for the federation's trust list. Where the federation asks for a second
+crypto suite, credentials and packages have a key of that suite too; the status list and the seal stay with the first.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from federation.suites import SM
 from federation.suites.base import PrivateKey
 from federation.suites.encoding import thumbprint
 from federation.suites.registry import suite
@@ -28,6 +31,9 @@ from node_agent.certificates.sealing import SealError, SealKey
 FOLDER = "keys"
 SUITE, ALG = "intl-1", "ES256"
 SIGNING = (Use.CREDENTIAL, Use.STATUS, Use.DELIVERY)
+SECOND = {SM: "SM2"}
+"""Suites a second signature may be of, and the algorithm of their keys."""
+SIGNED_TWICE = (Use.CREDENTIAL, Use.DELIVERY)
 LIFETIME = timedelta(days=730)
 """How long a key of the trust list is proposed to be believed; the federation decides."""
 
@@ -46,7 +52,9 @@ class NamedKey:
 
 @dataclass(frozen=True)
 class ArchiveKeys:
-    """All keys of one archive. `seal` is None until its certificate has been issued."""
+    """All keys of one archive. `seal` is None until its certificate has been issued; `second` is empty or has a key of
+    the second suite for each use that is signed twice.
+    """
 
     credential: NamedKey
     status: NamedKey
@@ -54,13 +62,36 @@ class ArchiveKeys:
     log: Signer
     witness: Signer
     seal: SealKey | None
+    second: Mapping[Use, NamedKey] = field(default_factory=dict)
+
+    def second_of(self, use: Use) -> tuple[PrivateKey, str] | None:
+        """The key beside the first one of this use and its id, as signing takes them; None without a second suite."""
+        named = self.second.get(use)
+        return None if named is None else (named.key, named.id)
+
+    @property
+    def second_suite(self) -> str | None:
+        """The suite of the second keys, None without them."""
+        return next((one.key.suite for one in self.second.values()), None)
 
 
-def create(folder: Path, archive: str, federation: str) -> list[str]:
-    """Make the keys that are not there yet, and a request for the seal's certificate; the names of the files made."""
+def create(folder: Path, archive: str, federation: str, *, second_suite: str | None = None) -> list[str]:
+    """Make the keys that are not there yet, and a request for the seal's certificate; the names of the files made.
+
+    With `second_suite` also the keys of second signatures. KeysMissingError, before anything is made, where this machine
+    lacks that suite.
+    """
     home = folder / FOLDER
+    beside = {}
+    for use in SIGNED_TWICE if second_suite else ():
+        path = _second_path(home, use, second_suite or "")
+        if not path.exists():
+            beside[path] = _generate_second(second_suite or "")
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     made = []
+    for path, key in beside.items():
+        _write(path, suite(key.suite).dump(key))
+        made.append(path.name)
     for use in SIGNING:
         path = home / f"{use.value}.pem"
         if not path.exists():
@@ -74,14 +105,16 @@ def create(folder: Path, archive: str, federation: str) -> list[str]:
             made.append(path.name)
     seal = home / "seal.key"
     if not seal.exists():
-        key = ec.generate_private_key(ec.SECP256R1())
-        secret = key.private_bytes(
+        seal_key = ec.generate_private_key(ec.SECP256R1())
+        secret = seal_key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
         _write(seal, secret)
         made.append(seal.name)
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, archive)])
-        request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
+        request = (
+            x509.CertificateSigningRequestBuilder().subject_name(subject).sign(seal_key, hashes.SHA256())
+        )
         (home / "seal.csr").write_bytes(request.public_bytes(serialization.Encoding.PEM))
         made.append("seal.csr")
     return made
@@ -119,6 +152,7 @@ def load(folder: Path) -> ArchiveKeys:
         signers["log"],
         signers["witness"],
         seal,
+        _load_second(home),
     )
 
 
@@ -131,6 +165,13 @@ def trust_entry(keys: ArchiveKeys, archive: str, name: str, at: datetime) -> dic
             "jwk": suite(SUITE).jwk(one.key.public), **term,
         }
         for use, one in ((Use.CREDENTIAL, keys.credential), (Use.STATUS, keys.status), (Use.DELIVERY, keys.delivery))
+    ]  # fmt: skip
+    entries += [
+        {
+            "id": one.id, "use": use.value, "suite": one.key.suite, "alg": one.key.alg,
+            "jwk": suite(one.key.suite).jwk(one.key.public), **term,
+        }
+        for use, one in keys.second.items()
     ]  # fmt: skip
     for use, signer in ((Use.LOG, keys.log), (Use.WITNESS, keys.witness)):
         entries.append(
@@ -153,12 +194,59 @@ def trust_entry(keys: ArchiveKeys, archive: str, name: str, at: datetime) -> dic
                 "not_before": rfc3339(leaf.not_valid_before_utc), "not_after": rfc3339(leaf.not_valid_after_utc),
             }
         )  # fmt: skip
-    return {"code": archive, "name": name, "keys": entries}
+    asked = {"second_suite": keys.second_suite} if keys.second_suite else {}
+    return {"code": archive, "name": name, **asked, "keys": entries}
 
 
-def _named(use: Use, pem: bytes) -> NamedKey:
-    key = suite(SUITE).load(pem, ALG)
-    return NamedKey(key, f"{use.value}-{thumbprint(suite(SUITE).jwk(key.public))[:12]}")
+def _named(use: Use, pem: bytes, name: str = SUITE, alg: str = ALG) -> NamedKey:
+    key = suite(name).load(pem, alg)
+    return NamedKey(key, f"{use.value}-{thumbprint(suite(name).jwk(key.public))[:12]}")
+
+
+def _second_path(home: Path, use: Use, name: str) -> Path:
+    return home / f"{use.value}.{name}.pem"
+
+
+def _generate_second(name: str) -> PrivateKey:
+    """A key that this machine has been seen to sign with."""
+    try:
+        key = suite(name).generate(SECOND[name])
+        _try(key)
+    except (VerifyError, RuntimeError, ValueError) as error:
+        raise _lacking(name) from error
+    return key
+
+
+def _load_second(home: Path) -> dict[Use, NamedKey]:
+    """The keys of the second suite; none, or all of them."""
+    for name, alg in SECOND.items():
+        paths = {use: _second_path(home, use, name) for use in SIGNED_TWICE}
+        missing = [path.name for path in paths.values() if not path.exists()]
+        if len(missing) == len(paths):
+            continue
+        if missing:
+            raise KeysMissingError(
+                f"缺少密钥 {missing[0]}，请运行 lantai-node keys create --second-suite {name}"
+                f" · the key {missing[0]} is missing; run lantai-node keys create --second-suite {name}"
+            )
+        _generate_second(name)  # says that the machine lacks the suite before a file is blamed
+        try:
+            return {use: _named(use, path.read_bytes(), name, alg) for use, path in paths.items()}
+        except (VerifyError, ValueError, OSError) as error:
+            raise KeysMissingError(f"密钥文件有误 · a key file is broken: {error}") from error
+    return {}
+
+
+def _try(key: PrivateKey) -> None:
+    chosen = suite(key.suite)
+    chosen.verify(key.public, b"lantai", chosen.sign(key, b"lantai"))
+
+
+def _lacking(name: str) -> KeysMissingError:
+    return KeysMissingError(
+        f"本机没有 {name} 所需的 libcrypto 3（含 SM2 与 SM3），无法作第二签名；请安装 OpenSSL 3"
+        f" · this machine lacks what {name} needs, a libcrypto 3 with SM2 and SM3; install OpenSSL 3"
+    )
 
 
 def _write(path: Path, content: bytes) -> None:

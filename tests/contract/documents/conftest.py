@@ -36,7 +36,7 @@ DECIDED_MS = time.time_ns() // 1_000_000
 class Archive:
     """桐乡市档案馆 with two records."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, second_suite: str | None = None) -> None:
         self.folder = folder / "330483"
         assert (
             main([
@@ -49,7 +49,9 @@ class Archive:
         csv.write_text(ROWS, "utf-8")
         assert main(["import", str(csv), "--data", str(self.folder), "--json"]) == 0
         path = provision(
-            folder, [("330483", "桐乡市档案馆", self.folder), ("330400", "嘉兴市档案馆", folder / "330400")]
+            folder,
+            [("330483", "桐乡市档案馆", self.folder), ("330400", "嘉兴市档案馆", folder / "330400")],
+            second_suite=second_suite,
         )
         with (self.folder / "archive.toml").open("a", encoding="utf-8") as file:
             file.write(
@@ -61,8 +63,10 @@ class Archive:
     def open(self) -> None:
         data = DataFolder(self.folder)
         self.lookup = Lookup(self.folder)
-        disclosure = Disclosure(data.index_key(), data.federation_key(), frozenset())
-        self.documents = Documents(self.folder, settings_module.load(self.folder), self.lookup, disclosure)
+        self.disclosure = Disclosure(data.index_key(), data.federation_key(), frozenset())
+        self.documents = Documents(
+            self.folder, settings_module.load(self.folder), self.lookup, self.disclosure
+        )
         self.shelf = Shelf()
         self.documents.shelve(self.shelf)
         found = self.lookup.search(
@@ -71,7 +75,7 @@ class Archive:
             ),
             limit=5,
         ).found[0]
-        self.ref = disclosure.reference(found)
+        self.ref = self.disclosure.reference(found)
 
     def close(self) -> None:
         self.documents.close()

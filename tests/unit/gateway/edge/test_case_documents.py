@@ -26,9 +26,15 @@ class FakeCarried:
     """BODY from `offset`; after `cut` bytes comes `fault`."""
 
     def __init__(
-        self, offset: int, *, cut: int = -1, fault: Exception | None = None, digest: str = DIGEST
+        self,
+        offset: int,
+        *,
+        cut: int = -1,
+        fault: Exception | None = None,
+        digest: str = DIGEST,
+        media_type: str = "application/pdf",
     ) -> None:
-        self.size, self.sha256, self.media_type = len(BODY), bytes.fromhex(digest), "application/pdf"
+        self.size, self.sha256, self.media_type = len(BODY), bytes.fromhex(digest), media_type
         self._at, self._cut, self._fault = offset, cut, fault
         self.is_closed = False
 
@@ -117,6 +123,21 @@ async def test_a_document_comes_whole_and_from_any_byte_and_each_last_byte_is_a_
         assert (await desk.get(Range=f"bytes={len(BODY)}-"))[0] == 416
         assert [offset for _archive, _name, offset in desk.archives.asked] == [0, 100_000, 0, len(BODY)]
         assert all(one.is_closed for one in desk.archives.carried)
+
+
+@pytest.mark.parametrize(
+    ("media_type", "told", "ending"),
+    [
+        ("application/dc+sd-jwt", "application/dc+sd-jwt", "sd-jwt"),
+        ("application/sd-jwt+json", "application/sd-jwt+json", "json"),  # with a second signature
+        ("text/html", "application/octet-stream", "bin"),
+    ],
+)
+async def test_a_credential_is_called_what_it_is(media_type, told, ending):
+    async with Desk(Archives(media_type=media_type)) as desk:
+        status, headers, body = await desk.get("/credential")
+        assert (status, headers["Content-Type"], body) == (200, told, BODY)
+        assert headers["Content-Disposition"].endswith(f'.{ending}"')
 
 
 async def test_the_credential_and_the_description_stop_no_clock():
