@@ -1,38 +1,41 @@
-"""The desk's refusals as problems of RFC 9457: the reason of the closed list, words in the caller's language, never a value."""
+"""The desk's refusals as problems, and the language to answer in."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 from aiohttp import web
 
-from federation.reasons import TEXTS, Reason, Refusal
+from federation import problems
+from federation.reasons import Reason, Refusal
 
 STATUS: dict[Reason, int] = {
-    Reason.MALFORMED_JSON: 400,
-    Reason.MALFORMED_TEXT: 400,
-    Reason.WRONG_TYPE: 422,
-    Reason.MISSING_FIELD: 422,
-    Reason.UNKNOWN_FIELD: 422,
-    Reason.TOO_LARGE: 413,
-    Reason.TOO_DEEP: 400,
-    Reason.TOO_LONG: 422,
-    Reason.OUT_OF_RANGE: 422,
-    Reason.UNSUPPORTED_MEDIA_TYPE: 415,
-    Reason.TOKEN_MISSING: 401,
-    Reason.TOKEN_INVALID: 401,
-    Reason.NOT_PERMITTED: 403,
-    Reason.RATE_LIMITED: 429,
-    Reason.NOT_FOUND: 404,
-    Reason.METHOD_NOT_ALLOWED: 405,
-    Reason.OVERLOADED: 503,
-    Reason.INTERNAL: 500,
-    Reason.UNKNOWN_CASE: 404,
-    Reason.ILLEGAL_TRANSITION: 409,
-    Reason.TAKEN: 409,
-    Reason.REFERRED_IN_A_CIRCLE: 409,
-    Reason.STORE_UNAVAILABLE: 503,
+    reason: problems.STATUS[reason]
+    for reason in (
+        Reason.MALFORMED_JSON,
+        Reason.MALFORMED_TEXT,
+        Reason.WRONG_TYPE,
+        Reason.MISSING_FIELD,
+        Reason.UNKNOWN_FIELD,
+        Reason.TOO_LARGE,
+        Reason.TOO_DEEP,
+        Reason.TOO_LONG,
+        Reason.OUT_OF_RANGE,
+        Reason.UNSUPPORTED_MEDIA_TYPE,
+        Reason.TOKEN_MISSING,
+        Reason.TOKEN_INVALID,
+        Reason.NOT_PERMITTED,
+        Reason.RATE_LIMITED,
+        Reason.NOT_FOUND,
+        Reason.METHOD_NOT_ALLOWED,
+        Reason.OVERLOADED,
+        Reason.INTERNAL,
+        Reason.UNKNOWN_CASE,
+        Reason.ILLEGAL_TRANSITION,
+        Reason.TAKEN,
+        Reason.REFERRED_IN_A_CIRCLE,
+        Reason.STORE_UNAVAILABLE,
+    )
 }
 """Every reason the desk gives; anything else is a mistake of ours and answered as 500."""
 
@@ -48,27 +51,4 @@ def language_of(request: web.BaseRequest) -> str:
 
 def problem(refusal: Refusal, language: str, more: dict[str, Any] | None = None) -> web.Response:
     """The response for a refusal; `more` are members beside the standard ones."""
-    reason = refusal.reason
-    status = STATUS.get(reason, 500)
-    detail = TEXTS[reason].in_language(language)
-    body: dict[str, Any] = {
-        "type": f"urn:lantai:problem:{reason.value}",
-        "title": TEXTS[reason].en,
-        "status": status,
-        "detail": detail,
-        "reason": reason.value,
-        **(more or {}),
-    }
-    if refusal.pointer:
-        body["errors"] = [{"pointer": refusal.pointer, "reason": reason.value, "detail": detail}]
-    headers = {"Content-Language": "en" if language == "en" else "zh-CN", "Cache-Control": "no-store"}
-    if refusal.retry_after_s is not None:
-        headers["Retry-After"] = str(max(1, round(refusal.retry_after_s)))
-    if status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    return web.Response(
-        body=msgspec.json.encode(body),
-        status=status,
-        headers=headers,
-        content_type="application/problem+json",
-    )
+    return problems.response(refusal, STATUS.get(refusal.reason, 500), language, more or {})

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 
+from federation.problems import STATUS
 from federation.reasons import TEXTS, Reason, Refusal
-from gateway.edge.problems import STATUS
 from gateway.edge.requests import LARGEST_BODY, SearchBody, read_search
 from gateway.edge.server import openapi
 from gateway.search.question import LARGEST_PAGE, LONGEST_DEADLINE_S, SHORTEST_DEADLINE_S
