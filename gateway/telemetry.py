@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-import sys
-from collections.abc import Iterable, Mapping, MutableMapping
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from federation import log_lines
 from federation.outcome import Outcome
 from federation.tlog.reconcile import Reconciliation
 
@@ -261,50 +259,9 @@ class EvidenceObserver:
         log.warning("not reconciled", action="evidence.not_reconciled", archive=archive, reason=why)
 
 
-def _only_known_fields(
-    _logger: object, _method: str, event: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
-    return {key: value for key, value in event.items() if key in LOG_FIELDS}
-
-
-class _Lines:
-    """Writes log lines; one that can not be written (a full disk) is counted, and spoils nothing else."""
-
-    def msg(self, line: str) -> None:
-        try:
-            print(line, file=sys.stderr, flush=True)
-        except OSError:
-            LOG_LINES_LOST.inc()
-
-    debug = info = warning = error = critical = msg
-
-
-class _Libraries(logging.Handler):
-    """What libraries log, as a line of ours that names logger and error but leaves out their words: those may quote
-    what they were given.
-    """
-
-    def emit(self, record: logging.LogRecord) -> None:
-        error = record.exc_info[0] if record.exc_info else None
-        log.warning("a library reports", action=record.name, kind=error.__name__ if error else "")
-
-
 def configure_logs() -> None:
     """JSON lines on stderr, from everybody."""
-    logging.basicConfig(handlers=[_Libraries()], level=logging.WARNING, force=True)
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _only_known_fields,
-            structlog.processors.JSONRenderer(ensure_ascii=False),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=lambda *_names: _Lines(),
-        cache_logger_on_first_use=True,
-    )
-    logging.getLogger("grpc").setLevel(logging.CRITICAL)  # its messages may quote what a peer sent
-    logging.getLogger("aiohttp").setLevel(logging.CRITICAL)  # nor may a traceback quote a request
+    log_lines.configure(LOG_FIELDS, LOG_LINES_LOST.inc, quiet=("grpc", "aiohttp"))
 
 
 log = structlog.get_logger()

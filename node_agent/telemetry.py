@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-import sys
-from collections.abc import MutableMapping
-from typing import Any
-
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from federation import log_lines
 
 REGISTRY = CollectorRegistry()
 
@@ -81,6 +78,9 @@ STAMP_FAILURES = Counter(
     ["what", "why"],
     registry=REGISTRY,
 )
+LOG_LINES_LOST = Counter(
+    "agent_log_lines_lost_total", "Log lines that could not be written.", registry=REGISTRY
+)
 
 LOG_FIELDS = frozenset(
     {
@@ -103,37 +103,9 @@ LOG_FIELDS = frozenset(
 """The only keys a log line may have; others are dropped, so that no value of a query can slip into a log."""
 
 
-def _only_known_fields(
-    _logger: object, _method: str, event: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
-    return {key: value for key, value in event.items() if key in LOG_FIELDS}
-
-
-class _Libraries(logging.Handler):
-    """What libraries log, as a line of ours that names logger and error but leaves out their words: those may quote
-    what they were given.
-    """
-
-    def emit(self, record: logging.LogRecord) -> None:
-        error = record.exc_info[0] if record.exc_info else None
-        log.warning("a library reports", action=record.name, kind=error.__name__ if error else "")
-
-
 def configure_logs() -> None:
     """JSON lines on stderr, from everybody."""
-    logging.basicConfig(handlers=[_Libraries()], level=logging.WARNING, force=True)
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _only_known_fields,
-            structlog.processors.JSONRenderer(ensure_ascii=False),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
-    logging.getLogger("grpc").setLevel(logging.CRITICAL)  # its messages may quote what a peer sent
+    log_lines.configure(LOG_FIELDS, LOG_LINES_LOST.inc, quiet=("grpc",))
 
 
 log = structlog.get_logger()

@@ -1,0 +1,65 @@
+"""Log lines of a process: JSON on stderr with a closed set of keys, and nothing of what libraries were given."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, MutableMapping, Sequence
+from typing import Any
+
+import structlog
+
+
+def configure(fields: frozenset[str], lost: Callable[[], None], *, quiet: Sequence[str]) -> None:
+    """From now on, for the whole process. `fields` are the only keys a line may have, `lost` is told of each line that
+    could not be written, `quiet` are libraries that say nothing at all, for their messages quote what a peer sent.
+    """
+
+    def only_known(
+        _logger: object, _method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        return {key: value for key, value in event.items() if key in fields}
+
+    logging.basicConfig(handlers=[_Libraries()], level=logging.WARNING, force=True)
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            only_known,
+            structlog.processors.JSONRenderer(ensure_ascii=False),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=lambda *_names: _Lines(lost),
+        cache_logger_on_first_use=True,
+    )
+    for name in quiet:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+class _Lines:
+    """Writes log lines; one that can not be written (a full disk) is counted, and spoils nothing else."""
+
+    def __init__(self, lost: Callable[[], None]) -> None:
+        self._lost = lost
+
+    def msg(self, line: str) -> None:
+        try:
+            sys.stderr.write(f"{line}\n")  # in one piece: several threads write
+            sys.stderr.flush()
+        except OSError:
+            self._lost()
+
+    debug = info = warning = error = critical = msg
+
+
+class _Libraries(logging.Handler):
+    """What libraries log, as a line of ours that names logger and error but leaves out their words: those may quote
+    what they were given.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[0] if record.exc_info else None
+        _log.warning("a library reports", action=record.name, kind=error.__name__ if error else "")
+
+
+_log = structlog.get_logger()
