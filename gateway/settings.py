@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from pathlib import Path
 
 from pydantic import Field, ValidationError, model_validator
@@ -13,7 +12,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from federation.rpc.transport import Credentials
+from federation.rpc.transport import Credentials, is_loopback_host
 from federation.tlog.keeping import authority_at
 from federation.tlog.stamping import TimeAuthority
 
@@ -89,7 +88,7 @@ class GatewaySettings(BaseSettings):
 
     @model_validator(mode="after")
     def _is_safe(self) -> GatewaySettings:
-        if not self.http_certificate and not self.behind_tls_proxy and not _is_loopback(self.host):
+        if not self.http_certificate and not self.behind_tls_proxy and not is_loopback_host(self.host):
             raise ValueError(
                 "明文 HTTP 只允许本机地址：请设置 http_certificate 或 behind_tls_proxy"
                 " · plain HTTP is for loopback only: set http_certificate and http_key, or behind_tls_proxy = true"
@@ -143,15 +142,6 @@ class GatewaySettings(BaseSettings):
             key=path(self.key),
             plaintext_on_loopback=self.plaintext_on_loopback,
         )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def load(path: Path) -> GatewaySettings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
 import ssl
@@ -17,7 +16,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from federation.rpc.transport import Credentials
+from federation.rpc.transport import Credentials, is_loopback
 
 FILE = "archive.toml"
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):\d{1,5}")
@@ -79,7 +78,7 @@ class NodeSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _is_safe(self) -> NodeSettings:
-        if self.desk_listen and not self.desk_certificate and not _is_loopback(self.desk_listen):
+        if self.desk_listen and not self.desk_certificate and not is_loopback(self.desk_listen):
             raise ValueError(
                 "审核台含未脱敏内容，明文只允许本机地址：请设置 desk_certificate 与 desk_key"
                 " · the desk shows unmasked records: plain HTTP is for loopback only; set desk_certificate and desk_key"
@@ -114,16 +113,6 @@ class NodeSettings(BaseSettings):
             key=path(self.key),
             plaintext_on_loopback=self.plaintext_on_loopback,
         )
-
-
-def _is_loopback(address: str) -> bool:
-    host = address.rsplit(":", 1)[0].strip("[]")
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def load(folder: Path) -> NodeSettings:

@@ -58,7 +58,11 @@ class Credentials:
 
 def is_loopback(address: str) -> bool:
     """Whether host:port stays on this machine."""
-    host = address.rsplit(":", 1)[0].strip("[]")
+    return is_loopback_host(address.rsplit(":", 1)[0].strip("[]"))
+
+
+def is_loopback_host(host: str) -> bool:
+    """The same for a host alone."""
     if host == "localhost":
         return True
     try:
