@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 
 from federation.bulk import DEAD_AFTER_S, PART_SIZE, WINDOW
 from federation.reasons import Reason, Refusal
-from federation.session.link import Link, LinkLostError
+from federation.session.link import Link, LinkLostError, first_message
 from federation.wire.v1 import bulk_pb2 as pb
 
 HELLO_WITHIN_S = 2.0
@@ -106,16 +106,9 @@ class BulkAsking:
 
     async def greet(self) -> str:
         """The archive that says it answers here; BulkLostError when nobody does in time."""
-        receiving = asyncio.ensure_future(self._link.receive())
-        done, _ = await asyncio.wait({receiving}, timeout=HELLO_WITHIN_S)
-        if not done:
-            await self._link.close()
-            with contextlib.suppress(LinkLostError, asyncio.CancelledError):
-                await receiving
-            raise BulkLostError("no greeting")
         try:
-            frame = pb.BulkFrame.FromString(receiving.result())
-        except (LinkLostError, DecodeError):
+            frame = pb.BulkFrame.FromString(await first_message(self._link, HELLO_WITHIN_S))
+        except (TimeoutError, LinkLostError, DecodeError):
             raise BulkLostError("no greeting") from None
         if frame.WhichOneof("body") != "here":
             raise BulkLostError("no greeting")

@@ -11,7 +11,7 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from federation.reasons import Reason
-from federation.session.link import Link, LinkLostError
+from federation.session.link import Link, LinkLostError, first_message
 from federation.wire.v1 import holdings_pb2 as pb
 
 PROTOCOL: Final = 1
@@ -57,15 +57,10 @@ class Session:
     async def greet(self, hello: pb.Hello) -> pb.Hello:
         """Exchange HELLO; SessionEndedError when the other side says none in time or speaks no common version."""
         await self._send(pb.Frame(hello=hello))
-        receiving = asyncio.ensure_future(self._link.receive())
-        done, _ = await asyncio.wait({receiving}, timeout=HELLO_WITHIN_S)
-        if not done:
-            await self._link.close()
-            with contextlib.suppress(LinkLostError, asyncio.CancelledError):
-                await receiving
-            raise SessionEndedError(Reason.OUT_OF_TIME.value)
         try:
-            frame = pb.Frame.FromString(receiving.result())
+            frame = pb.Frame.FromString(await first_message(self._link, HELLO_WITHIN_S))
+        except TimeoutError:
+            raise SessionEndedError(Reason.OUT_OF_TIME.value) from None
         except LinkLostError as error:
             raise SessionEndedError from error
         except DecodeError as error:

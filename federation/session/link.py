@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Protocol
 
 
@@ -20,6 +21,18 @@ class Link(Protocol):
     async def send(self, message: bytes) -> None: ...
     async def receive(self) -> bytes: ...
     async def close(self) -> None: ...
+
+
+async def first_message(link: Link, within_s: float) -> bytes:
+    """What the other side says first. TimeoutError when that is nothing in time: the link is closed then."""
+    receiving = asyncio.ensure_future(link.receive())
+    done, _ = await asyncio.wait({receiving}, timeout=within_s)
+    if not done:
+        await link.close()
+        with contextlib.suppress(LinkLostError, asyncio.CancelledError):
+            await receiving
+        raise TimeoutError
+    return receiving.result()
 
 
 class MemoryLink:
