@@ -19,6 +19,23 @@ from tests.fakes.cases import HOLDER
 from tests.fakes.evidence_sides import Counts, sides
 
 
+def failing_while(broken):
+    """A log whose disk is full as long as `broken` holds something."""
+
+    def wrap(log):
+        append = log._log.append_each
+
+        def maybe(events):
+            if broken:
+                raise EvidenceError(Flaw.LOG_UNAVAILABLE, "disk full")
+            return append(events)
+
+        log._log.append_each = maybe
+        return log
+
+    return wrap
+
+
 async def test_an_exchange_is_in_both_logs_event_by_event(tmp_path):
     async with sides(tmp_path) as both:
         case = await both.issue()
@@ -67,19 +84,8 @@ async def test_a_message_that_comes_again_is_logged_once_and_receipted_again(tmp
 async def test_what_the_log_can_not_take_is_not_receipted_and_comes_again(tmp_path):
     broken: list[bool] = []
 
-    def wrap(log):
-        append = log._log.append_each
-
-        def maybe(events):
-            if broken:
-                raise EvidenceError(Flaw.LOG_UNAVAILABLE, "disk full")
-            return append(events)
-
-        log._log.append_each = maybe
-        return log
-
     counts = Counts()
-    async with sides(tmp_path, wrap=wrap, counts=counts) as both:
+    async with sides(tmp_path, wrap=failing_while(broken), counts=counts) as both:
         case = await both.accept("1")
         await until(lambda: both.logged(case, "dispatched"))
         broken.append(True)
@@ -120,19 +126,8 @@ async def test_acceptance_does_not_wait_for_the_log_and_trouble_is_made_good(tmp
     monkeypatch.setattr("gateway.adapters.case_evidence.HEAL_EVERY_S", 0.01)
     broken = [True]
 
-    def wrap(log):
-        append = log._log.append_each
-
-        def maybe(events):
-            if broken:
-                raise EvidenceError(Flaw.LOG_UNAVAILABLE, "disk full")
-            return append(events)
-
-        log._log.append_each = maybe
-        return log
-
     counts = Counts()
-    async with sides(tmp_path, wrap=wrap, counts=counts) as both:
+    async with sides(tmp_path, wrap=failing_while(broken), counts=counts) as both:
         running = asyncio.create_task(both.evidence.run())
         case = await both.accept("1")
         await until(lambda: counts.failures["log_unavailable"] > 2)
