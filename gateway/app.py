@@ -14,6 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
+from federation.limits import RateLimit
 from federation.reasons import Refusal
 from federation.tlog.anchor import FileAnchor
 from federation.trust import TrustList, Use
@@ -33,7 +34,6 @@ from gateway.cases.store import Store, new_owner
 from gateway.cases.upkeep import Keep, Presence, add_availability
 from gateway.cases.writer import ThreadedWriter
 from gateway.edge.evidence_log import LogRoutes
-from gateway.edge.limits import RateLimit
 from gateway.edge.runner import EdgeRunner
 from gateway.edge.server import Edge, Health
 from gateway.edge.tokens import Clients, SigningKey, Tokens

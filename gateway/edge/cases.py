@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import msgspec
 from aiohttp import hdrs, web
 
+from federation.limits import RateLimit
 from federation.reasons import Reason, Refusal
 from gateway.cases.case import Case, Entry
 from gateway.cases.cases import NewCase, Once
@@ -30,7 +31,6 @@ from gateway.edge.case_requests import (
     wanted_wait,
 )
 from gateway.edge.delivery import Deliveries
-from gateway.edge.limits import RateLimit
 from gateway.edge.problems import language_of
 from gateway.edge.tokens import Caller
 from gateway.search.question import Question

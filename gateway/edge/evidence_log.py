@@ -8,8 +8,8 @@ from typing import Protocol
 
 from aiohttp import web
 
+from federation.limits import RateLimit
 from federation.tlog.note import Note
-from gateway.edge.limits import RateLimit
 
 Handler = Callable[[web.Request, str], Awaitable[web.StreamResponse]]
 
@@ -34,13 +34,13 @@ class LogRoutes:
         ]
 
     async def _checkpoint(self, request: web.Request, _trace: str) -> web.StreamResponse:
-        self._limit.take(f"public {request.remote or ''}")
+        self._limit.take_stranger(request.remote)
         note = await asyncio.to_thread(self._log.newest)
         headers = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "max-age=1"}
         return web.Response(body=str(note).encode(), headers=headers)
 
     async def _tile(self, request: web.Request, _trace: str) -> web.StreamResponse:
-        self._limit.take(f"public {request.remote or ''}")
+        self._limit.take_stranger(request.remote)
         data = await asyncio.to_thread(self._log.tile, f"tile/{request.match_info['path']}")
         # a tile of a given width never changes
         headers = {"Content-Type": "application/octet-stream", "Cache-Control": "max-age=31536000, immutable"}

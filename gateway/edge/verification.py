@@ -8,10 +8,10 @@ from typing import Any, Protocol
 
 from aiohttp import hdrs, web
 
+from federation.limits import RateLimit
 from federation.reasons import Reason, Refusal
 from federation.verify.challenge import NONCE_LIFETIME, Challenge
 from federation.verify.report import Report
-from gateway.edge.limits import RateLimit
 from gateway.evidence.verifying import LARGEST_DOCUMENT
 
 Handler = Callable[[web.Request, str], Awaitable[web.StreamResponse]]
@@ -61,8 +61,7 @@ class VerificationRoutes:
         ]
 
     def _take(self, request: web.Request) -> None:
-        """Strangers are counted by address; behind a proxy that hides it they share one bucket."""
-        self._limit.take(f"public {request.remote or ''}")
+        self._limit.take_stranger(request.remote)
         if self._verifying is None:
             raise Refusal(Reason.NO_TRUST_LIST)
 

@@ -17,6 +17,7 @@ import msgspec
 import yaml
 from aiohttp import hdrs, web
 
+from federation.limits import RateLimit
 from federation.reasons import Reason, Refusal
 from node_agent import telemetry
 from node_agent.desk import bodies, users
@@ -86,7 +87,7 @@ class DeskApi:
     def __init__(self, office: Office, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._office, self._desk = office, office.desk
         self._events = Events(office, self._user)
-        self._limit = Limit(REQUESTS_PER_MINUTE, clock)
+        self._limit = RateLimit(REQUESTS_PER_MINUTE, clock)
         self._contract = msgspec.json.encode(openapi())
 
     def app(self) -> web.Application:
@@ -222,24 +223,6 @@ class DeskApi:
     @staticmethod
     async def _livez(_request: web.Request) -> web.StreamResponse:
         return web.Response(text="ok\n")
-
-
-class Limit:
-    """Requests of one user: a bucket refilled steadily, a burst of a sixth of a minute's worth."""
-
-    def __init__(self, per_minute: int, clock: Callable[[], float]) -> None:
-        self._rate, self._burst = per_minute / 60, max(1.0, per_minute / 6)
-        self._clock = clock
-        self._levels: dict[str, tuple[float, float]] = {}
-
-    def take(self, name: str) -> None:
-        """Take one; Refusal(RATE_LIMITED) when there is none. Names are of users, so there are few."""
-        now = self._clock()
-        level, at = self._levels.get(name, (self._burst, now))
-        level = min(self._burst, level + (now - at) * self._rate)
-        if level < 1:
-            raise Refusal(Reason.RATE_LIMITED, retry_after_s=(1 - level) / self._rate)
-        self._levels[name] = (level - 1, now)
 
 
 @contextlib.asynccontextmanager

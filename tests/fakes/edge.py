@@ -13,7 +13,7 @@ from jwt.algorithms import ECAlgorithm
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
-from gateway.edge.limits import RateLimit
+from federation.limits import RateLimit
 from gateway.edge.server import Edge, Health, openapi
 from gateway.edge.tokens import ALGORITHM, Clients, SigningKey, Tokens, _Key
 from gateway.search.roster import Member, Roster

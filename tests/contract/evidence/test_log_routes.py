@@ -6,12 +6,12 @@ import time
 
 import pytest
 
+from federation.limits import RateLimit
 from federation.tlog.checkpoint import Checkpoint, open_checkpoint
 from federation.tlog.event import Event, EventKind
 from federation.tlog.merkle import leaf_hash, tree_root
 from federation.tlog.note import Note, Signer
 from gateway.edge.evidence_log import LogRoutes
-from gateway.edge.limits import RateLimit
 from gateway.evidence.log import GatewayLog, signer_at
 from tests.fakes.edge import Gateway
 from tests.fakes.evidence_sides import Counts

@@ -10,9 +10,10 @@ import pytest
 from aiohttp import web
 
 from federation import mail
+from federation.limits import RateLimit
 from federation.reasons import Reason
 from node_agent.desk import users
-from node_agent.desk.api import ACTIONS, DeskApi, Limit, openapi
+from node_agent.desk.api import ACTIONS, DeskApi, openapi
 from node_agent.desk.issuing import ApprovalNotice
 from node_agent.desk.office import Office
 from node_agent.desk.problems import STATUS
@@ -223,7 +224,7 @@ async def test_streams_are_bounded_and_end_when_the_agent_stops(running):
 
 def test_a_user_may_ask_only_so_often():
     times = iter([0.0] * 21 + [0.5, 0.5])
-    limit = Limit(120, lambda: next(times))
+    limit = RateLimit(120, lambda: next(times))
     for _ in range(20):
         limit.take("沈甲")
     with pytest.raises(Exception, match="rate_limited"):

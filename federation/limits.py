@@ -33,6 +33,10 @@ class RateLimit:
             self._buckets.popitem(last=False)
         return int(level - 1.0)
 
+    def take_stranger(self, address: str | None) -> int:
+        """The same for somebody without a name: counted by address; behind a proxy that hides it they share one bucket."""
+        return self.take(f"public {address or ''}")
+
     def headers(self, left: int) -> dict[str, str]:
         """What a response says of the limit (draft-ietf-httpapi-ratelimit-headers)."""
         return {
