@@ -9,13 +9,14 @@ import base64
 import binascii
 import hashlib
 import hmac
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from federation.durable import write_secret
 
 SHORTEST_SECRET = 24
 """Bytes of a shared secret (Standard Webhooks: 24 to 64)."""
@@ -52,15 +53,7 @@ class CallKey:
             pem = Ed25519PrivateKey.generate().private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             )
-            fresh = path.with_name(f"{path.name}.{os.getpid()}")
-            with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(pem)
-            try:
-                os.link(fresh, path)  # whoever is first made it, for good
-            except FileExistsError:
-                pass
-            finally:
-                fresh.unlink()
+            write_secret(path, pem)
         loaded = serialization.load_pem_private_key(path.read_bytes(), None)
         if not isinstance(loaded, Ed25519PrivateKey):
             raise TypeError(f"{path} does not hold an Ed25519 key")

@@ -6,12 +6,9 @@ are always checked. Verified tokens are remembered under their digest until they
 
 from __future__ import annotations
 
-import json
-import os
 import time
 import tomllib
 import uuid
-from base64 import urlsafe_b64encode
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +21,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
+from federation.durable import write_secret
 from federation.reasons import Reason, Refusal
+from federation.suites.encoding import thumbprint
 
 TOKEN_TYPE = "at+jwt"  # noqa: S105 - RFC 9068
 ALGORITHM = "ES256"
@@ -54,10 +53,7 @@ class SigningKey:
     def __init__(self, private: ec.EllipticCurvePrivateKey) -> None:
         self.private = private
         jwk = ECAlgorithm.to_jwk(private.public_key(), as_dict=True)
-        required = json.dumps(
-            {name: jwk[name] for name in ("crv", "kty", "x", "y")}, separators=(",", ":"), sort_keys=True
-        )
-        self.kid = urlsafe_b64encode(sha256(required.encode()).digest()).decode().rstrip("=")
+        self.kid = thumbprint({name: jwk[name] for name in ("crv", "kty", "x", "y")})
         self.jwk = {**jwk, "kid": self.kid, "alg": ALGORITHM, "use": "sig"}
 
     @classmethod
@@ -69,11 +65,7 @@ class SigningKey:
             pem = made.private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             )
-            fresh = path.with_name(f"{path.name}.{os.getpid()}")
-            handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "wb") as file:
-                file.write(pem)
-            fresh.replace(path)
+            write_secret(path, pem)
         loaded = serialization.load_pem_private_key(path.read_bytes(), None)
         if not isinstance(loaded, ec.EllipticCurvePrivateKey):
             raise TypeError(f"{path} does not hold an EC key")

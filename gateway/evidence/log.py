@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -13,6 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
+from federation.durable import write_secret
 from federation.reasons import Reason, Refusal
 from federation.tlog.anchor import Anchor
 from federation.tlog.checkpoint import Checkpoint, Quorum
@@ -45,14 +45,7 @@ def signer_at(path: Path, origin: str) -> Signer:
     """The log's private key; made on first use under the name `origin`. EvidenceError when the file holds none."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f"{path.name}.{os.getpid()}")
-        with os.fdopen(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
-            file.write(Signer.generate(origin).secret())
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):  # another process was first
-            path.hardlink_to(fresh)
-        fresh.unlink()
+        write_secret(path, Signer.generate(origin).secret().encode())
     return Signer.parse(path.read_text("utf-8").strip())
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from federation.credential.status_list import Allocation
+from federation.durable import sync
 from federation.reasons import Reason, Refusal
 
 FILE, FOLDER = "deliverables.sqlite", "deliverables"
@@ -100,12 +101,9 @@ class Registry:
     def keep(self, number: str, kind: str, media_type: str, data: Callable[[], bytes]) -> Deliverable:
         """What is delivered of a number: kept from `data()` the first time, the same ever after. Durable on return."""
         with self._lock:
-            row = self._do(
-                "select reference, number, kind, media_type, size from deliverables where number = ? and kind = ?",
-                number, kind,
-            ).fetchone()  # fmt: skip
-            if row is not None:
-                return Deliverable(*row)
+            known = self.of_number(number, kind)
+            if known is not None:
+                return known
             content = data()
             reference = hashlib.sha256(content).hexdigest()
             self._write(reference, content)
@@ -149,10 +147,6 @@ class Registry:
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            sync(path.parent)
         except OSError as error:
             raise Refusal(Reason.STORE_UNAVAILABLE, retry_after_s=1.0) from error

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from federation.durable import sync
 from federation.reasons import Reason, Refusal
 
 FILE, FOLDER = "certificates.sqlite", "documents"
@@ -254,7 +255,7 @@ class CertificateStore:
         with _named_troubles():
             if not path.parent.exists():
                 path.parent.mkdir(mode=0o700, exist_ok=True)
-                _sync(self._folder)
+                sync(self._folder)
             part = path.with_name(f"{digest}.{os.getpid()}-{threading.get_ident()}.part")
             try:
                 with os.fdopen(os.open(part, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
@@ -266,7 +267,7 @@ class CertificateStore:
                 with suppress(OSError):
                     part.unlink()
                 raise
-            _sync(path.parent)
+            sync(path.parent)
         return digest
 
     @contextmanager
@@ -280,14 +281,6 @@ class CertificateStore:
                 with suppress(sqlite3.Error):
                     self._connection.execute("rollback")
                 raise
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextmanager

@@ -11,7 +11,6 @@ import base64
 import contextlib
 import hashlib
 import hmac
-import os
 import secrets
 from datetime import UTC, datetime
 from functools import partial
@@ -20,6 +19,7 @@ from pathlib import Path
 import aiohttp
 import msgspec
 
+from federation.durable import write_secret
 from federation.reasons import Refusal
 from node_agent import telemetry
 from node_agent.desk.desk import Desk
@@ -40,12 +40,7 @@ def key_of(folder: Path) -> bytes:
     """The secret that signs calls, made on first use."""
     path = folder / KEY_FILE
     if not path.exists():
-        fresh = folder / f"{KEY_FILE}.{secrets.token_hex(4)}"
-        with os.fdopen(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-            file.write(secrets.token_bytes(32))
-        with contextlib.suppress(FileExistsError):  # another process was first
-            path.hardlink_to(fresh)
-        fresh.unlink()
+        write_secret(path, secrets.token_bytes(32))
     return path.read_bytes()
 
 

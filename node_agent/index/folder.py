@@ -16,6 +16,8 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
+from federation.durable import sync, write_secret
+
 POINTER = "CURRENT"
 LOCK = "import.lock"
 INDEX_KEY = "index.key"
@@ -55,12 +57,12 @@ class DataFolder:
 
     def switch_to(self, built: Path) -> None:
         """Make a finished file the index: durable on return, and never half done."""
-        _sync(built)
+        sync(built)
         fresh = self.path / f"{POINTER}.new"
         fresh.write_text(built.name + "\n", "ascii")
-        _sync(fresh)
+        sync(fresh)
         fresh.replace(self.path / POINTER)
-        _sync(self.path)
+        sync(self.path)
 
     def sweep(self) -> None:
         """Remove what a killed import or an earlier index left behind. Open readers keep their file until they close it."""
@@ -91,7 +93,7 @@ class DataFolder:
         path = self.path / INDEX_KEY
         if not path.exists():
             self.make()
-            _write_secret(path, secrets.token_bytes(32))
+            write_secret(path, secrets.token_bytes(32))
         return path.read_bytes()
 
     def federation_key(self) -> bytes | None:
@@ -100,25 +102,3 @@ class DataFolder:
             return (self.path / FEDERATION_KEY).read_bytes()
         except FileNotFoundError:
             return None
-
-
-def _write_secret(path: Path, secret: bytes) -> None:
-    """Write a secret file with mode 0600 by rename; the first writer wins."""
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
-    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        os.write(handle, secret)
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-    with contextlib.suppress(FileExistsError):
-        os.link(fresh, path)
-    fresh.unlink()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
