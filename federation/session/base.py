@@ -22,8 +22,9 @@ LARGEST_FRAME = 256 * 1024
 MOST_WAITING_FRAMES = 64
 MOST_WAITING_MAILS = 256
 CASES: Final = "cases"
-DOCUMENTS: Final = "documents"
 """Feature of a HELLO: this side takes case messages."""
+DOCUMENTS: Final = "documents"
+"""Feature of a HELLO: this side issues documents and gives them over the bulk stream."""
 
 
 class SessionEndedError(Exception):
