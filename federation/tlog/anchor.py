@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from federation.tlog.checkpoint import Checkpoint
-from federation.tlog.event import Event, EventKind
+from federation.tlog.event import EventKind
 from federation.tlog.flaws import EvidenceError, Flaw
 from federation.tlog.log import EvidenceLog
 from federation.tlog.note import to_base64
@@ -45,20 +45,12 @@ def anchor_latest(log: EvidenceLog, anchor: Anchor, now_ms: int) -> Stamp | None
     if note is None:
         return None
     checkpoint = Checkpoint.parse(note.text)
-    before = [one.size for one in log.stamps(ANCHORED) if one.name == anchor.name]
-    if before and log.oldest_uncovered_ms(before[-1]) is None:
+    before = log.last_stamp(ANCHORED, anchor.name)
+    if before is not None and log.oldest_uncovered_ms(before.size) is None:
         return None
     receipt = anchor.post(checkpoint)
     stamp = Stamp(checkpoint.size, now_ms, anchor.name, ANCHORED, receipt)
-    fields: dict[str, str | int] = {
-        "digest": hashlib.sha256(receipt).hexdigest(),
-        "size": checkpoint.size,
-        "name": anchor.name,
-    }
-    log.add_stamp(
-        stamp,
-        Event(EventKind.CHECKPOINT_ANCHORED, f"anchored:{anchor.name}:{checkpoint.size}", now_ms, "", fields),
-    )
+    log.add_stamp(stamp, stamp.event(EventKind.CHECKPOINT_ANCHORED, "anchored"))
     return stamp
 
 

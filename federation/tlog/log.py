@@ -70,17 +70,20 @@ class EvidenceLog(LogReader):
         logged with other contents (`event_conflict`) or the file can not be written (`log_unavailable`).
         """
         with self._lock, transaction(self._connection):
-            places = []
-            for result in self._add(list(events)):
-                if isinstance(result, EvidenceError):
-                    raise result
-                places.append(result)
-            return places
+            return self._add_all(list(events))
 
     def append_each(self, events: Sequence[Event]) -> list[int | EvidenceError]:
         """As `append`, but an event in conflict gets its error in place of an index and the others are logged."""
         with self._lock, transaction(self._connection):
             return self._add(events)
+
+    def _add_all(self, events: Sequence[Event]) -> list[int]:
+        places = []
+        for result in self._add(events):
+            if isinstance(result, EvidenceError):
+                raise result
+            places.append(result)
+        return places
 
     def _add(self, events: Sequence[Event]) -> list[int | EvidenceError]:
         salts = os.urandom(SALT_BYTES * len(events))
@@ -232,9 +235,7 @@ class EvidenceLog(LogReader):
                 "insert into stamps(size, at, name, kind, receipt) values(?, ?, ?, ?, ?)",
                 (stamp.size, stamp.at_ms, stamp.name, stamp.kind, stamp.receipt),
             )
-            for result in self._add([event]):
-                if isinstance(result, EvidenceError):
-                    raise result
+            self._add_all([event])
 
 
 def _locked(path: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -60,6 +61,15 @@ class Stamp:
     name: str
     kind: str
     receipt: bytes
+
+    def event(self, kind: EventKind, verb: str) -> Event:
+        """What the log says of it; `verb` keeps the event's id apart from other kinds'."""
+        fields: dict[str, str | int] = {
+            "digest": hashlib.sha256(self.receipt).hexdigest(),
+            "size": self.size,
+            "name": self.name,
+        }
+        return Event(kind, f"{verb}:{self.name}:{self.size}", self.at_ms, "", fields)
 
 
 class LogReader:
@@ -254,10 +264,13 @@ class LogReader:
         query = "select size, at, name, kind, receipt from stamps where ? in ('', kind) order by seq"
         return self._read(lambda: [Stamp(*row) for row in self._connection.execute(query, (kind,))])
 
-    def last_stamp(self, kind: str) -> Stamp | None:
-        """The newest stamp of a kind."""
-        query = "select size, at, name, kind, receipt from stamps where kind = ? order by seq desc limit 1"
-        row = self._read(lambda: self._connection.execute(query, (kind,)).fetchone())
+    def last_stamp(self, kind: str, name: str = "") -> Stamp | None:
+        """The newest stamp of a kind, by anyone or by `name`."""
+        query = (
+            "select size, at, name, kind, receipt from stamps where kind = ? and ? in ('', name)"
+            " order by seq desc limit 1"
+        )
+        row = self._read(lambda: self._connection.execute(query, (kind, name)).fetchone())
         return Stamp(*row) if row else None
 
     def oldest_uncovered_ms(self, size: int) -> int | None:

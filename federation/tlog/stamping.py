@@ -6,7 +6,6 @@ the policy's limit a document may no longer be issued.
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import urllib.error
 import urllib.request
@@ -25,7 +24,7 @@ from rfc3161_client import (
 )
 
 from federation.tlog.checkpoint import Checkpoint
-from federation.tlog.event import Event, EventKind
+from federation.tlog.event import EventKind
 from federation.tlog.flaws import EvidenceError, Flaw
 from federation.tlog.log import EvidenceLog
 from federation.tlog.reader import LogReader, Stamp
@@ -138,21 +137,7 @@ class Stamper:
             return None
         answer = self._authority.stamp(note.text.encode())
         stamp = Stamp(checkpoint.size, now_ms, self._authority.name, STAMPED, answer)
-        fields: dict[str, str | int] = {
-            "digest": hashlib.sha256(answer).hexdigest(),
-            "size": checkpoint.size,
-            "name": self._authority.name,
-        }
-        self._log.add_stamp(
-            stamp,
-            Event(
-                EventKind.CHECKPOINT_STAMPED,
-                f"stamped:{self._authority.name}:{checkpoint.size}",
-                now_ms,
-                "",
-                fields,
-            ),
-        )
+        self._log.add_stamp(stamp, stamp.event(EventKind.CHECKPOINT_STAMPED, "stamped"))
         return stamp
 
     def age_ms(self, now_ms: int) -> int:

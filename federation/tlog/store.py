@@ -28,7 +28,7 @@ create table tiles(place integer primary key, data blob not null) strict;
 create table checkpoints(size integer primary key, at integer not null, note text not null) strict;
 create table stamps(seq integer primary key, size integer not null, at integer not null, name text not null,
   kind text not null, receipt blob not null) strict;
-create index stamps_by_kind on stamps(kind, at);
+create index stamps_by_kind on stamps(kind);
 """
 """An erased entry has lost salt and event and keeps its commitment.
 
