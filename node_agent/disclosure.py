@@ -5,7 +5,6 @@ The archive's own rules come first: a category the archive switched off is refus
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64encode
 from hashlib import blake2b
 
 from federation.candidate import Candidate
@@ -14,6 +13,7 @@ from federation.masking import mask_name
 from federation.names import fold
 from federation.query import Query
 from federation.reasons import Reason, Refusal
+from federation.suites.encoding import b64u
 from node_agent.index import Found
 from node_agent.index.packing import year_of
 
@@ -63,7 +63,7 @@ class Disclosure:
         tag = blake2b(plain, digest_size=8, key=self._archive_key, person=b"lantai-ref-tag").digest()
         pad = blake2b(tag, digest_size=8, key=self._archive_key, person=b"lantai-ref-pad").digest()
         body = bytes(one ^ other for one, other in zip(plain, pad, strict=True))
-        return urlsafe_b64encode(tag + body).decode().rstrip("=")
+        return b64u(tag + body)
 
     def fingerprints(self, found: Found) -> tuple[bytes, ...]:
         """Keyed digests of the event: the parties and its day, and its certificate number, where known."""

@@ -6,13 +6,14 @@ Rankings are kept for ten minutes in a bounded store of this process; a cursor m
 from __future__ import annotations
 
 import hmac
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64decode
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 
 from federation.reasons import Reason, Refusal
+from federation.suites.encoding import b64u
 from gateway.search.completeness import Completeness
 from gateway.search.merge import Ranked
 
@@ -50,7 +51,7 @@ class Pages:
     def cursor(self, search_id: str, offset: int) -> str:
         """The opaque cursor of the page that starts at `offset`."""
         body = f"{search_id}.{offset}".encode()
-        return _text(self._tag(body) + body)
+        return b64u(self._tag(body) + body)
 
     def resume(self, cursor: str, caller: str) -> tuple[Kept, int]:
         """The ranking and offset a cursor stands for; Refusal(INVALID_CURSOR) for any that is not this caller's."""
@@ -60,7 +61,7 @@ class Pages:
             search_id, _, offset = body.decode("ascii").rpartition(".")
         except (ValueError, UnicodeError) as error:
             raise Refusal(Reason.INVALID_CURSOR, "/cursor") from error
-        if not hmac.compare_digest(tag, self._tag(body)) or _text(raw) != cursor:
+        if not hmac.compare_digest(tag, self._tag(body)) or b64u(raw) != cursor:
             raise Refusal(Reason.INVALID_CURSOR, "/cursor")
         kept = self._kept.get(search_id)
         if kept is None or kept.until < self._clock() or kept.caller != caller:
@@ -69,7 +70,3 @@ class Pages:
 
     def _tag(self, body: bytes) -> bytes:
         return hmac.digest(self._key, body, sha256)[:_TAG]
-
-
-def _text(raw: bytes) -> str:
-    return urlsafe_b64encode(raw).decode().rstrip("=")
