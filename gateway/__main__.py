@@ -192,7 +192,6 @@ def _upgrade(settings: settings_module.GatewaySettings, base: Path) -> int:
 
 def _hooks(settings: settings_module.GatewaySettings, base: Path, args: argparse.Namespace) -> int:
     """Works on the store beside a running gateway, which looks at it every few seconds."""
-    import time
     from dataclasses import asdict
     from datetime import UTC, datetime
 
@@ -201,6 +200,7 @@ def _hooks(settings: settings_module.GatewaySettings, base: Path, args: argparse
 
     from gateway.app import call_key
     from gateway.cases import upkeep
+    from gateway.cases.clock import wall_ms
 
     if args.action == "key":
         print(call_key(settings, base).public)
@@ -214,8 +214,7 @@ def _hooks(settings: settings_module.GatewaySettings, base: Path, args: argparse
     try:
         with create_engine(settings.store_url(base), hide_parameters=True).begin() as connection:
             if args.action == "replay":
-                now_ms = time.time_ns() // 1_000_000
-                count = upkeep.replay(connection, now_ms, target=args.to, ids=args.ids)
+                count = upkeep.replay(connection, wall_ms(), target=args.to, ids=args.ids)
                 print(f"重新发送 {count} 条 · {count} messages will be sent again")
                 return 0
             found = upkeep.dead_letters(connection, args.to)

@@ -27,7 +27,7 @@ from gateway.adapters.locating import SearchLocator, stored_question
 from gateway.adapters.nodes import NodeSessions
 from gateway.adapters.webhook_signing import CallKey
 from gateway.cases.cases import Cases
-from gateway.cases.clock import SteadyClock
+from gateway.cases.clock import SteadyClock, wall_ms
 from gateway.cases.engine import Engine
 from gateway.cases.policy import Policy
 from gateway.cases.store import Store, new_owner
@@ -283,7 +283,7 @@ def open_log(settings: GatewaySettings, base: Path) -> GatewayLog:
     return GatewayLog(
         file,
         signer,
-        lambda: time.time_ns() // 1_000_000,
+        wall_ms,
         telemetry.EvidenceObserver(),
         authority=settings.log_authority(base),
         anchor=FileAnchor(base / settings.anchor_file) if settings.anchor_file else None,

@@ -44,6 +44,7 @@ from node_agent.certificates.store import CertificateStore
 from node_agent.certificates.time_stamps import TimeAuthority
 from node_agent.certificates.typesetting import Typesetter
 from node_agent.desk.records import query_of
+from node_agent.desk.setup import now_ms
 from node_agent.disclosure import Disclosure
 from node_agent.evidence.archive_log import ArchiveLog, ArchiveWitness
 from node_agent.index import Lookup, NoIndexError
@@ -65,10 +66,6 @@ _MOST_CHANGES, _LONGEST_SEQ = 10_000, 18
 
 def now() -> datetime:
     return datetime.now(UTC)
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 class Documents:
@@ -176,7 +173,7 @@ class Documents:
         return Object(one.size, bytes.fromhex(one.reference), one.media_type, read)
 
     def _has_left(self, one: Deliverable) -> None:
-        case_id = self.store.entry(one.number).decision.rpartition(":")[0]
+        case_id = self.store.entry(one.number).case_id
         with contextlib.suppress(EvidenceError):
             self.log.delivered(case_id, one.number, one.reference)
 
@@ -194,7 +191,7 @@ class Documents:
         for seq, at_ms, number, state, reason, successor in self.store.changes(after)[:_MOST_CHANGES]:
             entry = self.store.entry(number)
             notices.append({
-                "seq": seq, "at_ms": at_ms, "case_id": entry.decision.rpartition(":")[0], "number": number,
+                "seq": seq, "at_ms": at_ms, "case_id": entry.case_id, "number": number,
                 "state": state, "reason": reason, "successor": successor, "digest": entry.sha256,
             })  # fmt: skip
         return json.dumps(notices).encode()
@@ -231,7 +228,7 @@ class Documents:
                     self.store.changes, seen
                 ):
                     entry = self.store.entry(number)
-                    case_id = entry.decision.rpartition(":")[0]
+                    case_id = entry.case_id
                     await asyncio.to_thread(
                         self.log.standing, number, case_id, state, reason, successor, entry.sha256
                     )

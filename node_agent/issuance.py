@@ -6,7 +6,6 @@ only with the pages a reviewer chose. What is delivered is kept under its digest
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -312,11 +311,6 @@ def _no_record(note: Note) -> NoRecordNote:
         archives=archives,
         searched_on=note.searched_on,
     )
-
-
-def pages_of(text: bytes) -> tuple[dict[str, object], ...]:
-    """The chosen pages as the desk keeps them."""
-    return tuple(json.loads(text or b"[]"))
 
 
 def _rectangle(sides: tuple[float, ...], page: int) -> Rectangle:

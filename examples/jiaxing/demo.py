@@ -43,13 +43,6 @@ def archives() -> list[Archive]:
     ]
 
 
-def people(code: str) -> dict[str, str]:
-    """Who works at an archive's desk: name -> role."""
-    rows = tomllib.loads((HERE / "archives.toml").read_text("utf-8"))["archive"]
-    found: dict[str, str] = next(row for row in rows if row["code"] == code).get("people", {})
-    return found
-
-
 def catalogues(code: str) -> list[Path]:
     return [path for path in sorted((HERE / "catalogues").glob(f"{code}-*")) if "字段说明" not in path.name]
 

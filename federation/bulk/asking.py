@@ -59,8 +59,7 @@ class Incoming:
         if part is None:
             raise BulkLostError("lost")
         if part.reason:
-            known = part.reason in {reason.value for reason in _REFUSALS}
-            raise Refusal(Reason(part.reason) if known else Reason.INTERNAL)
+            raise Refusal(Reason(part.reason) if part.reason in _REFUSALS else Reason.INTERNAL)
         if part.offset != self._at or len(part.data) > PART_SIZE * 2:
             raise BulkLostError("out of order")
         self._at += len(part.data)

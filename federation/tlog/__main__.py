@@ -77,10 +77,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="连同事件内容与盐 · with the event and its salt, so that the file tells what it proves",
     )
-    one.add_argument(
-        "--witness", action="append", default=[], type=VerifierKey.parse, metavar="KEY", help=_WITNESS_HELP
-    )
-    one.add_argument("--quorum", type=int, default=0, metavar="K", help=_QUORUM_HELP)
+    _add_quorum(one)
     one.set_defaults(run=_proof)
 
     one = commands.add_parser("verify", help="核验一份带事件的证明 · verify a proof that carries its event")
@@ -122,10 +119,18 @@ def _add_keys(parser: argparse.ArgumentParser) -> None:
         "--key", action="append", required=True, type=VerifierKey.parse, metavar="KEY",
         help="日志公钥，换过密钥则多次 · the log's key; repeat for former keys",
     )  # fmt: skip
+    _add_quorum(parser)
+
+
+def _add_quorum(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--witness", action="append", default=[], type=VerifierKey.parse, metavar="KEY", help=_WITNESS_HELP
     )
     parser.add_argument("--quorum", type=int, default=0, metavar="K", help=_QUORUM_HELP)
+
+
+def _quorum(options: argparse.Namespace) -> Quorum:
+    return Quorum(options.quorum, tuple(options.witness))
 
 
 def _audit(options: argparse.Namespace) -> int:
@@ -137,7 +142,7 @@ def _audit(options: argparse.Namespace) -> int:
             reader,
             options.key,
             seen=seen,
-            quorum=Quorum(options.quorum, tuple(options.witness)),
+            quorum=_quorum(options),
             progress=_progress,
         )
         if options.tsa_root is not None:
@@ -201,12 +206,12 @@ def _proof(options: argparse.Namespace) -> int:
         if entry is None:
             raise EvidenceError(Flaw.UNKNOWN_ENTRY)
         make = prove_event if options.open else LogReader.prove
-        print(make(reader, entry.index, Quorum(options.quorum, tuple(options.witness))), end="")
+        print(make(reader, entry.index, _quorum(options)), end="")
     return OK
 
 
 def _verify(options: argparse.Namespace) -> int:
-    quorum = Quorum(options.quorum, tuple(options.witness))
+    quorum = _quorum(options)
     try:
         event, verified = check_event(options.proof.read_bytes(), options.key, quorum)
     except EvidenceError as error:

@@ -13,8 +13,6 @@ from federation.tlog.flaws import EvidenceError, Flaw
 from federation.tlog.merkle import HASH_BYTES, verify_inclusion
 from federation.tlog.note import LARGEST_NOTE, Note, VerifierKey, from_base64, to_base64
 
-SUFFIX = ".tlog-proof"
-MEDIA_TYPE = "text/plain; charset=utf-8"
 LARGEST_PROOF = LARGEST_NOTE + 16 * 1024
 MOST_HASHES = 63
 """A tree of 2**63 leaves is no higher."""

@@ -31,7 +31,6 @@ from federation.tlog.proof import MOST_HASHES
 from federation.tlog.store import BUSY_S, naming_trouble, transaction
 
 PATH = "add-checkpoint"
-SIZE_MEDIA_TYPE = "text/x.tlog.size"
 LARGEST_REQUEST = LARGEST_NOTE + 4 * 1024
 OK, BAD_REQUEST, FORBIDDEN, NOT_FOUND, CONFLICT, UNPROCESSABLE = 200, 400, 403, 404, 409, 422
 

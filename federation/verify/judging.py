@@ -16,7 +16,7 @@ from federation.verify.status import Standing, State, StatusReference, StatusSou
 CLOCK_SKEW = timedelta(minutes=5)
 """Two honest clocks may differ by this much."""
 
-_NOT_STANDING = {
+NOT_STANDING = {
     State.REVOKED: VerificationReason.REVOKED,
     State.SUSPENDED: VerificationReason.SUSPENDED,
     State.REPLACED: VerificationReason.REPLACED,
@@ -86,8 +86,8 @@ def judge_standing(
         if reference is None:
             raise VerifyError(VerificationReason.MISSING_CLAIM, "status")
         standing = status.standing(issuer, reference, at)
-        if standing.state in _NOT_STANDING:
-            raise VerifyError(_NOT_STANDING[standing.state], standing.successor or "")
+        if standing.state in NOT_STANDING:
+            raise VerifyError(NOT_STANDING[standing.state], standing.successor or "")
         checks.passed(name, rfc3339(standing.as_of))
     return standing
 

@@ -51,6 +51,7 @@ from federation.tlog.event_proof import check_event
 from federation.tlog.flaws import EvidenceError
 from federation.tlog.note import VerifierKey
 from federation.trust import TrustedKey, TrustList, Use
+from federation.verify.judging import NOT_STANDING
 from federation.verify.pdf_bytes import (
     check_cms,
     check_signature,
@@ -59,7 +60,7 @@ from federation.verify.pdf_bytes import (
     pictures_of_seals,
 )
 from federation.verify.report import Checklist, Report, VerificationReason, VerifyError, rfc3339
-from federation.verify.status import State, StatusReference, StatusSource
+from federation.verify.status import StatusReference, StatusSource
 
 CHECKS: dict[str, Text] = {
     "file": Text("是可以核验的 PDF 文件", "It is a PDF file that can be verified"),
@@ -85,7 +86,6 @@ _T = TypeVar("_T")
 _R = VerificationReason
 _MOST_OBJECTS = 200_000
 _MOST_PAGES = 1_000
-_STATES = {State.REVOKED: _R.REVOKED, State.SUSPENDED: _R.SUSPENDED, State.REPLACED: _R.REPLACED}
 
 for _name in (
     "pyhanko",
@@ -482,8 +482,8 @@ def _judge_standing(checks: Checklist, found: _Found, status: StatusSource, at: 
         reference = StatusReference(str(told["uri"]), int(told["index"]))
         standing = status.standing(found.key.issuer, reference, at)
         found.valid_as_of, found.successor = standing.as_of, standing.successor
-        if standing.state in _STATES:
-            raise VerifyError(_STATES[standing.state], standing.successor or "")
+        if standing.state in NOT_STANDING:
+            raise VerifyError(NOT_STANDING[standing.state], standing.successor or "")
 
 
 def _report(checks: Checklist, found: _Found | None) -> Report:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import aiohttp
 
-from gateway.adapters.webhook_guard import AddressError, GuardedResolver, Network, allows, check_url
+from gateway.adapters.webhook_guard import AddressError, GuardedResolver, Network, check_url
 from gateway.adapters.webhook_signing import CallKey, SecretError, Signer, read_secret
 from gateway.cases.ports import HookAnswer
 
@@ -167,6 +167,3 @@ class WebHooks:
     async def close(self) -> None:
         sessions = [line.session for line in self._lines.values() if line.session is not None]
         await asyncio.gather(*[session.close() for session in sessions])
-
-
-__all__ = ["CallKey", "HookSettingsError", "Target", "WebHooks", "allows", "read_targets"]

@@ -471,6 +471,3 @@ class _Readers:
 
     async def __call__(self, work: Callable[[], Any]) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
-
-
-__all__ = ["HOOK", "MAIL", "SEARCH", "Engine"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy import Engine, inspect, text
 
 if (
     TYPE_CHECKING
@@ -27,13 +27,9 @@ def config() -> Config:
 def current(engine: Engine) -> str:
     """The revision of the store; "" = no tables yet."""
     with engine.connect() as connection:
-        return _current(connection)
-
-
-def _current(connection: Connection) -> str:
-    if not inspect(connection).has_table("alembic_version"):
-        return ""
-    return str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or "")
+        if not inspect(connection).has_table("alembic_version"):
+            return ""
+        return str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or "")
 
 
 def upgrade(engine: Engine, revision: str = NEWEST) -> tuple[str, str]:

@@ -11,7 +11,6 @@ from gateway.cases.policy import TARGET_IN_CITY_S, Policy
 from gateway.cases.states import ENDED, Stage, State
 from gateway.cases.store import StoppedCase
 
-SCORED_DAYS = 30
 _ENOUGH = 5
 """With fewer results than this an estimate uses the stage budgets."""
 

@@ -28,6 +28,9 @@ ENDED = frozenset({State.DELIVERED, State.REFUSED, State.NO_RECORD, State.WITHDR
 """No event moves a case out of these; `delivered` may still be noted on them once, because it stops the clock."""
 
 
+WITH_DOCUMENT = frozenset({State.ISSUED, State.DELIVERED, State.NO_RECORD})
+"""States in which the caller may have a document, or the case as the document."""
+
 ANSWER_IN_THE_CASE = frozenset({State.REFUSED, State.NO_RECORD, State.EXPIRED})
 """Ends whose whole answer is the case itself: once the caller has seen it, it is delivered. Where a note was ordered over
 `no_record`, the note comes first (Case.is_answer).

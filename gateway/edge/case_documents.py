@@ -16,7 +16,7 @@ from aiohttp import hdrs, web
 
 from federation.reasons import Reason, Refusal
 from gateway.cases.case import Case
-from gateway.cases.states import State
+from gateway.cases.states import WITH_DOCUMENT, State
 from gateway.edge.case_rendering import issuer_of, when
 from gateway.edge.delivery import Carried, Deliveries, hand_over, wanted_from
 
@@ -55,7 +55,7 @@ class CaseDocuments:
     async def document(self, request: web.Request, _trace: str) -> web.StreamResponse:
         """The document in bytes; its description where JSON is asked for or there is nothing else."""
         case = await self._find(request)
-        if case.state not in {State.ISSUED, State.DELIVERED, State.NO_RECORD}:
+        if case.state not in WITH_DOCUMENT:
             raise Refusal(Reason.NO_DOCUMENT)
         reference = str(case.decision.get("document", ""))
         if case.awaits_note and not _wants_json(request):
@@ -73,7 +73,7 @@ class CaseDocuments:
         """The machine-verifiable form; it does not stop the clock. A sealed package holds it inside."""
         case = await self._find(request)
         reference = str(case.decision.get("credential", ""))
-        if case.state not in {State.ISSUED, State.DELIVERED, State.NO_RECORD} or not reference:
+        if case.state not in WITH_DOCUMENT or not reference:
             raise Refusal(Reason.NO_DOCUMENT)
         return await self._carry(request, case, "credential", reference)
 

@@ -9,7 +9,7 @@ from federation.mail import EVIDENCE_KINDS, REFUSAL_REASONS
 from gateway.cases.case import Case, Entry
 from gateway.cases.minutes import Minutes
 from gateway.cases.scorecard import Scorecard
-from gateway.cases.states import ENDED, State
+from gateway.cases.states import ENDED, WITH_DOCUMENT, State
 
 _OTHER_REASONS: dict[str, tuple[str, str]] = {
     "search_incomplete": (
@@ -119,7 +119,7 @@ def case_body(
         body["detail"] = _said(text, language) or case.reason
     if case.awaits_note:
         body["noting"] = case.noting
-    if case.decision and case.state in {State.ISSUED, State.DELIVERED, State.NO_RECORD}:
+    if case.decision and case.state in WITH_DOCUMENT:
         body["decision"] = {
             "archive": issuer_of(case),
             **{key: str(value) for key, value in case.decision.items()},

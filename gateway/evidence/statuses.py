@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Protocol
 
 from federation.reasons import Refusal
 from federation.trust import TrustList, Use
 from federation.verify.report import VerifyError
 from federation.verify.status_lists import StatusLists
+from gateway.evidence.witnesses import Objects
 
 REFRESH_S = 300.0
 """How long a list may be served before it is fetched again: a third of an hour's ttl passes at most."""
@@ -18,16 +18,10 @@ _AGAIN_S = 15.0
 LARGEST_LIST = 1 << 20
 
 
-class Lists(Protocol):
-    """Fetches small objects from archives."""
-
-    async def fetch(self, archive: str, name: str, most: int, body: bytes = b"") -> bytes: ...
-
-
 class StatusKeeper:
     """Keeps one list of each archive that signs any. `run` until cancelled; `sources` is what verifying looks at."""
 
-    def __init__(self, trust: TrustList, lists: Lists) -> None:
+    def __init__(self, trust: TrustList, lists: Objects) -> None:
         self.sources = StatusLists(trust)
         self._archives = sorted({key.issuer for key in trust.keys(Use.STATUS)})
         self._lists = lists

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.cases.policy import TARGET_CROSS_CITY_S, TARGET_IN_CITY_S
+from gateway.cases.scorecard import percentile
 from loadtest.days.engine_day import DayResult, Told
 from loadtest.days.model import Modelled
 
@@ -32,11 +33,13 @@ class Figures:
         if not ordered:
             return cls(0, *[math.nan] * 6)
 
-        def at(share: float) -> float:
-            return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
-
         within = sum(one <= TARGET_CROSS_CITY_S for one in ordered) / len(ordered)
-        return cls(len(ordered), sum(ordered) / len(ordered), at(0.5), at(0.9), at(0.95), at(0.99), within)
+        return cls(
+            len(ordered),
+            sum(ordered) / len(ordered),
+            *(percentile(ordered, share) for share in (0.5, 0.9, 0.95, 0.99)),
+            within,
+        )
 
 
 @dataclass(frozen=True, slots=True)

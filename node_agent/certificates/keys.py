@@ -161,17 +161,13 @@ def trust_entry(keys: ArchiveKeys, archive: str, name: str, at: datetime) -> dic
     term = {"not_before": rfc3339(at - timedelta(days=1)), "not_after": rfc3339(at + LIFETIME)}
     entries: list[dict[str, Any]] = [
         {
-            "id": one.id, "use": use.value, "suite": SUITE, "alg": ALG,
-            "jwk": suite(SUITE).jwk(one.key.public), **term,
-        }
-        for use, one in ((Use.CREDENTIAL, keys.credential), (Use.STATUS, keys.status), (Use.DELIVERY, keys.delivery))
-    ]  # fmt: skip
-    entries += [
-        {
             "id": one.id, "use": use.value, "suite": one.key.suite, "alg": one.key.alg,
             "jwk": suite(one.key.suite).jwk(one.key.public), **term,
         }
-        for use, one in keys.second.items()
+        for use, one in (
+            (Use.CREDENTIAL, keys.credential), (Use.STATUS, keys.status), (Use.DELIVERY, keys.delivery),
+            *keys.second.items(),
+        )
     ]  # fmt: skip
     for use, signer in ((Use.LOG, keys.log), (Use.WITNESS, keys.witness)):
         entries.append(

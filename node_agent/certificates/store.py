@@ -73,6 +73,11 @@ class Entry:
     successor: str
 
     @property
+    def case_id(self) -> str:
+        """The case it was decided in."""
+        return self.decision.rpartition(":")[0]
+
+    @property
     def issued(self) -> bool:
         return bool(self.sha256)
 

@@ -23,6 +23,7 @@ from node_agent.desk.reviewing import LEASE_MS
 from node_agent.desk.rota import Rota
 from node_agent.desk.rules import Judgement, ReleaseRule
 from node_agent.desk.store import DECIDED, OPEN, Action, Item, Notice, State, Store, Transaction
+from node_agent.desk.users import LEADS
 
 CALL_WITHIN_MS = 900_000
 """A notice is tried for as long as a cross-city case may take; then the next rung has long been told."""
@@ -336,7 +337,7 @@ class Desk:
         """To a colleague: by whoever has it, or by a lead."""
         if not self.store.role(to):
             raise Refusal(Reason.OUT_OF_RANGE, "/to")
-        is_lead = self.store.role(reviewer) in {"lead", "admin"}
+        is_lead = self.store.role(reviewer) in LEADS
         return self._act(case_id, reviewer, version, "hand_over", reviewing.handing_over(to, is_lead=is_lead))
 
     def _act(self, case_id: str, reviewer: str, version: int, action: str, work: reviewing.Work) -> Item:
