@@ -18,7 +18,7 @@ from federation.levels import DateLevel, IdLevel, Levels, NameLevel, PlaceLevel,
 from federation.names import (
     alike,
     fold,
-    fuzzy_syllables,
+    sound_code,
     strip,
     surname_alternatives,
     surname_length,
@@ -33,13 +33,19 @@ _MOST_UNEQUAL = 15
 
 
 @lru_cache(65_536)  # names of candidates repeat, names of an import do not
-def _forms(name: str) -> tuple[str, str, tuple[str, ...]]:
-    """A name stripped, folded, and its fuzzy syllables."""
+def _forms(name: str) -> tuple[str, str, str]:
+    """A name stripped, folded, and its fuzzy syllables as one character each."""
     folded = fold(name)
-    return strip(name), folded, fuzzy_syllables(folded)
+    return strip(name), folded, sound_code(folded)
 
 
 _NO_NAME = (NameLevel.NOT_COMPARED, 0)
+_EXACT, _VARIANT, _SURNAME_ALIAS = (NameLevel.EXACT, 0), (NameLevel.VARIANT, 0), (NameLevel.SURNAME_ALIAS, 0)
+# looking a member of an enumeration up costs more than comparing two characters
+_SWAPPED, _DIFFERENT = NameLevel.SWAPPED, NameLevel.DIFFERENT
+_SHAPE, _ONE_CHARACTER = NameLevel.SHAPE, NameLevel.ONE_CHARACTER
+_NO_ID, _NO_DATE, _NO_PLACE = IdLevel.NOT_COMPARED, DateLevel.NOT_COMPARED, PlaceLevel.NOT_COMPARED
+_NO_TEXT, _EQUAL = TextLevel.NOT_COMPARED, TextLevel.EQUAL
 STRONGEST_FIRST = (
     NameLevel.EXACT,
     NameLevel.VARIANT,
@@ -83,12 +89,12 @@ class NameComparer:
     """Compares one asked name with many held ones."""
 
     def __init__(self, asked: str) -> None:
-        self._stripped, self._folded, self._fuzzy = _forms(asked)
+        self._stripped, self._folded, self._code = _forms(asked)
         self._sounds = syllables(self._folded)
         self._alternatives = surname_alternatives(self._folded)
         self._surname = surname_length(self._folded)
-        self._sorted, self._sorted_fuzzy = sorted(self._folded), sorted(self._fuzzy)
-        self._memo: dict[str, tuple[NameLevel, int]] = {}
+        self._sorted, self._sorted_code = sorted(self._folded), sorted(self._code)
+        self._memo: dict[str, tuple[NameLevel, int]] = {"": _NO_NAME}
 
     def compare(self, held: str, aliases: tuple[str, ...] = ()) -> tuple[NameLevel, int]:
         """(level, unequal): the best level over the name and its aliases, and how many characters are unequal."""
@@ -103,47 +109,53 @@ class NameComparer:
         return found
 
     def _compare(self, held: str) -> tuple[NameLevel, int]:
-        if not self._folded or not held:
+        asked = self._folded
+        if not asked:
             return _NO_NAME
-        stripped, folded, fuzzy = _forms(held)
+        stripped, folded, code = _forms(held)
         if stripped == self._stripped:
-            return NameLevel.EXACT, 0
-        if folded == self._folded:
-            return NameLevel.VARIANT, 0
+            return _EXACT
+        if folded == asked:
+            return _VARIANT
         if folded in self._alternatives:
-            return NameLevel.SURNAME_ALIAS, 0
-        if len(folded) == len(self._folded):
-            return self._same_length(folded, fuzzy)
-        if len(folded) == len(self._folded) + 1:
-            return self._one_longer(folded, fuzzy)
-        if len(folded) + 1 == len(self._folded):
-            return self._one_shorter(folded, fuzzy)
-        return NameLevel.DIFFERENT, min(_MOST_UNEQUAL, len(self._folded))
+            return _SURNAME_ALIAS
+        longer = len(folded) - len(asked)
+        if not longer:
+            return self._same_length(folded, code)
+        if longer == 1:
+            return self._one_longer(folded, code)
+        if longer == -1:
+            return self._one_shorter(folded, code)
+        return _DIFFERENT, min(_MOST_UNEQUAL, len(asked))
 
-    def _same_length(self, folded: str, fuzzy: tuple[str, ...]) -> tuple[NameLevel, int]:
-        unequal = sum(map(ne, self._folded, folded))
-        other_sound = -1  # the one place that sounds otherwise, -2 when there are more
-        surname = SURNAME_UNEQUAL
-        if unequal == len(folded) and sum(map(ne, self._fuzzy, fuzzy)) > 1:  # most: the other party
-            other_sound = -2
-        else:
-            if self._folded[: self._surname] == folded[: self._surname]:
-                surname = 0
-            for place, (char, other) in enumerate(zip(self._folded, folded, strict=True)):
-                if char != other and fuzzy[place] != self._fuzzy[place]:
-                    other_sound = place if other_sound == -1 else -2
-        unequal = min(_MOST_UNEQUAL, unequal) + surname
-        if other_sound == -1:
+    def _same_length(self, folded: str, code: str) -> tuple[NameLevel, int]:
+        asked, sounds = self._folded, self._code
+        unequal = sum(map(ne, asked, folded))
+        unequal = min(unequal, _MOST_UNEQUAL)
+        if asked[: self._surname] != folded[: self._surname]:
+            unequal += SURNAME_UNEQUAL
+        if sounds == code:
             return self._same_sound(folded), unequal
-        if other_sound >= 0:
-            shaped = alike(self._folded[other_sound], folded[other_sound])
-            return (NameLevel.SHAPE if shaped else NameLevel.ONE_CHARACTER), unequal
+        # one character may sound otherwise in the company of another surname: that is no difference
+        if sounds[0] == code[0] or sounds[-1] == code[-1] or asked[0] == folded[0] or asked[-1] == folded[-1]:
+            others = [
+                place
+                for place, (one, other) in enumerate(zip(sounds, code, strict=True))
+                if one != other and asked[place] != folded[place]
+            ]
+            if not others:
+                return self._same_sound(folded), unequal
+            if len(others) == 1:
+                place = others[0]
+                return (_SHAPE if alike(asked[place], folded[place]) else _ONE_CHARACTER), unequal
+        elif len(asked) == 1:
+            return (_SHAPE if alike(asked, folded) else _ONE_CHARACTER), unequal
         # nearly all that come here have nothing in common, and the first character tells
-        if folded[0] in self._folded and sorted(folded) == self._sorted:
-            return NameLevel.SWAPPED, 0
-        if fuzzy[0] in self._fuzzy and sorted(fuzzy) == self._sorted_fuzzy:
-            return NameLevel.SWAPPED, 1
-        return NameLevel.DIFFERENT, unequal
+        if folded[0] in asked and sorted(folded) == self._sorted:
+            return _SWAPPED, 0
+        if code[0] in sounds and sorted(code) == self._sorted_code:
+            return _SWAPPED, 1
+        return _DIFFERENT, unequal
 
     def _same_sound(self, folded: str) -> NameLevel:
         sounds = syllables(folded)
@@ -153,21 +165,21 @@ class NameComparer:
         )
         return NameLevel.HOMOPHONE if same else NameLevel.ACCENT
 
-    def _one_longer(self, folded: str, fuzzy: tuple[str, ...]) -> tuple[NameLevel, int]:
+    def _one_longer(self, folded: str, code: str) -> tuple[NameLevel, int]:
+        asked, sounds = self._folded, self._code
         for place in range(len(folded)):
-            if fuzzy[:place] + fuzzy[place + 1 :] == self._fuzzy:
-                rest = folded[:place] + folded[place + 1 :]
-                unequal = min(_MOST_UNEQUAL, sum(a != b for a, b in zip(rest, self._folded, strict=True)))
+            if code[:place] + code[place + 1 :] == sounds:
+                unequal = min(_MOST_UNEQUAL, sum(map(ne, folded[:place] + folded[place + 1 :], asked)))
                 return NameLevel.MISSING_CHARACTER, unequal + (SURNAME_UNEQUAL if place < 1 else 0)
-        return NameLevel.DIFFERENT, min(_MOST_UNEQUAL, len(folded))
+        return _DIFFERENT, min(_MOST_UNEQUAL, len(folded))
 
-    def _one_shorter(self, folded: str, fuzzy: tuple[str, ...]) -> tuple[NameLevel, int]:
-        for place in range(len(self._folded)):
-            if self._fuzzy[:place] + self._fuzzy[place + 1 :] == fuzzy:
-                rest = self._folded[:place] + self._folded[place + 1 :]
-                unequal = min(_MOST_UNEQUAL, sum(a != b for a, b in zip(rest, folded, strict=True)))
+    def _one_shorter(self, folded: str, code: str) -> tuple[NameLevel, int]:
+        asked, sounds = self._folded, self._code
+        for place in range(len(asked)):
+            if sounds[:place] + sounds[place + 1 :] == code:
+                unequal = min(_MOST_UNEQUAL, sum(map(ne, asked[:place] + asked[place + 1 :], folded)))
                 return NameLevel.ADDED_CHARACTER, unequal + (SURNAME_UNEQUAL if place < 1 else 0)
-        return NameLevel.DIFFERENT, min(_MOST_UNEQUAL, len(self._folded))
+        return _DIFFERENT, min(_MOST_UNEQUAL, len(asked))
 
 
 def compare_dates(asked: DateSpan | None, held: DateSpan | None) -> DateLevel:
@@ -177,24 +189,49 @@ def compare_dates(asked: DateSpan | None, held: DateSpan | None) -> DateLevel:
     """
     if asked is None or held is None:
         return DateLevel.NOT_COMPARED
-    first, last = held.first, held.last
-    if asked.first <= last and first <= asked.last:
-        if asked.first == asked.last and first == last:
-            return DateLevel.DAY
-        years = max(asked.last // 10000 - asked.first // 10000, last // 10000 - first // 10000) + 1
-        if years > 3:
-            return DateLevel.WITHIN if years <= 8 else DateLevel.WITHIN_WIDE
-        if asked.last - asked.first <= 30 and last - first <= 30:
-            return DateLevel.MONTH
-        return DateLevel.YEAR
-    if asked.first == asked.last and first == last and _swapped(asked.first, first):
-        return DateLevel.DAY_MONTH_SWAPPED
-    off = max(first // 10000 - asked.last // 10000, asked.first // 10000 - last // 10000)
-    return _OFF[off] if off < len(_OFF) else DateLevel.FAR
+    return DateComparer(asked).compare(held.first, held.last)
 
 
-_OFF = (
+class DateComparer:
+    """Compares one asked span with many held ones, given as their first and last day."""
+
+    __slots__ = ("_first", "_first_year", "_is_day", "_last", "_last_year", "_years")
+
+    def __init__(self, asked: DateSpan) -> None:
+        self._first, self._last = asked.first, asked.last
+        self._first_year, self._last_year = asked.first_year, asked.last_year
+        self._is_day = asked.is_day
+        self._years = asked.last_year - asked.first_year + 1
+
+    def compare(self, first: int, last: int) -> DateLevel:
+        """The level of the span from `first` to `last`."""
+        if self._first <= last and first <= self._last:
+            if self._is_day and first == last:
+                return DateLevel.DAY
+            years = self._years
+            if first != last:
+                years = max(years, last // 10000 - first // 10000 + 1)
+            if years > 3:
+                return _WITHIN if years <= 8 else _WITHIN_WIDE
+            if self._last - self._first <= 30 and last - first <= 30:
+                return DateLevel.MONTH
+            return _YEAR
+        if self._is_day and first == last and _swapped(self._first, first):
+            return DateLevel.DAY_MONTH_SWAPPED
+        off = first // 10000 - self._last_year
+        if off < 0:
+            off = max(off, self._first_year - last // 10000)
+        return _OFF[off] if off < len(_OFF) else _FAR
+
+
+_YEAR, _WITHIN, _WITHIN_WIDE, _FAR = (
     DateLevel.YEAR,
+    DateLevel.WITHIN,
+    DateLevel.WITHIN_WIDE,
+    DateLevel.FAR,
+)
+_OFF = (
+    _YEAR,
     DateLevel.OFF_1,
     DateLevel.OFF_2,
     DateLevel.OFF_3,
@@ -216,8 +253,8 @@ class Comparer:
         self._other = NameComparer(query.other_name) if query.other_name else None
         self._id = _comparable_id(query.id_number)
         self._other_id = _comparable_id(query.other_id_number)
-        self._birth = query.birth
-        self._event = query.event
+        self._birth = DateComparer(query.birth) if query.birth is not None else None
+        self._event = DateComparer(query.event) if query.event is not None else None
         self._place = find(query.place) if query.place else ""
         self._place_words = fold(query.place) if query.place and not query.place.isdigit() else ""
         self._certificate = fold_certificate(query.certificate_no) if query.certificate_no else ""
@@ -256,31 +293,37 @@ class Comparer:
         place_text: str,
         certificate_no: str,
     ) -> tuple[Vector, int]:
-        """`levels` as a plain tuple in the order of its fields: few differ among many records, so what follows from
-        one can be remembered.
-        """
+        """`levels` as a plain tuple in the order of its fields, which most candidates never need as an object."""
         subject, name_level, unequal = self._subject(persons)
-        id_level, birth_level = IdLevel.NOT_COMPARED, DateLevel.NOT_COMPARED
+        id_level, birth_level = _NO_ID, _NO_DATE
         if persons:
             person = persons[subject]
             if self._id:
                 id_level = compare_ids(self._id, person.id_number)
-            if self._birth is not None:
-                birth_level = compare_dates(self._birth, person.birth)
-        other_level, other_id = self._other_party(persons, subject)
-        certificate = TextLevel.NOT_COMPARED
+            if self._birth is not None and (birth := person.birth) is not None:
+                birth_level = self._birth.compare(birth.first, birth.last)
+        other_level, other_id = _NO_NAME[0], _NO_ID
+        if self._other is not None or self._other_id:
+            other_level, other_id = self._other_party(persons, subject)
+        certificate = _NO_TEXT
         if self._certificate and certificate_no:
             same = fold_certificate(certificate_no) == self._certificate
             certificate = TextLevel.EQUAL if same else TextLevel.DIFFERENT
-        same_category = TextLevel.NOT_COMPARED
+        same_category = _NO_TEXT
         if self._category:
-            same_category = TextLevel.EQUAL if category == self._category else TextLevel.DIFFERENT
+            same_category = _EQUAL if category == self._category else TextLevel.DIFFERENT
+        event_level = _NO_DATE
+        if self._event is not None and event is not None:
+            event_level = self._event.compare(event.first, event.last)
+        place_level = _NO_PLACE
+        if self._place or self._place_words:
+            place_level = self._place_level(place, place_text)
         return (
             name_level,
             id_level,
             birth_level,
-            DateLevel.NOT_COMPARED if self._event is None else compare_dates(self._event, event),
-            self._place_level(place, place_text),
+            event_level,
+            place_level,
             other_level,
             certificate,
             same_category,
@@ -289,20 +332,19 @@ class Comparer:
         ), subject
 
     def _subject(self, persons: Sequence[PersonLike]) -> tuple[int, NameLevel, int]:
-        best, best_rank = (0, NameLevel.NOT_COMPARED, 0), -1
+        compare = self._name.compare
+        best, best_level, best_unequal, best_rank = 0, _NO_NAME[0], 0, -1
         for index, person in enumerate(persons):
-            level, unequal = self._name.compare(person.name, person.aliases)
+            level, unequal = compare(person.name, person.aliases)
             rank = _BETTER_NAME[level] * 32 - unequal
             if self._id and person.id_number and person.id_number[:17] == self._id[:17]:
                 rank += 10_000
             if rank > best_rank:
-                best, best_rank = (index, level, unequal), rank
-        return best
+                best, best_level, best_unequal, best_rank = index, level, unequal, rank
+        return best, best_level, best_unequal
 
     def _other_party(self, persons: Sequence[PersonLike], subject: int) -> tuple[NameLevel, IdLevel]:
-        best, best_rank, best_id = NameLevel.NOT_COMPARED, 0, IdLevel.NOT_COMPARED
-        if self._other is None and not self._other_id:
-            return best, best_id
+        best, best_rank, best_id = _NO_NAME[0], 0, _NO_ID
         for index, person in enumerate(persons):
             if index == subject:
                 continue
@@ -312,12 +354,10 @@ class Comparer:
                     best, best_rank = level, _BETTER_NAME[level]
             if self._other_id and person.id_number:
                 by_id = compare_ids(self._other_id, person.id_number)
-                best_id = by_id if best_id is IdLevel.NOT_COMPARED else min(best_id, by_id)
+                best_id = by_id if best_id is _NO_ID else min(best_id, by_id)
         return best, best_id
 
     def _place_level(self, place: str, place_text: str) -> PlaceLevel:
-        if not self._place and not self._place_words:
-            return PlaceLevel.NOT_COMPARED
         found = self._places.get((place, place_text))
         if found is None:
             found = self._places[place, place_text] = self._compare_places(place, place_text)

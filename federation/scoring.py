@@ -19,6 +19,7 @@ NAME_BITS_FLOOR, NAME_BITS_CEILING = 5.0, 17.0
 OTHER_NAME_BITS = 9.0  # an average name: one in 500 rows
 
 _SURNAME_UNEQUAL = 16
+_MOST_UNEQUAL = 15
 _SURNAME_PENALTY = 1.5
 _NAME_DIFFERS = -8.0
 
@@ -78,38 +79,47 @@ def name_score(level: int, bits: float, unequal: int) -> float:
     """
     if level == NameLevel.DIFFERENT:
         return _NAME_DIFFERS
-    return max(_NAME_DIFFERS, _agreement(level, bits, unequal))
-
-
-def _agreement(level: int, bits: float, unequal: int) -> float:
+    terms = _AGREEMENT.get((level, unequal))
+    if terms is None:
+        return 0.0
+    share, less, unequal_cost, surname_cost = terms
     weight = min(NAME_BITS_CEILING, max(NAME_BITS_FLOOR, bits))
-    surname = _SURNAME_PENALTY if unequal >= _SURNAME_UNEQUAL else 0.0
+    return max(_NAME_DIFFERS, weight * share - less - unequal_cost - surname_cost)
+
+
+_PER_CHARACTER = 2.2
+_AGREEMENTS: dict[int, tuple[float, float, int, bool]] = {
+    NameLevel.EXACT: (1.0, 0.0, _MOST_UNEQUAL, False),
+    NameLevel.VARIANT: (1.0, 0.5, _MOST_UNEQUAL, False),
+    NameLevel.SURNAME_ALIAS: (1.0, 1.0, _MOST_UNEQUAL, False),
+    NameLevel.ALIAS: (1.0, 1.5, _MOST_UNEQUAL, False),
+    NameLevel.HOMOPHONE: (1.0, 0.0, 0, True),
+    NameLevel.ACCENT: (1.0, 3.4, 1, True),
+    NameLevel.SHAPE: (1.0, 3.6, 1, True),
+    NameLevel.ONE_CHARACTER: (0.67, 4.5, 1, True),
+    NameLevel.SWAPPED: (1.0, 4.0, 0, False),
+    NameLevel.MISSING_CHARACTER: (0.66, 4.0, 0, True),
+    NameLevel.ADDED_CHARACTER: (0.75, 4.0, 0, True),
+}
+"""Of each level: the share of the name's weight, what is taken off it, how many unequal characters are free, and whether
+an unequal surname costs more."""
+
+
+def _terms(level: int, unequal: int) -> tuple[float, float, float, float]:
+    share, less, free, surname_counts = _AGREEMENTS[level]
     count = unequal % _SURNAME_UNEQUAL
-    match level:
-        case NameLevel.EXACT:
-            return weight
-        case NameLevel.VARIANT:
-            return weight - 0.5
-        case NameLevel.SURNAME_ALIAS:
-            return weight - 1.0
-        case NameLevel.ALIAS:
-            return weight - 1.5
-        case NameLevel.HOMOPHONE:
-            return weight - 2.2 * max(1, count) - surname
-        case NameLevel.ACCENT:
-            return weight - 3.4 - 2.2 * max(0, count - 1) - surname
-        case NameLevel.SHAPE:
-            return weight - 3.6 - 2.2 * max(0, count - 1) - surname
-        case NameLevel.ONE_CHARACTER:
-            return weight * 0.67 - 4.5 - 2.2 * max(0, count - 1) - surname
-        case NameLevel.SWAPPED:
-            return weight - 4.0 - 2.2 * count
-        case NameLevel.MISSING_CHARACTER:
-            return weight * 0.66 - 4.0 - 2.2 * count - surname
-        case NameLevel.ADDED_CHARACTER:
-            return weight * 0.75 - 4.0 - 2.2 * count - surname
-        case _:
-            return 0.0
+    if level == NameLevel.HOMOPHONE:
+        count = max(1, count)
+    surname = _SURNAME_PENALTY if surname_counts and unequal >= _SURNAME_UNEQUAL else 0.0
+    return share, less, _PER_CHARACTER * max(0, count - free), surname
+
+
+_AGREEMENT = {
+    (int(level), unequal): _terms(level, unequal)
+    for level in _AGREEMENTS
+    for unequal in range(2 * _SURNAME_UNEQUAL)
+}
+"""The same worked out for every count of unequal characters: a score is asked for with every candidate."""
 
 
 _OTHER_NAME: dict[int, float] = {}
@@ -119,16 +129,28 @@ for _level in NameLevel:
 
 def score(levels: Levels, name_bits: float) -> float:
     """Sum of the weights; unknown levels of a newer agent weigh nothing."""
+    return score_vector(
+        (
+            levels.name, levels.id_number, levels.birth, levels.event, levels.place, levels.other_name, levels.certificate_no,
+            levels.category, levels.other_id_number, levels.name_unequal,
+        ),
+        name_bits,
+    )  # fmt: skip
+
+
+def score_vector(vector: tuple[int, ...], name_bits: float) -> float:
+    """`score` of the fields of `Levels` in their order."""
+    name, id_number, birth, event, place, other_name, certificate_no, category, other_id, unequal = vector
     return round(
-        name_score(levels.name, name_bits, levels.name_unequal)
-        + _ID.get(levels.id_number, 0.0)
-        + _BIRTH.get(levels.birth, 0.0)
-        + _EVENT.get(levels.event, 0.0)
-        + _PLACE.get(levels.place, 0.0)
-        + _OTHER_NAME.get(levels.other_name, 0.0)
-        + _OTHER_ID.get(levels.other_id_number, 0.0)
-        + _CERTIFICATE.get(levels.certificate_no, 0.0)
-        + _CATEGORY.get(levels.category, 0.0),
+        name_score(name, name_bits, unequal)
+        + _ID.get(id_number, 0.0)
+        + _BIRTH.get(birth, 0.0)
+        + _EVENT.get(event, 0.0)
+        + _PLACE.get(place, 0.0)
+        + _OTHER_NAME.get(other_name, 0.0)
+        + _OTHER_ID.get(other_id, 0.0)
+        + _CERTIFICATE.get(certificate_no, 0.0)
+        + _CATEGORY.get(category, 0.0),
         1,
     )
 

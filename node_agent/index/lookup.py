@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from math import log2
 from operator import itemgetter
 from pathlib import Path
@@ -28,7 +29,7 @@ from federation.scoring import (
     Decision,
     decide,
     likely_from,
-    score,
+    score_vector,
 )
 from node_agent.index import postings
 from node_agent.index.folder import DataFolder
@@ -58,6 +59,7 @@ _CERTAIN = frozenset({KeyKind.ID, KeyKind.CERTIFICATE})
 _SAME_NAME = frozenset({KeyKind.NAME, KeyKind.SOUND})
 _SAME_NAME_YEARS = 8.0  # years a record of the same name or sound may stand farther off than another
 
+_FEW_CHUNKS = 1_000_000  # records up to which few keys have more than one chunk
 _FETCH = 100
 _LOOK_AGAIN_S = 0.02  # an import is seen within this; looking costs 9 us, half of an exact look-up
 _CHECK_EVERY = 4_000  # SQLite steps between looks at the deadline
@@ -145,16 +147,6 @@ _Row = tuple[int, int, int, int, int, int, str, bytes]
 """rid, source, category, place, flags, digest, code, payload"""
 
 
-@dataclass(frozen=True, slots=True)
-class _Judged:
-    """What a level vector alone decides, with the score for a name of average frequency."""
-
-    levels: Levels
-    score: float
-    agrees: bool
-    too_weak: bool
-
-
 class _OutOfTime(Exception):
     pass
 
@@ -202,6 +194,17 @@ class _Index:
             0: any(count.undated for count in self.holdings.values())
         }
         self.bits = lru_cache(65_536)(self._count_bits)
+
+    def scan(self, asked: Sequence[tuple[int, int, int]], category: int, limit: int) -> list[list[int]]:
+        """`postings.scan` of this index; names are given with years, because some keys of names fill hundreds of chunks."""
+        bounded = self.records > _FEW_CHUNKS
+        return postings.scan(self.connection, asked, category, limit, bounded=bounded)
+
+    def scan_one_by_one(
+        self, asked: Sequence[tuple[int, int, int]], category: int, limit: int
+    ) -> list[list[int]]:
+        """The same without years: each is read only until `limit`."""
+        return [postings.scan(self.connection, [one], category, limit, bounded=False)[0] for one in asked]
 
     def ranges(self, first_year: int, last_year: int, category: int) -> list[tuple[int, int]]:
         """Ranges of packed values of the years asked (0 = all), with the undated ones where there are any."""
@@ -315,12 +318,11 @@ class Lookup:
     ) -> list[int]:
         """Packed values under any of `keys`, of the years given (0 = all) and undated, of one category or all."""
         index = self._index()
-        values: list[int] = []
         number = CATEGORY_NUMBER.get(category, 0)
         ranges = index.ranges(first_year, last_year, number)
-        for key in keys:
-            values.extend(postings.scan(index.connection, key, ranges, number, limit))
-        return values
+        asked = [(key, *one) for key in keys for one in ranges]
+        scan = index.scan if first_year else index.scan_one_by_one
+        return list(chain.from_iterable(scan(asked, number, limit)))
 
     def fetch(self, rids: Sequence[int]) -> dict[int, Record]:
         """The records of these ids; an id that is gone is left out."""
@@ -389,17 +391,28 @@ def _by_prefix(connection: sqlite3.Connection, code: str, limit: int, after: str
     ).fetchall()
 
 
+def _agrees(vector: Vector) -> bool:
+    """Whether a name, a number or the other party's name speaks for the record, and not years and places alone."""
+    name, id_number, _birth, _event, _place, other_name, certificate_no = vector[:7]
+    return bool(
+        (name and name != NameLevel.DIFFERENT)
+        or id_number in {IdLevel.EQUAL, IdLevel.TYPO}
+        or certificate_no == TextLevel.EQUAL
+        or (other_name and other_name <= NameLevel.ALIAS)
+    )
+
+
 class _Search:
     """One search in progress."""
 
     def __init__(self, index: _Index, query: Query, limit: int, *, weak: bool) -> None:
         self._index, self._query, self._limit = index, query, limit
         self._weak = weak
-        self._floor = -1e9 if weak else likely_from(index.records) - POSSIBLE_BELOW_LIKELY
+        self._floor = -1e9 if weak else likely_from(index.records) - POSSIBLE_BELOW_LIKELY - _MOST_MISJUDGED
         self._category = CATEGORY_NUMBER.get(query.category, 0)
         self._values: dict[int, int] = {}
-        self._scored: list[tuple[float, int, str | None, int, Levels, _Row]] = []
-        self._judged: dict[Vector, _Judged] = {}  # few vectors differ among the candidates of one question
+        self._by_slack: dict[int | None, list[tuple[int, int]]] = {}
+        self._scored: list[tuple[float, int, str | None, int, Vector, _Row]] = []
         self._capped = False
         self._certain = self._same_name = (
             0  # of _values, in the order found: by number or code, by the name itself
@@ -431,23 +444,37 @@ class _Search:
             for rid, _title in _by_title(index, query.title, self._limit, 0):
                 self._values.setdefault(rid, 0)
         self._certain = self._same_name = len(self._values)
+        asked: list[tuple[int, int, int]] = []
+        kinds: list[KeyKind] = []
         for probe in index.keyer.probes(query):
             slack = probe.year_slack
             unbounded = slack is None or not self._first_year
-            first = 0 if unbounded else self._first_year - (slack or 0)
-            last = 0 if unbounded else self._last_year + (slack or 0)
             if probe.kind is KeyKind.OTHER_NAME and unbounded:
                 continue  # a spouse's name without years would bring everybody of that name
-            ranges = index.ranges(first, last, self._category)
-            values = postings.scan(index.connection, probe.key, ranges, self._category, MOST_PER_SCAN)
+            for low, high in self._ranges(None if unbounded else slack):
+                asked.append((probe.key, low, high))
+                kinds.append(probe.kind)
+        certain = sum(kind in _CERTAIN for kind in kinds)  # they come first
+        found = index.scan(asked[:certain] if not self._first_year else asked, self._category, MOST_PER_SCAN)
+        if not self._first_year:
+            found += index.scan_one_by_one(asked[certain:], self._category, MOST_PER_SCAN)
+        for kind, values in zip(kinds, found, strict=True):
             self._capped = self._capped or len(values) >= MOST_PER_SCAN
             for value in values:
                 self._values.setdefault(rid_of(value), value)
-            if probe.kind in _CERTAIN:
+            if kind in _CERTAIN:
                 self._certain = self._same_name = len(self._values)
-            elif probe.kind in _SAME_NAME:
+            elif kind in _SAME_NAME:
                 self._same_name = len(self._values)
-            self._check_time()
+        self._check_time()
+
+    def _ranges(self, slack: int | None) -> list[tuple[int, int]]:
+        """Ranges of packed values of the years asked and `slack` around them; None = of all years."""
+        found = self._by_slack.get(slack)
+        if found is None:
+            first, last = (0, 0) if slack is None else (self._first_year - slack, self._last_year + slack)
+            found = self._by_slack[slack] = self._index.ranges(first, last, self._category)
+        return found
 
     def _nearest(self) -> list[int]:
         """Ids to compare: all, or above MOST_CANDIDATES those found by a number or code, then the nearest by year,
@@ -482,24 +509,11 @@ class _Search:
             place_text=seen.place_text,
             certificate_no=seen.certificate_no,
         )
-        judged = self._judged.get(vector)
-        if judged is None:
-            judged = self._judged[vector] = self._judge(Levels(*vector))
-        if judged.too_weak or not (judged.agrees or self._has_words(row[6], seen.title)):
+        value = score_vector(vector, _UNKNOWN_BITS)  # before the real frequency of the name is known
+        if value < self._floor or not (_agrees(vector) or self._has_words(row[6], seen.title)):
             return  # too weak to be told, or a digest collision, or a household member's namesake
         name = seen.persons[person].name if seen.persons else None
-        self._scored.append((judged.score, -row[0], name, person, judged.levels, row))
-
-    def _judge(self, levels: Levels) -> _Judged:
-        """What a level vector is worth before the real frequency of the name is known."""
-        agrees = (
-            (levels.name and levels.name != NameLevel.DIFFERENT)
-            or levels.id_number in {IdLevel.EQUAL, IdLevel.TYPO}
-            or levels.certificate_no == TextLevel.EQUAL
-            or (levels.other_name and levels.other_name <= NameLevel.ALIAS)
-        )
-        value = score(levels, _UNKNOWN_BITS)
-        return _Judged(levels, value, bool(agrees), value + _MOST_MISJUDGED < self._floor)
+        self._scored.append((value, -row[0], name, person, vector, row))
 
     def _has_words(self, code: str, title: str) -> bool:
         asked = self._query
@@ -512,11 +526,12 @@ class _Search:
         index = self._index
         index.deadline = None
         ranked: list[tuple[float, str, int, float, int, Levels, _Row]] = []
-        for _first, rid, name, person, levels, row in heapq.nlargest(
+        for _first, rid, name, person, vector, row in heapq.nlargest(
             self._limit * 2, self._scored, key=itemgetter(0, 1)
         ):
             bits = _UNKNOWN_BITS if name is None else index.bits(name)
-            value = score(levels, bits)
+            levels = Levels(*vector)
+            value = score_vector(vector, bits)
             if self._weak or decide(value, index.records, levels) is not Decision.NONE:
                 ranked.append((-value, row[6], -rid, bits, person, levels, row))
         ranked.sort(key=itemgetter(0, 1, 2))

@@ -10,7 +10,8 @@ import sqlite3
 import sys
 from array import array
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import islice
 
 import numpy as np
@@ -45,30 +46,61 @@ def _packed(values: array[int]) -> bytes | None:
     return values.tobytes()
 
 
+_TO_THE_END = "with p(number, h, low) as (values {}) select number, last, v from p cross join k where k.h=p.h and last>=p.low"
+_BOUNDED = (
+    "with p(number, h, low, high) as (values {}) select number, last, v from p cross join k where k.h=p.h and last>=p.low"
+    " and last<=ifnull((select last from k where h=p.h and last>=p.high order by last limit 1), 0x7fffffffffffffff)"
+)
+
+
+@lru_cache(256)
+def _reading(ranges: int, *, bounded: bool) -> str:
+    """The statement that reads the chunks of so many ranges, in their order."""
+    form, row = (_BOUNDED, "(?,?,?,?)") if bounded else (_TO_THE_END, "(?,?,?)")
+    return form.format(",".join([row] * ranges))
+
+
 def scan(
-    connection: sqlite3.Connection, key: int, ranges: Iterable[tuple[int, int]], category: int, limit: int
-) -> list[int]:
-    """Values under a key inside the ranges, in order of each, of one category (0 = all), at most `limit`."""
-    h = stored_key(key)
-    found: list[int] = []
-    for low, high in ranges:
-        for last, packed in connection.execute(_FROM, (h, low)):
-            if packed is None:
-                if last > high:
-                    break
-                if not category or last >> CATEGORY_SHIFT & 0xFF == category:
-                    found.append(last)
-            else:
-                values = _values(last, packed)
-                part = values[bisect_left(values, low) : bisect_right(values, high)]
-                if category:
-                    found += [value for value in part if value >> CATEGORY_SHIFT & 0xFF == category]
-                else:
-                    found += part
-                if last > high:
-                    break
-            if len(found) >= limit:
-                return found[:limit]
+    connection: sqlite3.Connection,
+    asked: Sequence[tuple[int, int, int]],
+    category: int,
+    limit: int,
+    *,
+    bounded: bool,
+) -> list[list[int]]:
+    """Of each (key, low, high) the values under that key from `low` to `high`, in order, of one category (0 = all), at
+    most `limit`. All of them are one statement: fifteen cost 26 us, one by one 84.
+
+    `bounded` stops reading at `high`: without, a key is read to its end, which costs less (38 against 26 us) where few
+    keys have more than a chunk.
+    """
+    found: list[list[int]] = [[] for _one in asked]
+    if not asked:
+        return found
+    parameters: list[int] = []
+    for number, (key, low, high) in enumerate(asked):
+        parameters += (number, stored_key(key), low, high) if bounded else (number, stored_key(key), low)
+    for number, last, packed in connection.execute(_reading(len(asked), bounded=bounded), parameters):
+        _key, low, high = asked[number]
+        if len(found[number]) >= limit:
+            if len(asked) == 1:
+                break
+            continue
+        if packed is None:
+            if last <= high and (not category or last >> CATEGORY_SHIFT & 0xFF == category):
+                found[number].append(last)
+            continue
+        values = _values(last, packed)
+        if values[0] > high:
+            continue
+        if values[0] < low or last > high:
+            values = values[bisect_left(values, low) : bisect_right(values, high)]
+        if category:
+            found[number] += [value for value in values if value >> CATEGORY_SHIFT & 0xFF == category]
+        else:
+            found[number] += values
+    for kept in found:
+        del kept[limit:]
     return found
 
 
