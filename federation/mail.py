@@ -227,10 +227,21 @@ class Referred(_FromDesk, frozen=True, omit_defaults=True):
     archive: str
 
 
+class Paper(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a document is found again by whoever holds it on paper: its short code (canonical), the day it bears
+    (YYYY-MM-DD), and where its status stands in the archive's signed list.
+    """
+
+    short_code: str
+    issued_on: str
+    status_uri: str
+    status_index: int
+
+
 class Issued(_FromDesk, frozen=True, omit_defaults=True):
     """The document exists and is durable at the holder. `number` is the document's own number, `form` its kind
     (certified_copy, recorded_facts, no_record). `document` and `credential` are the SHA-256 (hex) of what is delivered and
-    the names it is fetched by; "" = there is none.
+    the names it is fetched by; "" = there is none. `paper` is None when it has no short code.
     """
 
     number: str
@@ -238,6 +249,7 @@ class Issued(_FromDesk, frozen=True, omit_defaults=True):
     document: str = ""
     form: str = ""
     credential: str = ""
+    paper: Paper | None = None
 
 
 FromDesk = (

@@ -125,7 +125,7 @@ class Documents:
             keys=keys,
             log=self.log,
             status_uri=self.standing.uri,
-            verify_at=f"{address}/docs",
+            verify_at=f"{address}/verify",
         )
         self.issuer = DocumentIssuer(folder, workshop, self._find)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from federation.documents import CHINA
-from federation.mail import Dispatch, Note, Wishes
+from federation.mail import Dispatch, Note, Paper, Wishes
 from federation.outcome import CANNOT_HIDE
 from federation.reasons import Reason, Refusal
 from federation.sealing import Binding, Part, pack, recipient_key, recipient_name, seal
@@ -22,7 +22,7 @@ from federation.trust import Use
 from federation.verify.report import VerifyError
 from node_agent.certificates import attachments
 from node_agent.certificates.attachments import Attachment
-from node_agent.certificates.credentials import ArchiveCredentials
+from node_agent.certificates.credentials import PAPER, ArchiveCredentials
 from node_agent.certificates.issuing import CannotIssueError, Decision, Issuing, add_times
 from node_agent.certificates.keys import SUITE, ArchiveKeys
 from node_agent.certificates.registry import Registry
@@ -103,6 +103,7 @@ class DocumentIssuer:
             scans=shop.scans,
             credentials=credentials,
             log=_OrderLog(shop.log, order.case_id),
+            short_code_of=shop.registry.short_code,
             verify_at=shop.verify_at,
         )
         try:
@@ -125,7 +126,17 @@ class DocumentIssuer:
             raise IssueDeferredError("status_list_full") from error
         sealed = bool(wishes.delivery_key)
         reference = "" if credential is None or sealed else credential.reference
-        return Document(number, document, form, reference)
+        return Document(number, document, form, reference, self._paper(number))
+
+    def _paper(self, number: str) -> Paper | None:
+        """How the document is found by its short code; None when none was printed."""
+        shop = self._shop
+        code = shop.registry.known_short_code(number)
+        if not code:
+            return None
+        reserved = datetime.fromtimestamp(shop.store.entry(number).reserved_ms / 1000, CHINA)
+        index = shop.registry.status_index(number, PAPER)
+        return Paper(code, reserved.date().isoformat(), shop.status_uri, index)
 
     def add_times(self) -> int:
         """Give documents without a trusted time one; returns how many got it."""

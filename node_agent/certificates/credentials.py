@@ -19,6 +19,9 @@ from node_agent.certificates.registry import Registry
 MOST_HOLDER_KEYS = 16
 """One-time credentials of one certificate: about ten are meant (each agency sees another one)."""
 
+PAPER = "paper"
+"""The use of a status index: the document itself, on paper or as a file."""
+
 COMPACT, FLATTENED = "application/dc+sd-jwt", "application/sd-jwt+json"
 """Media types of the two serializations of an SD-JWT (RFC 9901); either is one line."""
 
@@ -83,7 +86,7 @@ class ArchiveCredentials:
         certificate = certificate_of(content, digest, self._at)
         number = certificate.number
         signing, second = self._keys.credential, self._keys.second_of(Use.CREDENTIAL)
-        paper = StatusReference(self._uri, self._registry.status_index(number, "paper"))
+        paper = StatusReference(self._uri, self._registry.status_index(number, PAPER))
         qr_text = qr.build(certificate, key=signing.key, key_id=signing.id, status=paper, second=second)
 
         def fresh() -> bytes:

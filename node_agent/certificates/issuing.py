@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from federation import short_code
 from federation.documents import CHINA, PROOF_FILE, STATEMENT_FILE, content_digest
 from federation.reasons import Reason, Refusal
 from node_agent.certificates import attachments, statements, wording
@@ -107,10 +108,15 @@ class Issuing:
         scans: ScanReader,
         credentials: Credentials,
         log: EvidenceLog | None = None,
+        short_code_of: Callable[[str], str] = lambda _number: "",
         verify_at: str = "",
         now: Callable[[], datetime] = utc_now,
     ) -> None:
+        """`short_code_of` gives the code printed on the document of a number, always the same one; "" = none. `verify_at`
+        is the address of the page that finds a document by it.
+        """
         self._archive, self._name, self._name_en, self._verify_at = archive, name, name_en, verify_at
+        self._short_code_of = short_code_of
         self._store, self._typesetter, self._sealer, self._scans = store, typesetter, sealer, scans
         self._credentials, self._log, self._now = credentials, log, now
 
@@ -191,7 +197,10 @@ class Issuing:
     ) -> tuple[bytes, bool]:
         reserved = datetime.fromtimestamp(entry.reserved_ms / 1000, CHINA)
         issued_on = reserved.date().isoformat()
+        code = self._short_code_of(entry.number)
         content = self._content(decision, pages, entry.number, issued_on)
+        if code:
+            content["short_code"] = code
         digest = content_digest(content)
         proof = self._log.commit(entry.number, digest) if self._log else None
         credential = self._credentials.make(content, digest)
@@ -209,6 +218,8 @@ class Issuing:
             notes=[wording.REDACTED if page.redacted else "" for page in pages],
             qr_text=credential.qr_text,
             qr_caption=wording.how_to_verify(self._verify_at),
+            short_code=short_code.grouped(code),
+            address=f"{self._verify_at}/{code}" if code and self._verify_at else "",
             at=at,
         )
         title = wording.TITLES[entry.kind]

@@ -1,6 +1,6 @@
-"""What lies beside the documents: which status index belongs to which number, and what may be fetched under which digest.
+"""What lies beside the documents: which status index and short code belong to which number, what may be fetched under which digest.
 
-An index is given to a number once and for ever, so that issuing again after a crash says the same. What is fetched is a
+An index or a code is given to a number once and for ever, so that issuing again after a crash says the same. What is fetched is a
 file named by its SHA-256; the same bytes go out whenever they are asked for.
 """
 
@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from federation import short_code
 from federation.credential.status_list import Allocation
 from federation.durable import sync
 from federation.reasons import Reason, Refusal
@@ -25,6 +26,7 @@ LIST_SIZE = 1 << 20
 _TABLES = """
 create table if not exists statuses(number text not null, use text not null, idx integer not null unique,
   primary key(number, use)) strict, without rowid;
+create table if not exists short_codes(number text primary key, code text not null unique) strict, without rowid;
 create table if not exists deliverables(reference text primary key, number text not null, kind text not null,
   media_type text not null, size integer not null) strict, without rowid;
 create index if not exists of_number on deliverables(number);
@@ -95,6 +97,23 @@ class Registry:
         """All indexes of a number."""
         with self._lock:
             return [row[0] for row in self._do("select idx from statuses where number = ?", number)]
+
+    # short codes -------------------------------------------------------------------------------------------------
+
+    def short_code(self, number: str) -> str:
+        """The short code printed on the document of a number: random at the first time, the same ever after."""
+        with self._lock:
+            known = self.known_short_code(number)
+            if not known:
+                known = short_code.new()
+                self._do("insert into short_codes(number, code) values (?, ?)", number, known)
+            return known
+
+    def known_short_code(self, number: str) -> str:
+        """The short code of a number; "" for a document that was made before there were any."""
+        with self._lock:
+            row = self._do("select code from short_codes where number = ?", number).fetchone()
+        return "" if row is None else str(row[0])
 
     # deliverables ------------------------------------------------------------------------------------------------
 

@@ -103,9 +103,11 @@ class Typesetter:
         notes: Sequence[str],
         qr_text: str,
         qr_caption: Sequence[str],
+        short_code: str = "",
+        address: str = "",
         at: datetime,
     ) -> Set:
-        """Set one document. Refusal: private_use_character, missing_glyph, text_not_kept."""
+        """Set one document. `short_code` is printed as given, `address` as a second, small QR code. Refusal: private_use_character, missing_glyph, text_not_kept."""
         first = sheets[0]
         self.check(sheets)
         for pointer, text in _texts([*captions, *notes, *qr_caption, number], "/captions"):
@@ -121,6 +123,8 @@ class Typesetter:
                 "sheets": sheets,
                 "qr": qr_svg(qr_text),
                 "qr_caption": list(qr_caption),
+                "short_code": short_code,
+                "address_qr": qr_svg(address) if address else "",
                 "pages": [
                     _placed(page, f"{Path(folder).name}/page-{place}.jpg", captions[place], notes[place])
                     for place, page in enumerate(pages)
@@ -145,7 +149,7 @@ class Typesetter:
                 where = msgspec.json.decode(
                     self._compilers["document"].query("<seal-place>", field="value", one=True)
                 )
-        _check_text_kept(pdf, sheets)
+        _check_text_kept(pdf, sheets, [short_code])
         left = round(where["x"] - SEAL_SIDE_PT / 2)
         bottom = round(_PAGE_HEIGHT - where["y"] - SEAL_SIDE_PT)
         side = round(SEAL_SIDE_PT)
@@ -203,9 +207,11 @@ def _texts(value: Any, pointer: str) -> Iterator[tuple[str, str]]:
             yield from _texts(one, f"{pointer}/{place}")
 
 
-def _check_text_kept(pdf: bytes, sheets: Sequence[dict[str, Any]]) -> None:
+def _check_text_kept(pdf: bytes, sheets: Sequence[dict[str, Any]], beside: Sequence[str]) -> None:
     """Every value must be read back from the page as it was given, but for spaces and line breaks."""
     read = _text_of(pdf)
+    if any(one not in read for one in beside):
+        raise Refusal(Reason.TEXT_NOT_KEPT, "/captions")
     for place, sheet in enumerate(sheets):
         values = [value for _, value in [*sheet["rows"], *sheet.get("facts", ())]]
         values += [cell for row in (sheet["table"] or {"rows": ()})["rows"] for cell in row]

@@ -74,9 +74,11 @@ def captions(statement: Statement, pages: int) -> list[str]:
 
 
 def how_to_verify(address: str) -> list[str]:
-    """The lines beside the QR code; `address` is a page where a document can be checked, "" = none is told."""
+    """The lines under the QR code; `address` is the page where a document is found by its short code, "" = none is told."""
+    by_address = [f"网上核验 {address}（输入核验码，或扫右侧小码）"] if address else []
     return [
-        "扫码，或以 lantai-verify 离线核验本文件" + (f"；亦可访问 {address}" if address else ""),
+        *by_address,
+        "扫左侧大码可取得全文凭据，以 lantai-verify 或上述网页核验",
         "电子印章仅在电子签名内有效；打印件以二维码核验为准",
     ]
 

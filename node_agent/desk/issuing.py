@@ -36,13 +36,14 @@ class Order(msgspec.Struct, frozen=True):
 
 class Document(msgspec.Struct, frozen=True):
     """What was issued: the document's number, its kind, and the names under which it and its machine-verifiable form are
-    kept, "" = there are none.
+    kept, "" = there are none. `paper` is how it is found again by its short code.
     """
 
     number: str
     reference: str = ""
     form: str = ""
     credential: str = ""
+    paper: mail.Paper | None = None
 
 
 class IssueDeferredError(Exception):
@@ -110,6 +111,7 @@ def complete(tx: Transaction, item: Item, document: Document) -> None:
             document=document.reference,
             form=document.form,
             credential=document.credential,
+            paper=document.paper,
         ),
     )
     tx.save(item)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import msgspec
 import pypdfium2
 import pytest
+import zxingcpp
 from PIL import Image
 
 from federation.credential import qr, sd_jwt
@@ -15,6 +16,7 @@ from federation.credential.certificate import present
 from federation.mail import Note, Searched, Subject, Wishes
 from federation.reasons import Reason, Refusal
 from federation.sealing import Binding, open_sealed, recipient_name
+from federation.short_code import canonical, grouped
 from federation.suites.registry import suite
 from federation.tlog.checkpoint import open_checkpoint
 from federation.tlog.note import Note as SignedNote
@@ -23,6 +25,7 @@ from federation.trust import Use
 from federation.verify.challenge import Challenge, MemoryNonces
 from federation.verify.documents import verify
 from federation.verify.report import Verdict, VerificationReason
+from federation.verify.status import State, StatusReference
 from node_agent.__main__ import main
 from node_agent.desk.issuing import IssueDeferredError
 
@@ -69,6 +72,35 @@ def test_the_same_order_gives_the_same_document_also_after_a_restart(archive):
     assert archive.fetch(f"document/{first.reference}") == bytes_before
     other = archive.documents.issuer.issue(archive.order("case-2"))
     assert other.number != first.number
+
+
+def test_the_paper_bears_a_short_code_and_the_gateway_is_told_how_to_find_its_standing(archive):
+    issued = archive.documents.issuer.issue(archive.order())
+    pdf = archive.fetch(f"document/{issued.reference}")
+    code = issued.paper.short_code
+    assert canonical(code) == code
+    text = "".join(page.get_textpage().get_text_range() for page in pypdfium2.PdfDocument(pdf))
+    assert f"核验码 {grouped(code)}" in text
+    assert "https://gateway.example/verify" in text.replace("\r\n", "")
+    picture = pypdfium2.PdfDocument(pdf)[0].render(scale=150 / 72).to_pil()
+    read = {one.text for one in zxingcpp.read_barcodes(picture)}
+    assert f"https://gateway.example/verify/{code}" in read
+    assert archive.fetch(f"credential/{issued.credential}").decode() in read
+    report = check(archive, pdf)
+    assert report.facts["issued_on"] == issued.paper.issued_on
+    reference = StatusReference(issued.paper.status_uri, issued.paper.status_index)
+    assert archive.statuses().standing("330483", reference, now()).state is State.VALID
+    archive.documents.store.revoke(issued.number, "issued_in_error", 1)
+    assert archive.statuses().standing("330483", reference, now()).state is State.REVOKED
+    other = archive.documents.issuer.issue(archive.order("case-2"))
+    assert other.paper.short_code != code
+
+
+def test_a_document_from_before_there_were_short_codes_gets_none_afterwards(archive):
+    order = archive.order()
+    issued = archive.documents.issuer.issue(order)
+    archive.documents.registry._do("delete from short_codes")
+    assert archive.documents.issuer.issue(order) == msgspec.structs.replace(issued, paper=None)
 
 
 def test_a_phone_proves_the_marriage_without_naming_the_spouse(archive):
