@@ -25,6 +25,7 @@ from gateway.adapters.case_evidence import CaseEvidence
 from gateway.adapters.hooks import WebHooks, read_targets
 from gateway.adapters.locating import SearchLocator, stored_question
 from gateway.adapters.nodes import NodeSessions
+from gateway.adapters.register import StoredRegister
 from gateway.adapters.webhook_signing import CallKey
 from gateway.cases.cases import Cases
 from gateway.cases.clock import SteadyClock, wall_ms
@@ -40,10 +41,12 @@ from gateway.edge.tokens import Clients, SigningKey, Tokens
 from gateway.edge.verification import VerificationRoutes
 from gateway.evidence.log import GatewayLog, signer_at
 from gateway.evidence.reconciling import Reconciler
+from gateway.evidence.register import ShortCodes
 from gateway.evidence.standing import StandingNotices
 from gateway.evidence.statuses import StatusKeeper
 from gateway.evidence.verifying import Verifying
 from gateway.evidence.witnesses import Courier
+from gateway.pages.verify import VerifyPage
 from gateway.search.roster import Roster
 from gateway.search.search import Searches
 from gateway.settings import GatewaySettings
@@ -84,7 +87,8 @@ async def run(settings: GatewaySettings, base: Path) -> None:
     counts = telemetry.CaseObserver()
     writer = ThreadedWriter(store, counts)
     evidence_log = open_log(settings, base)
-    evidence = CaseEvidence(evidence_log, store, store.now_ms)
+    register = StoredRegister(store, writer)
+    evidence = CaseEvidence(evidence_log, store, store.now_ms, register)
     engine = Engine(store, writer, SearchLocator(searches, nodes), nodes, hooks, counts, evidence=evidence)
     hours = AnnouncedHours(nodes.manifest, base / settings.data)
     cases = Cases(store, engine, hooks, hours, evidence)
@@ -107,15 +111,14 @@ async def run(settings: GatewaySettings, base: Path) -> None:
     trust_list = (base / settings.trust_list).read_bytes() if settings.trust_list else b""
     trust = TrustList.load(trust_list) if trust_list else None
     statuses = StatusKeeper(trust, carrier) if trust is not None else None
+    verifying, codes = None, None
+    if trust is not None and statuses is not None:
+        verifying = Verifying(trust, statuses.sources, evidence_log.verified)
+        codes = ShortCodes(register, trust, statuses.sources)
     verification = VerificationRoutes(
-        Verifying(trust, statuses.sources, evidence_log.verified)
-        if trust is not None and statuses is not None
-        else None,
-        statuses,
-        limit,
-        audience=settings.audience,
-        trust_list=trust_list,
+        verifying, statuses, limit, audience=settings.audience, trust_list=trust_list
     )
+    page = VerifyPage(codes, verifying, limit)
     edge = Edge(
         searches,
         nodes,
@@ -125,7 +128,7 @@ async def run(settings: GatewaySettings, base: Path) -> None:
         health,
         cases,
         stored_question,
-        [*verification.routes(), *LogRoutes(evidence_log, limit).routes()],
+        [*verification.routes(), *page.routes(), *LogRoutes(evidence_log, limit).routes()],
         carrier,
     )
     stop = asyncio.Event()
@@ -150,11 +153,11 @@ async def run(settings: GatewaySettings, base: Path) -> None:
             "availability": _presence(roster, nodes, store, writer),
         }
         if trust is not None and statuses is not None:
-            codes = sorted({key.issuer for key in trust.keys(Use.LOG)} & roster.by_code.keys())
+            with_logs = sorted({key.issuer for key in trust.keys(Use.LOG)} & roster.by_code.keys())
             told = telemetry.EvidenceObserver()
             reconciler = Reconciler(
                 settings.log_files(base)[0],
-                codes,
+                with_logs,
                 carrier,
                 nodes.connected,
                 store.now_ms,
@@ -164,10 +167,12 @@ async def run(settings: GatewaySettings, base: Path) -> None:
             asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, reconciler.ask)
             loops["fetch status lists"] = statuses.run()
             loops["carry to witnesses"] = Courier(
-                trust, codes, carrier, nodes.connected, evidence_log, told
+                trust, with_logs, carrier, nodes.connected, evidence_log, told
             ).run()
             loops["reconcile"] = reconciler.run()
-            loops["standing notices"] = StandingNotices(codes, carrier, nodes.connected, evidence_log).run()
+            loops["standing notices"] = StandingNotices(
+                with_logs, carrier, nodes.connected, evidence_log, statuses.refresh
+            ).run()
         if not store.is_exclusive:
             loops["watch cases"] = cases.look()
         await _until_stopped(stop, loops)

@@ -142,6 +142,7 @@ def main() -> int:
         if args.once:
             return 0 if done else 1
         print(f"网关 gateway: {fleet.gateway_url}/docs    令牌 token: {token} (60 分钟 minutes)")
+        print(f"核验页 page for checking a certificate: {fleet.gateway_url}/verify")
         print(
             "节点进程 node processes: "
             + ", ".join(f"{one.code}={fleet.agent_pid(one.code)}" for one in fleet.archives)

@@ -20,12 +20,14 @@ from federation.reasons import Reason, Refusal
 from federation.tlog.event import Event, EventKind
 from federation.tlog.exchange import delivered, event_of
 from federation.tlog.flaws import EvidenceError
+from gateway.adapters.register import StoredRegister
 from gateway.cases.case import Case, decode_case
 from gateway.cases.cases import first_case_id
 from gateway.cases.schema import CASES, REQUESTS, RESULTS
 from gateway.cases.states import ENDED, State
 from gateway.cases.store import Store
 from gateway.evidence.log import GatewayLog
+from gateway.evidence.register import registered
 
 HEAL_EVERY_S = 30.0
 """After trouble of the log the store is looked through this often, until it went well."""
@@ -69,8 +71,11 @@ def ended(case: Case) -> list[Event]:
 class CaseEvidence:
     """Fills `gateway.cases.ports.Evidence`. `run` adds what is missing, until cancelled."""
 
-    def __init__(self, log: GatewayLog, store: Store, now_ms: Callable[[], int]) -> None:
-        self._log, self._store, self._now_ms = log, store, now_ms
+    def __init__(
+        self, log: GatewayLog, store: Store, now_ms: Callable[[], int], register: StoredRegister | None = None
+    ) -> None:
+        """`register` keeps the short codes of documents that archives tell of."""
+        self._log, self._store, self._now_ms, self._register = log, store, now_ms, register
         self._trouble_since_ms = 0
         self._trouble = asyncio.Event()
 
@@ -89,7 +94,13 @@ class CaseEvidence:
             event = event_of(archive, name, case_id, message, self._now_ms())
         except EvidenceError:
             raise Refusal(Reason.BAD_FRAME) from None
-        return None if event is None else self._log.note(event)
+        logging = None if event is None else self._log.note(event)
+        if self._register is None or not isinstance(message, mail.Issued):
+            return logging
+        document = registered(archive, case_id, message)
+        if document is None or logging is None:
+            return logging
+        return asyncio.ensure_future(_both(logging, self._register.keep(document)))
 
     def _add(self, make: Callable[[], list[Event]]) -> None:
         """Log what nobody waits for; what can not be is looked up again later."""
@@ -143,6 +154,10 @@ class CaseEvidence:
         while rows := self._store.read(partial(_stopped, since_ms=at, after=id_)):  # notes delivered later
             at, id_ = rows[-1].stopped_ms, rows[-1].id
             yield _events(rows, ended)
+
+
+async def _both(logging: asyncio.Future[None], keeping: asyncio.Future[None]) -> None:
+    await asyncio.gather(logging, keeping)
 
 
 def _events(rows: Sequence[Any], make: Callable[[Case], list[Event]]) -> list[Event]:

@@ -166,6 +166,8 @@ def from_desk(archive: str, message: mail.FromDesk) -> Event:
     kind = _KINDS[type(message)]
     data = msgspec.to_builtins(message)
     data.pop("kind", None)
+    if (paper := data.pop("paper", None)) is not None:  # where its status stands is the register's
+        data["short_code"] = paper["short_code"]
     if not data.get("ago_ms"):
         data.pop("ago_ms", None)
     if kind is Kind.REFUSED and data["reason"] not in mail.REFUSAL_REASONS:

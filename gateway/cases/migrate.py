@@ -12,7 +12,7 @@ if (
 ):  # loading alembic takes longer than opening the store; it is needed only when there is something to do
     from alembic.config import Config
 
-NEWEST = "0002"
+NEWEST = "0003"
 """The revision this version of the program works with."""
 
 

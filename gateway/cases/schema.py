@@ -141,3 +141,19 @@ AVAILABILITY = Table(
     Column("up_ms", BigInteger, nullable=False),  # of them it had a session, over all replicas
     Column("watched_ms", BigInteger, nullable=False),  # gateways were there to see it
 )
+
+CERTIFICATES = Table(
+    "certificates",
+    METADATA,
+    Column("short_code", Text, primary_key=True),  # as printed, without hyphens
+    Column("archive", Text, nullable=False),
+    Column("number", Text, nullable=False),
+    Column("case_id", Text, nullable=False),
+    Column("form", Text, nullable=False),
+    Column("issued_on", Text, nullable=False),  # YYYY-MM-DD, as on the document
+    Column("document", Text, nullable=False),  # SHA-256 of what was delivered
+    Column("status_uri", Text, nullable=False),
+    Column("status_index", Integer, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Index("certificates_number", "archive", "number"),
+)

@@ -35,10 +35,16 @@ class StandingNotices:
     """Asks the archives what changed and logs what concerns cases in this log. `run` until cancelled."""
 
     def __init__(
-        self, archives: Iterable[str], objects: Objects, connected: Callable[[str], bool], log: GatewayLog
+        self,
+        archives: Iterable[str],
+        objects: Objects,
+        connected: Callable[[str], bool],
+        log: GatewayLog,
+        changed: Callable[[Iterable[str]], None] = lambda _archives: None,
     ) -> None:
+        """`changed` is told which archives' documents changed: their status lists are older than that."""
         self._seen = dict.fromkeys(archives, 0)
-        self._objects, self._connected, self._log = objects, connected, log
+        self._objects, self._connected, self._log, self._changed = objects, connected, log, changed
 
     async def run(self) -> None:
         while True:
@@ -52,7 +58,10 @@ class StandingNotices:
         try:
             name = f"status/changes/{self._seen[archive]}"
             data = await self._objects.fetch(archive, name, LARGEST_NOTICES)
-            for notice in msgspec.json.decode(data, type=list[Notice]):
+            notices = msgspec.json.decode(data, type=list[Notice])
+            if notices:
+                self._changed([archive])
+            for notice in notices:
                 await self._note(archive, notice)
                 self._seen[archive] = notice.seq
         except (Refusal, EvidenceError, msgspec.MsgspecError):

@@ -5,17 +5,23 @@ the note that no record is held.
 import base64
 import contextlib
 import hashlib
+import html
 import http.client
 import json
 import signal
 import socket
+import urllib.error
+import urllib.request
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
+import pypdfium2
 import pytest
+import zxingcpp
 from PIL import Image
 
 from federation.sealing import Binding, open_sealed, recipient_name
+from federation.short_code import grouped, new
 from federation.suites.registry import suite
 from federation.trust import TrustList
 from federation.verify.documents import verify
@@ -261,6 +267,63 @@ def test_a_phones_key_gets_a_credential_of_its_own(fleet):
     status, headers, text = fetch(fleet, case["links"]["credential"])
     assert (status, headers["Content-Type"]) == (200, "application/dc+sd-jwt")
     assert len(text.decode().splitlines()) == 2
+
+
+def page(fleet, path, **form):
+    """(status, text) of the page for people: no token, no script, forms as a browser sends them."""
+    asked = urllib.request.Request(fleet.gateway_url + path)
+    if form:
+        ((name, value),) = form.items()
+        said = f'--b\r\nContent-Disposition: form-data; name="{name}"; filename="x"\r\n\r\n'.encode()
+        if name != "file":
+            said = said.replace(b'; filename="x"', b"")
+        asked.data = said + (value if isinstance(value, bytes) else value.encode()) + b"\r\n--b--\r\n"
+        asked.add_header("Content-Type", "multipart/form-data; boundary=b")
+    try:
+        answer = urllib.request.urlopen(asked, timeout=60)
+    except urllib.error.HTTPError as refused:
+        answer = refused
+    with answer:
+        assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+        return answer.status, html.unescape(answer.read().decode())
+
+
+def test_whoever_received_the_paper_checks_it_by_its_code_its_file_and_its_qr_text(fleet):
+    case = issued(fleet, "paper-1")
+    data = fetch(fleet, case["links"]["document"])[2]
+    check(fleet, data)  # the status lists are there
+    code, number = case["decision"]["short_code"], case["decision"]["number"]
+    picture = pypdfium2.PdfDocument(data)[0].render(scale=150 / 72).to_pil()
+    read = [one.text for one in zxingcpp.read_barcodes(picture)]
+    (address,) = [one for one in read if one.startswith("http")]
+    (text,) = [one for one in read if one.startswith("AC1:")]
+    assert address == f"{fleet.gateway_url}/verify/{code}"
+    for status, seen in (page(fleet, f"/verify/{code}"), page(fleet, "/verify", code=grouped(code).lower())):
+        assert status == 200
+        assert all(one in seen for one in ("有效", "桐乡市档案馆", number, "状态截至")), seen
+        assert "欧阳" not in seen
+    for sent in ({"file": data}, {"text": text}):
+        status, seen = page(fleet, "/verify", **sent)
+        assert status == 200
+        assert all(one in seen for one in ("核验通过", number, "欧阳試驗")), seen
+    altered = bytearray(data)
+    altered[len(data) // 2] ^= 1
+    assert "核验未通过" in page(fleet, "/verify", file=bytes(altered))[1]
+    assert "核验未通过" in page(fleet, "/verify", text=text[:-1] + ("A" if text[-1] != "A" else "B"))[1]
+    assert page(fleet, f"/verify/{new()}")[0] == 404
+    fleet.stop_one("gateway", signal.SIGKILL)
+    fleet.start_gateway()
+    fleet.wait_connected(NAMES)
+    assert page(fleet, f"/verify/{code}")[0] == 200  # years later, and after any restart
+    fleet.node(
+        "documents", "revoke", number, "--reason", "issued_in_error", "--data", str(fleet.data(HOLDER))
+    )
+    fleet.stop_one(HOLDER)
+    fleet.start_agent(HOLDER)  # its list is fetched when it comes back
+    fleet.wait_connected(NAMES)
+    wait_for(lambda: "已撤销" in page(fleet, f"/verify/{code}")[1], 60.0)
+    for name in ("gateway", HOLDER):
+        assert code not in fleet.log(name)
 
 
 NOBODY = {"name": "無名錢", "birth": "1970", "other_name": "查无此人"}
