@@ -40,6 +40,7 @@ from gateway.edge.server import Edge, Health
 from gateway.edge.tokens import Clients, SigningKey, Tokens
 from gateway.edge.verification import VerificationRoutes
 from gateway.evidence.log import GatewayLog, signer_at
+from gateway.evidence.presentations import Presentations
 from gateway.evidence.reconciling import Reconciler
 from gateway.evidence.register import ShortCodes
 from gateway.evidence.standing import StandingNotices
@@ -113,8 +114,9 @@ async def run(settings: GatewaySettings, base: Path) -> None:
     statuses = StatusKeeper(trust, carrier) if trust is not None else None
     verifying, codes = None, None
     if trust is not None and statuses is not None:
-        verifying = Verifying(trust, statuses.sources, evidence_log.verified)
-        codes = ShortCodes(register, trust, statuses.sources)
+        used = Presentations(evidence_log, register, store.now_ms, audience=settings.audience)
+        verifying = Verifying(trust, statuses.sources, used.verified)
+        codes = ShortCodes(register, trust, statuses.sources, used.looked_up)
     verification = VerificationRoutes(
         verifying, statuses, limit, audience=settings.audience, trust_list=trust_list
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,10 +170,11 @@ class LogReader:
                 return
             last = found[-1].index
 
-    def requests(self, since_ms: int = 0) -> list[str]:
-        """Identifiers of requests with an entry at or after a time."""
-        query = "select distinct request from entries where request != '' and at >= ? order by request"
-        return self._read(lambda: [row[0] for row in self._connection.execute(query, (since_ms,))])
+    def requests(self, since_ms: int = 0, kinds: Collection[str] = ()) -> list[str]:
+        """Identifiers of requests with an entry, of one of these kinds if any are named, at or after a time."""
+        only = f" and kind in ({','.join('?' * len(kinds))})" if kinds else ""
+        query = f"select distinct request from entries where request != '' and at >= ?{only} order by request"  # noqa: S608
+        return self._read(lambda: [row[0] for row in self._connection.execute(query, (since_ms, *kinds))])
 
     # what the tile addresses of C2SP serve
     def tile(self, path: TilePath | str) -> bytes:

@@ -17,6 +17,7 @@ from federation.tlog.flaws import EvidenceError, Flaw
 from federation.tlog.reader import LogReader
 
 LARGEST_ACCOUNT = 64 * 1024 * 1024
+_SHARED = tuple(kind.value for kind, shape in SHAPES.items() if shape.shared)
 ERASED = ""
 """The digest of an event whose contents were erased: it still says that the event was logged."""
 
@@ -61,14 +62,15 @@ def account_of(
     """The account of one side from its log, or from the logs of all its processes.
 
     `archive` keeps to events about one archive (a gateway's log speaks of many), `requests` to these requests, `since_ms`
-    to requests with an event at or after that time.
+    to requests with a shared event at or after that time: a certificate that one side sees verified years later must not
+    make its whole exchange look new there alone.
     """
     found: dict[str, list[Line]] = {}
     origins = []
     for reader in [readers] if isinstance(readers, LogReader) else readers:
         with reader.moment():
             origins.append(reader.origin)
-            for request in reader.requests(since_ms) if requests is None else requests:
+            for request in reader.requests(since_ms, _SHARED) if requests is None else requests:
                 for entry in reader.of_request(request):
                     if not SHAPES[EventKind(entry.kind)].shared:
                         continue

@@ -8,7 +8,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
@@ -26,7 +25,6 @@ from federation.tlog.reconcile import Account, account_of
 from federation.tlog.stamping import TimeAuthority
 from federation.tlog.witness import WitnessRequest
 from federation.tlog.writing import GroupCommit
-from federation.verify.report import Report
 
 CHECKPOINT_EVERY_S = 1.0
 _DAY_MS = 86_400_000
@@ -137,22 +135,9 @@ class GatewayLog:
                 waiting.set_exception(error)
                 waiting.exception()  # whoever does not wait is told by the counter
 
-    def verified(self, data: bytes, report: Report) -> None:
-        """A document was checked here: its digest, who issued it and the outcome, once a day for each. Not waited for. What is
-        no document is not logged: anybody may send a name, and the digest of a name can be guessed.
-        """
-        if report.issuer is None or report.number is None:
-            return
-        digest, now = sha256(data).hexdigest(), self._now_ms()
-        fields = {
-            "digest": digest,
-            "outcome": report.verdict.value,
-            "archive": report.issuer,
-            "number": report.number,
-        }
-        name = f"verified:{digest[:40]}:{now // _DAY_MS}:{report.verdict.value}"
-        with contextlib.suppress(EvidenceError):  # an issuer or number that no event may hold
-            self.note(Event(EventKind.VERIFIED, name, now, "", fields))
+    def missed(self, why: Flaw) -> None:
+        """Something nobody waits for was not even tried; counted like what failed."""
+        self._observer.log_failed(why.value)
 
     async def run(self) -> None:
         """Sign a checkpoint each second in which something happened, until cancelled; forget old ones but one an hour."""

@@ -27,9 +27,9 @@ class Verifying:
         self,
         trust: TrustList,
         statuses: StatusSource,
-        verified: Callable[[bytes, Report], None] = lambda _data, _report: None,
+        verified: Callable[[bytes, Report, Challenge | None], None] = lambda _data, _report, _challenge: None,
     ) -> None:
-        """`verified` is told each report with the bytes it is about: the evidence log."""
+        """`verified` is told each report with the bytes it is about and what was asked of them: the evidence log."""
         self._verified = verified
         self._trust, self._statuses = trust, statuses
         self._nonces = MemoryNonces()
@@ -58,5 +58,5 @@ class Verifying:
                 )
         finally:
             self._waiting -= 1
-        self._verified(data, report)
+        self._verified(data, report, challenge)
         return report

@@ -23,6 +23,7 @@ from PIL import Image
 from federation.sealing import Binding, open_sealed, recipient_name
 from federation.short_code import grouped, new
 from federation.suites.registry import suite
+from federation.tlog.reader import LogReader
 from federation.trust import TrustList
 from federation.verify.documents import verify
 from federation.verify.report import Verdict
@@ -311,6 +312,14 @@ def test_whoever_received_the_paper_checks_it_by_its_code_its_file_and_its_qr_te
     assert "核验未通过" in page(fleet, "/verify", file=bytes(altered))[1]
     assert "核验未通过" in page(fleet, "/verify", text=text[:-1] + ("A" if text[-1] != "A" else "B"))[1]
     assert page(fleet, f"/verify/{new()}")[0] == 404
+
+    def uses():
+        with LogReader(fleet.folder / "data" / "evidence.sqlite") as log:
+            return [one.read().fields for one in log.of_request(case["id"]) if one.kind == "verified"]
+
+    used = wait_for(lambda: len(found := uses()) == 3 and found)  # the code, the file, the text
+    assert {one["outcome"] for one in used} == {"valid"}
+    assert sorted(one.get("reason", "") for one in used) == ["", "", "short_code"]
     fleet.stop_one("gateway", signal.SIGKILL)
     fleet.start_gateway()
     fleet.wait_connected(NAMES)

@@ -8,9 +8,7 @@ import pytest
 
 from federation import mail
 from federation.mail import mail_id, write
-from federation.reasons import Text
 from federation.tlog.flaws import EvidenceError, Flaw
-from federation.verify.report import Check, Report, Result
 from gateway.adapters.case_evidence import ended
 from gateway.cases.case import Case
 from gateway.cases.states import State
@@ -176,21 +174,6 @@ async def test_no_person_stands_in_the_log_or_its_tiles(tmp_path):
     for data in (served, *files.values()):
         for shape in (name.encode(), name.encode("gb18030"), name.encode("unicode_escape"), number.encode()):
             assert shape not in data
-
-
-async def test_only_documents_that_were_read_are_logged_as_verified(tmp_path):
-    """A stranger may send a name to be verified: its digest could be guessed, so it is not there."""
-    check = Check(1, "signature", Result.PASSED, None, Text("", ""))
-    async with sides(tmp_path) as both:
-        both.log.verified("錢偉明".encode(), Report("unknown", ()))
-        for _ in range(2):
-            both.log.verified(
-                b"a document", Report("pdf", (check,), issuer=HOLDER, number="330483-2026-000001")
-            )
-        both.log.verified(b"a document", Report("pdf", (check,), issuer="錢偉明", number="1"))
-        await until(lambda: both.log._log.size)
-        (entry,) = both.log._log.entries()
-        assert (entry.kind, entry.read().fields["outcome"]) == ("verified", "valid")
 
 
 def test_a_note_delivered_after_the_case_was_closed_is_both():
