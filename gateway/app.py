@@ -138,7 +138,7 @@ async def run(settings: GatewaySettings, base: Path) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with serving(edge, settings, base, health):
         await nodes.start()
-        _spare_the_collector()
+        spare_the_collector()
         telemetry.log.info("serving", action="gateway.serving", members=len(roster.members))
         loops: dict[str, Awaitable[None]] = {
             "tick": _tick(health),
@@ -189,7 +189,7 @@ async def run(settings: GatewaySettings, base: Path) -> None:
     store.close()
 
 
-def _spare_the_collector() -> None:
+def spare_the_collector() -> None:
     """Leave what lives as long as the process out of garbage collection, and collect seldom: searches make no cycles.
 
     Measured on the fan-out to eight archives at 64 in flight: 112 us of CPU a search with the defaults, 93 so.

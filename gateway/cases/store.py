@@ -35,7 +35,7 @@ from sqlalchemy.pool import QueuePool
 
 from federation.reasons import Reason, Refusal
 from gateway.cases import clock, machine, migrate
-from gateway.cases.bulk import Bulk
+from gateway.cases.bulk import Bulk, Matching
 from gateway.cases.case import (
     Case,
     Entry,
@@ -240,6 +240,9 @@ class Store:
             self._writing = None
         if self._writing is None:
             self._writing = self.engine.connect()
+            if not self.is_exclusive:
+                self._writing.exec_driver_sql(_BY_INDEX)
+                self._writing.commit()
         return self._writing
 
     def now_ms(self) -> int:
@@ -544,11 +547,11 @@ class _Batch:
         """Read all this batch needs: cases, known keys and messages, and which leases are still held."""
         keys = [(_client(unit), unit.key) for unit in self._units if unit.key]
         if keys:
-            rows = self._connection.execute(_KNOWN_REQUESTS, {"keys": keys}).all()
+            rows = _KNOWN_REQUESTS(self._connection, keys)
             self._known_requests = {(row[0], row[1]): (row[2], row[3]) for row in rows}
         messages = [unit.message for unit in self._units if unit.message]
         if messages:
-            self._known_messages = set(self._connection.execute(_KNOWN_MESSAGES, {"ids": messages}).scalars())
+            self._known_messages = {row[0] for row in _KNOWN_MESSAGES(self._connection, messages)}
         wanted = {
             unit.case_id
             for unit in self._units
@@ -561,14 +564,12 @@ class _Batch:
                 self.cases[case_id] = cached
                 wanted.discard(case_id)
         if wanted:
-            statement = _CASES if self._store.is_exclusive else _CASES_LOCKED
-            for row in self._connection.execute(statement, {"ids": sorted(wanted)}):
+            for row in _CASES_LOCKED(self._connection, sorted(wanted)):
                 self.cases[row[0]] = decode_case(row[1])
         # cases before tasks, in every transaction: two replicas that lock in one order wait, and do not deadlock
         leases = [unit.lease for unit in self._units if unit.lease is not None]
         if leases:
-            rows = self._connection.execute(_COMPLETE_HELD, {"leases": leases}).all()
-            self._held = {(row[0], row[1]) for row in rows}
+            self._held = {(row[0], row[1]) for row in _COMPLETE_HELD(self._connection, leases)}
 
     def _reload(self, unit: Unit, error: Exception) -> None:
         case_id = unit.case_id
@@ -576,7 +577,7 @@ class _Batch:
         self.cases.pop(case_id, None)
         if case_id in self._changed or case_id in self._created:
             raise _SinglyError(error) from error
-        for row in self._connection.execute(_CASES, {"ids": [case_id]}):
+        for row in _CASES(self._connection, [case_id]):
             self.cases[row[0]] = decode_case(row[1])
         if unit.lease is not None:  # the task is not done: it is due again when its lease would have ended
             again = {"id": unit.lease[0], "visible_at": self._now + self._store.lease_ms, "dead": 0}
@@ -794,27 +795,27 @@ def new_owner() -> str:
     return f"{os.getpid()}-{os.urandom(6).hex()}"
 
 
+# All writing is by keys that come as one JSON parameter; how many, the planner can only guess, and a young table has no
+# statistics: it must not read whole tables for a handful of keys.
+_BY_INDEX = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off"
 _DATABASE_CLOCK = text("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
 _TASK_COLUMNS = (
     TASKS.c.id, TASKS.c.case_id, TASKS.c.kind, TASKS.c.target, TASKS.c.visible_at, TASKS.c.payload, TASKS.c.attempts,
     TASKS.c.fence, TASKS.c.ordered_ms,
 )  # fmt: skip
 _INSERTS = {table.name: Bulk.inserting(table) for table in (JOURNAL, TASKS, REQUESTS, MESSAGES, RESULTS)}
-_CASES = select(CASES.c.id, CASES.c.data).where(CASES.c.id.in_(bindparam("ids", expanding=True)))
-_CASES_LOCKED = _CASES.order_by(CASES.c.id).with_for_update()
-_KNOWN_REQUESTS = select(REQUESTS.c.client, REQUESTS.c.key, REQUESTS.c.digest, REQUESTS.c.case_id).where(
-    tuple_(REQUESTS.c.client, REQUESTS.c.key).in_(bindparam("keys", expanding=True))
-)
-_KNOWN_MESSAGES = select(MESSAGES.c.id).where(MESSAGES.c.id.in_(bindparam("ids", expanding=True)))
+_CASES = Matching.finding(CASES, ["id"], ["id", "data"])
+_CASES_LOCKED = Matching.finding(CASES, ["id"], ["id", "data"], locking=True)
+_KNOWN_REQUESTS = Matching.finding(REQUESTS, ["client", "key"], ["client", "key", "digest", "case_id"])
+_KNOWN_MESSAGES = Matching.finding(MESSAGES, ["id"], ["id"])
 # Completes what is held and gives back its ids: whatever is not given back was taken over by somebody else.
-_COMPLETE_HELD = (
-    update(TASKS)
-    .where(
-        tuple_(TASKS.c.id, TASKS.c.fence).in_(bindparam("leases", expanding=True)),
-        TASKS.c.visible_at.is_not(None),
-    )
-    .values(visible_at=None, owner="")
-    .returning(TASKS.c.id, TASKS.c.fence)
+_COMPLETE_HELD = Matching(
+    TASKS,
+    ["id", "fence"],
+    "UPDATE tasks SET visible_at = NULL, owner = '' FROM {given} WHERE {matching} AND tasks.visible_at IS NOT NULL"
+    " RETURNING id, fence",
+    "UPDATE tasks SET visible_at = NULL, owner = '' FROM {given} WHERE {matching} AND tasks.visible_at IS NOT NULL"
+    " RETURNING tasks.id, tasks.fence",
 )
 _COMPLETE = Bulk.updating(TASKS, "id", fixed="visible_at = NULL, owner = '', payload = '{}'")
 _PUT_BACK = Bulk.updating(TASKS, "id", ("visible_at", "dead"), fixed="owner = ''")

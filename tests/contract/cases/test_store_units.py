@@ -45,6 +45,13 @@ def test_the_same_key_twice_is_one_case(store: Store):
     assert len(tasks(store)) == 1
 
 
+@pytest.mark.parametrize("key", ["'; --", 'a"b\\c', "𠮷\u2028錢", "[1, 2]", "null", "7", "%s {0} :x ?"])
+def test_a_key_is_told_from_others_character_by_character(store: Store, key: str):
+    assert do(store, accept(1, key=key, digest="d")).status == "applied"
+    assert do(store, accept(2, key=key, digest="d")).status == "replayed"
+    assert do(store, accept(3, key=key + " ", digest="d")).status == "applied"
+
+
 def test_the_same_key_twice_in_one_batch_is_one_case(store: Store):
     first, again = store.transact([accept(1, key="k", digest="d"), accept(2, key="k", digest="d")])
     assert isinstance(first, Done)
