@@ -189,9 +189,9 @@ def _judge(fleet: Fleet, exchange: _Exchange, report: KillReport) -> None:
 
 def _journal(fleet: Fleet, case: str, token: str) -> list[str]:
     """The events of a delivered case."""
-    asked = urllib.request.Request(
+    asked = urllib.request.Request(  # noqa: S310 - the fleet of this machine
         f"{fleet.gateway_url}/v1/cases/{case}/events", headers={"Authorization": f"Bearer {token}"}
     )
-    with urllib.request.urlopen(asked, timeout=20) as stream:
+    with urllib.request.urlopen(asked, timeout=20) as stream:  # noqa: S310
         lines = [json.loads(raw[6:]) for raw in stream if raw.startswith(b"data: ")]
     return [str(line["event"]) for line in lines]
