@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
@@ -138,10 +138,10 @@ def open_sealed(
 def open_package(
     package: bytes, expected: Binding, trust: TrustList, *, at: datetime | None = None
 ) -> Package:
-    """Check a package that came in plain or was unsealed.
+    """Check a package that came in plain or was unsealed. Whether it needs a second signature is judged as of now without `at`.
 
     Raises VerifyError: malformed, too_large, wrong_issuer, wrong_recipient, wrong_request, altered,
-    attachment_mismatch, second_signature_missing, not_yet_valid, and the reasons of keys.
+    attachment_mismatch, second_signature_missing, issue_time_unproven, not_yet_valid, and the reasons of keys.
     """
     if len(package) > MOST_BYTES:
         raise VerifyError(VerificationReason.TOO_LARGE, f"> {MOST_BYTES}")
@@ -161,7 +161,9 @@ def open_package(
         raise VerifyError(VerificationReason.WRONG_ISSUER)
     key = archive_key(trust, issuer, signed.key_id, Use.DELIVERY, signed_at)
     signed.verify(key.public)
-    check_second_signature(trust, key, signed.second, signed.to_be_signed(), signed_at)
+    check_second_signature(
+        trust, key, signed.second, signed.to_be_signed(), signed_at, at or datetime.now(UTC)
+    )
     if recipient != expected.recipient:
         raise VerifyError(VerificationReason.WRONG_RECIPIENT)
     if (request_id, request_digest) != (expected.request_id, expected.request_digest):

@@ -6,7 +6,6 @@ still verifies what a trusted time proves to be older than T, and nothing else.
 
 from __future__ import annotations
 
-from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +21,8 @@ from federation.suites.base import PrivateKey, PublicKey
 from federation.suites.encoding import b64u, unb64u
 from federation.suites.intl import ED25519, public_of
 from federation.suites.registry import suite
+from federation.tlog.flaws import EvidenceError
+from federation.tlog.note import KeyKind, VerifierKey, sm2_key
 from federation.verify import strict_json
 from federation.verify.report import VerificationReason, VerifyError
 
@@ -83,9 +84,7 @@ class TrustedKey:
         """The key itself. Raises VerifyError `unsupported_suite` (open) where this machine lacks the suite."""
         if self.jwk is not None:
             return suite(self.suite).public_key(self.jwk, self.alg)
-        if self.vkey is not None:
-            return note_key(self.vkey)
-        key = public_of(self.chain[0].public_key())
+        key = note_key(self.vkey) if self.vkey is not None else public_of(self.chain[0].public_key())
         key.require(self.suite, self.alg)
         return key
 
@@ -104,6 +103,14 @@ class TrustedKey:
 
 
 @dataclass(frozen=True, slots=True)
+class SecondSuite:
+    """What a party signs with beside its first suite: what it signs at `since` or later must carry both signatures."""
+
+    suite: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Party:
     """An archive (by code), gateway, witness or time-stamp authority (by name) with its keys."""
 
@@ -111,7 +118,7 @@ class Party:
     role: Role
     name: str
     keys: Mapping[str, TrustedKey]
-    second_suite: str | None = None
+    second_suite: SecondSuite | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,9 +232,7 @@ def _signed_bytes(tree: Mapping[str, Any]) -> bytes:
 def _party(reader: _Reader, role: Role, identity: str) -> Party:
     party_id = reader.text(identity)
     name = reader.text("name") if identity != "name" else party_id
-    second = reader.optional_text("second_suite")
-    if second is not None and second not in ALGORITHMS:
-        raise _invalid(f"{reader.path}.second_suite")
+    second = None if reader.optional("second_suite") is None else _second_suite(reader.object("second_suite"))
     keys: dict[str, TrustedKey] = {}
     for item in reader.items("keys"):
         key = _key(item, party_id, role)
@@ -236,6 +241,14 @@ def _party(reader: _Reader, role: Role, identity: str) -> Party:
         keys[key.id] = key
     reader.end()
     return Party(party_id, role, name, keys, second)
+
+
+def _second_suite(reader: _Reader) -> SecondSuite:
+    name, since = reader.text("suite"), reader.time("from")
+    if name not in ALGORITHMS:
+        raise _invalid(f"{reader.path}.suite")
+    reader.end()
+    return SecondSuite(name, since)
 
 
 def _key(reader: _Reader, issuer: str, role: Role) -> TrustedKey:
@@ -281,11 +294,14 @@ def _key(reader: _Reader, issuer: str, role: Role) -> TrustedKey:
 
 
 def note_key(vkey: str) -> PublicKey:
-    """The Ed25519 key of a C2SP signed-note verifier key (`name+hash+base64 of type byte and key`)."""
-    data = b64decode(vkey.split("+", 2)[-1], validate=True)
-    if vkey.count("+") < 2 or len(data) != 33 or data[0] not in {1, 4}:  # 1 plain, 4 cosignature/v1
-        raise ValueError("vkey")
-    return suite(INTL).public_key({"kty": "OKP", "crv": "Ed25519", "x": b64u(data[1:])}, ED25519)
+    """The key of a C2SP signed-note verifier key (`name+id+base64 of type and key`): Ed25519, or SM2. ValueError."""
+    try:
+        key = VerifierKey.parse(vkey)
+    except EvidenceError as error:
+        raise ValueError(str(error)) from error
+    if key.kind is KeyKind.SM2:
+        return sm2_key(key.public)
+    return suite(INTL).public_key({"kty": "OKP", "crv": "Ed25519", "x": b64u(key.public)}, ED25519)
 
 
 class _Reader:
@@ -325,6 +341,9 @@ class _Reader:
         if value.tzinfo is None:
             raise _invalid(f"{self.path}.{field}")
         return value.astimezone(UTC)
+
+    def object(self, field: str) -> _Reader:
+        return _Reader(self.optional(field), f"{self.path}.{field}")
 
     def items(self, field: str) -> list[_Reader]:
         value = self.optional(field) or []

@@ -39,7 +39,7 @@ from gateway.edge.runner import EdgeRunner
 from gateway.edge.server import Edge, Health
 from gateway.edge.tokens import Clients, SigningKey, Tokens
 from gateway.edge.verification import VerificationRoutes
-from gateway.evidence.log import GatewayLog, signer_at
+from gateway.evidence.log import GatewayLog, second_signer_at, signer_at
 from gateway.evidence.presentations import Presentations
 from gateway.evidence.reconciling import Reconciler
 from gateway.evidence.register import ShortCodes
@@ -292,6 +292,7 @@ def open_log(settings: GatewaySettings, base: Path) -> GatewayLog:
         signer,
         wall_ms,
         telemetry.EvidenceObserver(),
+        second=second_signer_at(key, signer.name),
         authority=settings.log_authority(base),
         anchor=FileAnchor(base / settings.anchor_file) if settings.anchor_file else None,
     )

@@ -45,7 +45,10 @@ def provision(
         authority.issue(name).write(home, "seal")
         for number, crl in enumerate(authority.crls()):
             (home / f"issuer-{number}.crl").write_bytes(crl)
-        entries.append(key_files.trust_entry(key_files.load(data), code, name, now))
+        entry = key_files.trust_entry(key_files.load(data), code, name, now)
+        if second_suite:  # these archives have issued nothing before
+            entry["second_suite"]["from"] = rfc3339(now - timedelta(days=1))
+        entries.append(entry)
     if not log_key.exists():
         log_key.touch(0o600)
         log_key.write_text(Signer.generate(f"{federation}.lantai/gateway/{gateway}").secret())

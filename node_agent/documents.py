@@ -29,6 +29,7 @@ from federation.tlog.flaws import EvidenceError
 from federation.tlog.keeping import authority_at
 from federation.tlog.note import VerifierKey
 from federation.tlog.stamping import TimeAuthority as LogAuthority
+from federation.tlog.trusted import log_keys, logs_signed_twice
 from federation.tlog.witness import witnessed
 from federation.trust import TrustList, Use
 from federation.verify.report import VerifyError
@@ -97,7 +98,12 @@ class Documents:
         self.registry = Registry(folder)
         self._typesetter, self._scans = typesetter, ScanReader()
         self.standing = Standing(
-            self.store, self.registry, keys.status, f"{address}/v1/status-lists/{settings.archive}", now
+            self.store,
+            self.registry,
+            keys.status,
+            f"{address}/v1/status-lists/{settings.archive}",
+            now,
+            second=keys.second_of(Use.STATUS),
         )
         self.log = ArchiveLog(
             folder,
@@ -105,15 +111,32 @@ class Documents:
             keys.log,
             now_ms,
             _witnesses(trust),
+            second=keys.second_log,
             authority=log_authority,
             anchor=FileAnchor(folder / str(table["anchor_file"])) if table.get("anchor_file") else None,
         )
         self.witness = (
-            ArchiveWitness(folder, keys.witness, witnessed(_log_keys(trust, settings.archive)))
+            ArchiveWitness(
+                folder,
+                keys.witness,
+                witnessed(
+                    key
+                    for issuer in trust.parties
+                    if issuer != settings.archive
+                    for key in log_keys(trust, issuer)
+                ),
+                logs_signed_twice(trust),
+            )
             if trust is not None
             else None
         )
-        sealer = Sealer(keys.seal, drawing, archive=settings.name, authority=_time_authority(folder, table))
+        sealer = Sealer(
+            keys.seal,
+            drawing,
+            archive=settings.name,
+            authority=_time_authority(folder, table),
+            second=keys.second_of(Use.SEAL),
+        )
         workshop = Workshop(
             archive=settings.archive,
             name=settings.name,
@@ -181,9 +204,11 @@ class Documents:
         kind, _, after = name.partition("/")
         if kind == "changes" and after.isascii() and after.isdecimal() and len(after) <= _LONGEST_SEQ:
             return in_memory(self._changes(int(after)), "application/json")
-        if name != "list":
-            raise Refusal(Reason.NOT_FOUND)
-        return in_memory(self.standing.token().encode("ascii"), "text/plain")
+        if name == "list":
+            return in_memory(self.standing.token(), "text/plain")
+        if name == "list.cwt":
+            return in_memory(self.standing.cwt(), "application/octet-stream")
+        raise Refusal(Reason.NOT_FOUND)
 
     def _changes(self, after: int) -> bytes:
         """What changed after a sequence number, for the gateways' evidence logs: numbers and digests, no record."""
@@ -262,12 +287,13 @@ def _check_second_suite(trust: TrustList | None, archive: str, keys: key_files.A
     party = None if trust is None else trust.parties.get(archive)
     if party is None or party.second_suite is None:
         return
-    if keys.second_suite != party.second_suite:
+    asked = party.second_suite.suite
+    if keys.second_suite != asked:
         raise SettingsError(
-            f"[documents] 信任名录要求 {party.second_suite} 第二签名，本馆没有其密钥，"
-            f"请运行 lantai-node keys create --second-suite {party.second_suite}"
-            f" · the trust list asks for second signatures of {party.second_suite} and their keys are missing;"
-            f" run lantai-node keys create --second-suite {party.second_suite}"
+            f"[documents] 信任名录要求 {asked} 第二签名，本馆没有其密钥，"
+            f"请运行 lantai-node keys create --second-suite {asked}"
+            f" · the trust list asks for second signatures of {asked} and their keys are missing;"
+            f" run lantai-node keys create --second-suite {asked}"
         )
     unlisted = [one.id for one in keys.second.values() if one.id not in party.keys]
     if unlisted:
@@ -275,11 +301,6 @@ def _check_second_suite(trust: TrustList | None, archive: str, keys: key_files.A
             f"[documents] 信任名录尚无本馆第二签名密钥 {unlisted[0]}，请提交 lantai-node keys show 的内容"
             f" · the trust list lacks the key of second signatures {unlisted[0]}; hand in what lantai-node keys show prints"
         )
-
-
-def _log_keys(trust: TrustList, own: str) -> list[VerifierKey]:
-    """The logs of everybody else."""
-    return [VerifierKey.parse(key.vkey) for key in trust.keys(Use.LOG) if key.issuer != own and key.vkey]
 
 
 def _witnesses(trust: TrustList | None) -> Quorum | None:

@@ -13,15 +13,19 @@ from typing import Any
 
 from cryptography.x509 import Certificate, load_pem_x509_certificates
 
+from federation.suites import SM
+from federation.suites.registry import suite
 from federation.tlog.auditor import Audit, audit
 from federation.tlog.checkpoint import Quorum
 from federation.tlog.event_proof import check_event, prove_event
 from federation.tlog.flaws import TEXTS, EvidenceError, Flaw
-from federation.tlog.note import KeyKind, Note, Signer, VerifierKey
+from federation.tlog.note import KeyKind, Note, SecondSigner, Signer, VerifierKey
 from federation.tlog.proof import InclusionProof
 from federation.tlog.reader import LogReader
 from federation.tlog.reconcile import Account, account_of, reconcile
 from federation.tlog.stamping import check_stamps
+from federation.verify.report import TEXTS as REASONS
+from federation.verify.report import VerifyError
 
 OK, WRONG, CANNOT = 0, 1, 2
 """Exit statuses: nothing wrong; something is wrong; it could not be told."""
@@ -37,6 +41,9 @@ def main(argv: list[str] | None = None) -> int:
     except EvidenceError as error:
         text = TEXTS[error.flaw]
         print(f"{text.zh} · {text.en} ({error})", file=sys.stderr)
+        return CANNOT
+    except VerifyError as error:
+        print(f"{REASONS[error.reason].zh} · {REASONS[error.reason].en} ({error.detail})", file=sys.stderr)
         return CANNOT
     except OSError as error:
         print(f"文件读写失败 · a file can not be read or written: {error}", file=sys.stderr)
@@ -109,7 +116,13 @@ def _parser() -> argparse.ArgumentParser:
     one = commands.add_parser("key", help="生成日志或见证密钥 · make a key of a log or a witness")
     one.add_argument("name", help="密钥名，如 log.example/330483 · the name of the key")
     one.add_argument("file", type=Path, help="私钥写入的新文件 · the new file for the private key")
-    one.add_argument("--witness", action="store_true", help="见证密钥 · a witness's key")
+    kind = one.add_mutually_exclusive_group()
+    kind.add_argument("--witness", action="store_true", help="见证密钥 · a witness's key")
+    kind.add_argument(
+        "--second",
+        action="store_true",
+        help="同名的第二签名密钥（国密），PEM · a key of the national suite, to sign beside the one of this name; PEM",
+    )
     one.set_defaults(run=_key)
     return parser
 
@@ -118,6 +131,10 @@ def _add_keys(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--key", action="append", required=True, type=VerifierKey.parse, metavar="KEY",
         help="日志公钥，换过密钥则多次 · the log's key; repeat for former keys",
+    )  # fmt: skip
+    parser.add_argument(
+        "--second-key", action="append", type=VerifierKey.parse, metavar="KEY",
+        help="第二签名公钥（国密），给出则必须有其签名 · the log's key of another suite; then its signature must be there",
     )  # fmt: skip
     _add_quorum(parser)
 
@@ -143,6 +160,7 @@ def _audit(options: argparse.Namespace) -> int:
             options.key,
             seen=seen,
             quorum=_quorum(options),
+            second=options.second_key,
             progress=_progress,
         )
         if options.tsa_root is not None:
@@ -183,7 +201,8 @@ def _tell(result: Audit) -> None:
     print(f"{result.origin}: {result.size:,} 条 entries，根 root {result.root.hex()}")
     print(
         f"已清除 erased {result.erased:,}；检查点 checkpoints {result.checkpoints:,}，"
-        f"足数见证 cosigned {result.cosigned:,}；与以前对照 compared {result.compared:,}"
+        f"双签 signed twice {result.signed_twice:,}；足数见证 cosigned {result.cosigned:,}；"
+        f"与以前对照 compared {result.compared:,}"
     )
     for one in result.findings:
         text = TEXTS[one.flaw]
@@ -213,7 +232,9 @@ def _proof(options: argparse.Namespace) -> int:
 def _verify(options: argparse.Namespace) -> int:
     quorum = _quorum(options)
     try:
-        event, verified = check_event(options.proof.read_bytes(), options.key, quorum)
+        event, verified = check_event(
+            options.proof.read_bytes(), options.key, quorum, second=options.second_key
+        )
     except EvidenceError as error:
         text = TEXTS[error.flaw]
         print(f"✗ {text.zh} · {text.en} ({error})")
@@ -264,10 +285,16 @@ def _reconcile(options: argparse.Namespace) -> int:
 
 
 def _key(options: argparse.Namespace) -> int:
-    signer = Signer.generate(options.name, KeyKind.WITNESS if options.witness else KeyKind.LOG)
+    signer: Signer | SecondSigner
+    if options.second:
+        key = suite(SM).generate("SM2")
+        signer, secret = SecondSigner(options.name, key), suite(SM).dump(key).decode()
+    else:
+        signer = Signer.generate(options.name, KeyKind.WITNESS if options.witness else KeyKind.LOG)
+        secret = signer.secret() + "\n"
     descriptor = os.open(options.file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(signer.secret() + "\n")
+        file.write(secret)
     print(signer.key)
     return OK
 

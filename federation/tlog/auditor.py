@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from federation.tlog.checkpoint import ANY, Checkpoint, Quorum, open_checkpoint
+from federation.tlog.checkpoint import ANY, Checkpoint, Quorum, check_second, open_checkpoint
 from federation.tlog.event import Event, EventKind
 from federation.tlog.flaws import EvidenceError, Flaw
 from federation.tlog.merkle import HASH_BYTES, Frontier, leaf_hash, tree_root, verify_consistency
@@ -41,6 +41,8 @@ class Audit:
     root: bytes = b""
     erased: int = 0
     checkpoints: int = 0
+    signed_twice: int = 0
+    """Checkpoints with a signature of the second suite."""
     cosigned: int = 0
     """Checkpoints that meet the quorum."""
     compared: int = 0
@@ -66,11 +68,14 @@ def audit(
     *,
     seen: Sequence[Note] = (),
     quorum: Quorum = ANY,
+    second: Iterable[VerifierKey] | None = None,
     progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Audit:
     """Audit a log in one moment of it, beside its writer.
 
-    `keys` are the log's, `seen` checkpoints from outside the log: the auditor's own of the last run, a witness's, one out
+    `keys` are the log's, `second` its keys of another suite: where given, every line of theirs must hold and the newest
+    checkpoint must have one. It commits to all before it, so older ones from before the second suite need none.
+    `seen` are checkpoints from outside the log: the auditor's own of the last run, a witness's, one out
     of a certificate's proof. Without one, a cut end or a restored backup can not be told from a log that never grew.
     """
     result = Audit()
@@ -78,7 +83,9 @@ def audit(
     try:
         with reader.moment():
             result.origin = reader.origin
-            _Auditor(reader, keys, quorum, result, progress).run(seen)
+            _Auditor(reader, keys, quorum, None if second is None else list(second), result, progress).run(
+                seen
+            )
     except EvidenceError as error:
         result.add(error.flaw, result.size, error.detail)
     return result
@@ -90,11 +97,16 @@ class _Auditor:
         reader: LogReader,
         keys: list[VerifierKey],
         quorum: Quorum,
+        second: list[VerifierKey] | None,
         result: Audit,
         progress: Callable[[int, int], None],
     ) -> None:
         self._reader, self._keys, self._quorum, self._result = reader, keys, quorum, result
-        self._progress = progress
+        self._second, self._progress = second, progress
+        self._newest_twice = (
+            0,
+            True,
+        )  # size of the newest own checkpoint, and whether it has the second signature
         self._tiles = reader.tiles()
         self._wanted: dict[int, list[tuple[Checkpoint, bool]]] = {}
         self._seen: list[Checkpoint] = []
@@ -108,6 +120,9 @@ class _Auditor:
         result.size = self._tiles.size()
         for text in self._reader.checkpoint_texts():
             self._collect(text, own=True)
+        size, is_twice = self._newest_twice
+        if self._second is not None and not is_twice:
+            result.add(Flaw.SECOND_SIGNATURE_MISSING, size, "the newest checkpoint")
         for note in seen:
             self._collect(str(note), own=False)
         frontier = self._entries()
@@ -130,11 +145,14 @@ class _Auditor:
             place = claimed.size
             checkpoint = open_checkpoint(note, self._keys, result.origin)
             cosigners = self._quorum.cosigners(note)
+            is_twice = self._is_signed_twice(note)
         except EvidenceError as error:
             result.add(error.flaw, place, "a checkpoint of the log" if own else "a checkpoint seen before")
             return
         if own:
             result.checkpoints += 1
+            result.signed_twice += is_twice
+            self._newest_twice = max(self._newest_twice, (checkpoint.size, is_twice))
             result.cosigned += len(cosigners) >= self._quorum.least > 0
         else:
             result.compared += 1
@@ -144,6 +162,18 @@ class _Auditor:
             result.add(flaw, checkpoint.size, f"the log has {result.size}")
         else:
             self._wanted.setdefault(checkpoint.size, []).append((checkpoint, own))
+
+    def _is_signed_twice(self, note: Note) -> bool:
+        """EvidenceError for a line of a second key that does not hold."""
+        if self._second is None:
+            return False
+        try:
+            check_second(note, self._second)
+        except EvidenceError as error:
+            if error.flaw is not Flaw.SECOND_SIGNATURE_MISSING:
+                raise
+            return False
+        return True
 
     def _entries(self) -> Frontier:
         frontier, tile = Frontier(), b""

@@ -46,17 +46,35 @@ class Checkpoint:
         return cls(lines[0], size, root, tuple(lines[3:]))
 
 
-def open_checkpoint(note: Note, log: VerifierKey | Iterable[VerifierKey], origin: str = "") -> Checkpoint:
+def open_checkpoint(
+    note: Note,
+    log: VerifierKey | Iterable[VerifierKey],
+    origin: str = "",
+    second: Iterable[VerifierKey] | None = None,
+) -> Checkpoint:
     """The checkpoint of a note that the log itself signed.
 
     `log` is the log's key, or several while it changes keys; `origin` is its origin line, the first key's name if "".
+    With `second`, keys of another suite, one of them must have signed too.
     """
     keys = [log] if isinstance(log, VerifierKey) else list(log)
     checkpoint = Checkpoint.parse(note.text)
     if not keys or checkpoint.origin != (origin or keys[0].name):
         raise EvidenceError(Flaw.WRONG_ORIGIN)
     note.check(keys)
+    if second is not None:
+        check_second(note, second)
     return checkpoint
+
+
+def check_second(note: Note, keys: Iterable[VerifierKey]) -> None:
+    """EvidenceError unless one of these keys of another suite signed the note, and every line of theirs holds."""
+    try:
+        note.check(keys)
+    except EvidenceError as error:
+        if error.flaw is Flaw.UNKNOWN_SIGNER:
+            raise EvidenceError(Flaw.SECOND_SIGNATURE_MISSING) from None
+        raise
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,8 +31,11 @@ def check_event(
     log: VerifierKey | Iterable[VerifierKey],
     quorum: Quorum = ANY,
     origin: str = "",
+    second: Iterable[VerifierKey] | None = None,
 ) -> tuple[Event, Verified]:
     """The event a proof file opens and what was proven about it; EvidenceError names what fails.
+
+    With `second`, the log's keys of another suite, its checkpoint must bear both signatures.
 
     The caller compares the event with what it holds: kind, number, and `digest` over the bytes that were logged.
     """
@@ -42,4 +45,4 @@ def check_event(
     if len(salt) != SALT_BYTES or not body:
         raise EvidenceError(Flaw.MALFORMED_PROOF, "no event is opened")
     event = Event.parse(body)
-    return event, proof.verify(leaf_of(salt, body), log, quorum, origin)
+    return event, proof.verify(leaf_of(salt, body), log, quorum, origin, second)

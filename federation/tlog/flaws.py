@@ -24,6 +24,8 @@ class Flaw(StrEnum):
     # it can be read and proves nothing
     BAD_SIGNATURE = "bad_signature"
     UNKNOWN_SIGNER = "unknown_signer"
+    SECOND_SIGNATURE_MISSING = "second_signature_missing"
+    UNSUPPORTED_SUITE = "unsupported_suite"
     WRONG_ORIGIN = "wrong_origin"
     QUORUM_MISSING = "quorum_missing"
     NOT_INCLUDED = "not_included"
@@ -61,6 +63,12 @@ TEXTS: dict[Flaw, Text] = {
     ),
     Flaw.BAD_SIGNATURE: Text("签名验证不通过", "A signature does not verify"),
     Flaw.UNKNOWN_SIGNER: Text("没有受信任密钥的签名", "No signature by a trusted key"),
+    Flaw.SECOND_SIGNATURE_MISSING: Text(
+        "缺少另一套密码算法的第二签名", "The second signature, of another crypto suite, is missing"
+    ),
+    Flaw.UNSUPPORTED_SUITE: Text(
+        "本机不支持第二签名的密码算法", "The crypto suite of the second signature is not available here"
+    ),
     Flaw.WRONG_ORIGIN: Text("检查点属于另一本日志", "The checkpoint belongs to another log"),
     Flaw.QUORUM_MISSING: Text("见证馆签名不足", "Too few witnesses cosigned"),
     Flaw.NOT_INCLUDED: Text(

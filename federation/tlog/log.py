@@ -15,7 +15,15 @@ from federation.tlog.checkpoint import Checkpoint, Quorum
 from federation.tlog.event import SALT_BYTES, Event, EventKind, leaf_of
 from federation.tlog.flaws import EvidenceError, Flaw
 from federation.tlog.merkle import verify_consistency
-from federation.tlog.note import KeyKind, Note, SignatureLine, Signer, VerifierKey, signed_note
+from federation.tlog.note import (
+    KeyKind,
+    Note,
+    SecondSigner,
+    SignatureLine,
+    Signer,
+    VerifierKey,
+    signed_note,
+)
 from federation.tlog.reader import LogReader, Stamp
 from federation.tlog.store import BUSY_S, naming_trouble, open_writing, transaction
 from federation.tlog.tiles import extend
@@ -29,13 +37,15 @@ class EvidenceLog(LogReader):
     """The one writer of a log file; makes the file when there is none.
 
     `signer` is the log's key; its name is the log's origin, unless the file was begun under another (a changed key).
+    `second`, a key of another suite, signs every checkpoint beside it.
     Raises EvidenceError `log_in_use` while another writer has the log open.
     """
 
-    def __init__(self, path: Path | str, signer: Signer) -> None:
+    def __init__(self, path: Path | str, signer: Signer, second: SecondSigner | None = None) -> None:
         if signer.key.kind is not KeyKind.LOG:
             raise EvidenceError(Flaw.MALFORMED_KEY, "a log signs with a log key")
         self._signer = signer
+        self._signers = (signer,) if second is None else (signer, second)
         self._to_overwrite = False
         path = Path(path)
         self._lock_file = _locked(path)
@@ -181,7 +191,9 @@ class EvidenceLog(LogReader):
             row = self._connection.execute(query).fetchone()
             last = Note.parse(row[2]) if row else None
             size = self._tiles.size()
-            if size == (row[0] if row else 0) or (row and 0 <= now_ms - row[1] < gap_ms):
+            if last is not None and size == row[0]:
+                return self._signed_by_all(last, size)
+            if not size or (row and 0 <= now_ms - row[1] < gap_ms):
                 return last
             tree = self.tree()
             root = tree.root()
@@ -193,11 +205,19 @@ class EvidenceLog(LogReader):
                     raise EvidenceError(
                         Flaw.LOG_DAMAGED, f"size {size} does not follow {before.size}"
                     ) from error
-            note = signed_note(Checkpoint(self._meta("origin"), size, root).text(), self._signer)
+            note = signed_note(Checkpoint(self._meta("origin"), size, root).text(), *self._signers)
             self._connection.execute(
                 "insert into checkpoints(size, at, note) values(?, ?, ?)", (size, now_ms, str(note))
             )
             return note
+
+    def _signed_by_all(self, note: Note, size: int) -> Note:
+        """The newest checkpoint, with the lines of keys that came to the log after it."""
+        lacking = [one for one in self._signers if not any(one.key.is_of(line) for line in note.signatures)]
+        if lacking:
+            note = note.with_lines(one.sign(note.text) for one in lacking)
+            self._connection.execute("update checkpoints set note = ? where size = ?", (str(note), size))
+        return note
 
     def thin_checkpoints(self, before_ms: int, keep_one_in_ms: int = 3_600_000) -> int:
         """Forget old checkpoints, but the last of each hour and all that were stamped or anchored; returns how many.

@@ -1,7 +1,8 @@
 """Signed notes (C2SP signed-note): text with Ed25519 signature lines, keys known by a name and a four-byte identifier.
 
-Two kinds of signature are understood: plain Ed25519 over the text (logs), and the timestamped cosignature/v1 (witnesses).
-Lines of unknown keys are ignored, a wrong line of a known key spoils the whole note.
+Three kinds of signature are understood: plain Ed25519 over the text (logs), the timestamped cosignature/v1 (witnesses), and
+SM2 over the text, which a log of two suites adds beside its first. Lines of unknown keys are ignored, a wrong line of a
+known key spoils the whole note.
 """
 
 from __future__ import annotations
@@ -17,7 +18,12 @@ from hashlib import sha256
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from federation.suites import SM
+from federation.suites.base import PrivateKey, PublicKey
+from federation.suites.encoding import b64u, unb64u
+from federation.suites.registry import suite
 from federation.tlog.flaws import EvidenceError, Flaw
+from federation.verify.report import VerifyError
 
 LARGEST_NOTE = 64 * 1024
 """Bytes of a note: a checkpoint with its cosignatures has under 4 KB."""
@@ -25,6 +31,9 @@ MOST_SIGNATURES = 64
 """Lines read of one note; the format asks for 16 at least."""
 _DASH = "— "
 _SEED_BYTES = _PUBLIC_BYTES = 32
+_POINT_BYTES = 65
+_SM2_TYPE = b"lantai/sm2-with-sm3/v1"
+"""Follows the type byte 0xff, which C2SP keeps for types it has not assigned and wants told apart by a longer name."""
 _PRIVATE = "PRIVATE+KEY+"
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 _NAME = re.compile(r"[^\s+\x00-\x1f\x7f]{1,255}")
@@ -36,6 +45,12 @@ class KeyKind(IntEnum):
 
     LOG = 0x01
     WITNESS = 0x04
+    SM2 = 0xFF
+
+    @property
+    def type(self) -> bytes:
+        """What stands before a public key where it is written or hashed."""
+        return bytes([self]) + (_SM2_TYPE if self is KeyKind.SM2 else b"")
 
 
 def to_base64(data: bytes) -> str:
@@ -55,7 +70,7 @@ def from_base64(text: str, flaw: Flaw) -> bytes:
 
 
 def _key_id(name: str, kind: KeyKind, public: bytes) -> bytes:
-    return sha256(name.encode() + b"\n" + bytes([kind]) + public).digest()[:4]
+    return sha256(name.encode() + b"\n" + kind.type + public).digest()[:4]
 
 
 def _check_name(name: str) -> None:
@@ -88,7 +103,10 @@ class SignatureLine:
 
 @dataclass(frozen=True, slots=True)
 class VerifierKey:
-    """A public key that notes are checked against. The written form is `name+id+key`, as in Go's sumdb/note."""
+    """A public key that notes are checked against. The written form is `name+id+key`, as in Go's sumdb/note.
+
+    `public` is an Ed25519 key, or the point of an SM2 key (0x04, x, y).
+    """
 
     name: str
     kind: KeyKind
@@ -96,8 +114,8 @@ class VerifierKey:
 
     def __post_init__(self) -> None:
         _check_name(self.name)
-        if len(self.public) != _PUBLIC_BYTES:
-            raise EvidenceError(Flaw.MALFORMED_KEY, "an Ed25519 key has 32 bytes")
+        if len(self.public) != (_POINT_BYTES if self.kind is KeyKind.SM2 else _PUBLIC_BYTES):
+            raise EvidenceError(Flaw.MALFORMED_KEY, "an Ed25519 key has 32 bytes, an SM2 point 65")
 
     @property
     def key_id(self) -> bytes:
@@ -105,7 +123,7 @@ class VerifierKey:
         return _key_id(self.name, self.kind, self.public)
 
     def __str__(self) -> str:
-        return f"{self.name}+{self.key_id.hex()}+{to_base64(bytes([self.kind]) + self.public)}"
+        return f"{self.name}+{self.key_id.hex()}+{to_base64(self.kind.type + self.public)}"
 
     @classmethod
     def parse(cls, text: str) -> VerifierKey:
@@ -126,6 +144,9 @@ class VerifierKey:
         Returns the time of a cosignature in seconds of UTC, None for a plain signature.
         """
         signed, timestamp, signature = text.encode(), None, data
+        if self.kind is KeyKind.SM2:
+            self._verify_sm2(signed, signature)
+            return None
         if self.kind is KeyKind.WITNESS:
             timestamp, signature = int.from_bytes(data[:8], "big"), data[8:]
             if timestamp > _LATEST_TIME:
@@ -137,16 +158,29 @@ class VerifierKey:
             raise EvidenceError(Flaw.BAD_SIGNATURE, self.name) from None
         return timestamp
 
+    def _verify_sm2(self, signed: bytes, signature: bytes) -> None:
+        try:
+            suite(SM).verify(sm2_key(self.public), signed, signature)
+        except VerifyError as error:
+            flaw = Flaw.UNSUPPORTED_SUITE if error.open else Flaw.BAD_SIGNATURE
+            raise EvidenceError(flaw, self.name) from error
+
+
+def sm2_key(point: bytes) -> PublicKey:
+    """The SM2 key of a point (0x04, x, y). VerifyError: malformed; unsupported_suite (open) where this machine lacks it."""
+    x, y = b64u(point[1:33]), b64u(point[33:])
+    return suite(SM).public_key({"kty": "EC", "crv": "SM2", "x": x, "y": y}, "SM2")
+
 
 def _read_key(text: str) -> tuple[KeyKind, str, bytes]:
     parts = text.split("+", 2)
     if len(text) > 1_024 or len(parts) != 3 or not re.fullmatch(r"[0-9a-f]{8}", parts[1]):
         raise EvidenceError(Flaw.MALFORMED_KEY, "not name+identifier+key")
     raw = from_base64(parts[2], Flaw.MALFORMED_KEY)
-    try:
-        return KeyKind(raw[0]), parts[0], raw[1:]
-    except (IndexError, ValueError):
-        raise EvidenceError(Flaw.MALFORMED_KEY, "an unknown type of key") from None
+    for kind in KeyKind:
+        if raw.startswith(kind.type):
+            return kind, parts[0], raw[len(kind.type) :]
+    raise EvidenceError(Flaw.MALFORMED_KEY, "an unknown type of key")
 
 
 def _cosigned(text: str, timestamp: int) -> bytes:
@@ -157,7 +191,7 @@ class Signer:
     """A private key that signs notes. The written form is `PRIVATE+KEY+name+id+seed`, as in Go's sumdb/note."""
 
     def __init__(self, name: str, kind: KeyKind, seed: bytes) -> None:
-        if len(seed) != _SEED_BYTES:
+        if kind is KeyKind.SM2 or len(seed) != _SEED_BYTES:
             raise EvidenceError(Flaw.MALFORMED_KEY, "an Ed25519 seed has 32 bytes")
         self._seed = seed
         self._private = Ed25519PrivateKey.from_private_bytes(seed)
@@ -191,6 +225,26 @@ class Signer:
                 self.name, self.key.key_id, stamped + self._private.sign(_cosigned(text, timestamp))
             )
         return SignatureLine(self.name, self.key.key_id, self._private.sign(text.encode()))
+
+
+class SecondSigner:
+    """A key of another suite that signs a log's notes beside the first, under the same name."""
+
+    def __init__(self, name: str, key: PrivateKey) -> None:
+        """VerifyError `wrong_suite` for a key that is not SM2."""
+        self._private, self.name = key, name
+        key.require(SM, "SM2")
+        self.key = VerifierKey(name, KeyKind.SM2, point_of(key.public))
+
+    def sign(self, text: str) -> SignatureLine:
+        """Sign a note text."""
+        return SignatureLine(self.name, self.key.key_id, suite(SM).sign(self._private, text.encode()))
+
+
+def point_of(key: PublicKey) -> bytes:
+    """The point (0x04, x, y) of an SM2 key."""
+    jwk = suite(SM).jwk(key)
+    return b"\x04" + unb64u(jwk["x"]) + unb64u(jwk["y"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +296,7 @@ class Note:
         return Note(self.text, tuple(merged.values()))
 
 
-def signed_note(text: str, *signers: Signer) -> Note:
+def signed_note(text: str, *signers: Signer | SecondSigner) -> Note:
     """A text signed by the given keys."""
     if not text.endswith("\n") or _CONTROL.search(text):
         raise EvidenceError(

@@ -75,10 +75,17 @@ class InclusionProof:
         return cls(index, hashes, Note.parse(note), extra)
 
     def verify(
-        self, leaf: bytes, log: VerifierKey | Iterable[VerifierKey], quorum: Quorum = ANY, origin: str = ""
+        self,
+        leaf: bytes,
+        log: VerifierKey | Iterable[VerifierKey],
+        quorum: Quorum = ANY,
+        origin: str = "",
+        second: Iterable[VerifierKey] | None = None,
     ) -> Verified:
-        """Check log signature, path and cosignatures for this leaf hash; EvidenceError names what fails."""
-        checkpoint = open_checkpoint(self.note, log, origin)
+        """Check the log's signature (and one by a key of `second`), path and cosignatures for this leaf hash; EvidenceError
+        names what fails.
+        """
+        checkpoint = open_checkpoint(self.note, log, origin, second)
         if self.index >= checkpoint.size:
             raise EvidenceError(Flaw.NOT_INCLUDED, f"index {self.index} of {checkpoint.size}")
         verify_inclusion(self.index, checkpoint.size, leaf, self.hashes, checkpoint.root)

@@ -78,16 +78,26 @@ class WitnessAnswer:
         return [SignatureLine.parse(line) for line in self.body.removesuffix("\n").split("\n")]
 
 
+SecondKeys = tuple[Sequence[VerifierKey], float]
+"""Keys of another suite of which one must have signed too, and from when (seconds of UTC)."""
+
+
 class Witness:
     """The durable state of one witness in one SQLite file, and its answers. Safe to share between threads.
 
-    `logs` are the logs it watches: origin line -> the keys the log may sign with.
+    `logs` are the logs it watches: origin line -> the keys the log may sign with; `second`: those that must sign twice.
     """
 
-    def __init__(self, path: Path | str, signer: Signer, logs: Mapping[str, Sequence[VerifierKey]]) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        signer: Signer,
+        logs: Mapping[str, Sequence[VerifierKey]],
+        second: Mapping[str, SecondKeys] | None = None,
+    ) -> None:
         if signer.key.kind is not KeyKind.WITNESS:
             raise EvidenceError(Flaw.MALFORMED_KEY, "a witness signs with a cosignature key")
-        self._signer, self._logs = signer, dict(logs)
+        self._signer, self._logs, self._second = signer, dict(logs), dict(second or {})
         self._lock = threading.Lock()
         with naming_trouble():
             self._connection = sqlite3.connect(
@@ -132,8 +142,11 @@ class Witness:
         keys = self._logs.get(claimed.origin)
         if not keys:
             return WitnessAnswer(NOT_FOUND)
+        others, since = self._second.get(claimed.origin, (None, 0.0))
         try:
-            checkpoint = open_checkpoint(request.note, keys, claimed.origin)
+            checkpoint = open_checkpoint(
+                request.note, keys, claimed.origin, others if now_s >= since else None
+            )
         except EvidenceError:
             return WitnessAnswer(FORBIDDEN)
         if request.old > checkpoint.size:

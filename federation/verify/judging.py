@@ -9,7 +9,7 @@ from typing import Any
 from federation.credential.certificate import Certificate
 from federation.credential.sd_jwt import SecondSignature
 from federation.suites.registry import suite
-from federation.trust import Role, TrustedKey, TrustList, Use
+from federation.trust import Role, SecondSuite, TrustedKey, TrustList, Use
 from federation.verify.report import Checklist, VerificationReason, VerifyError, rfc3339
 from federation.verify.status import Standing, State, StatusReference, StatusSource
 
@@ -31,17 +31,45 @@ def archive_key(trust: TrustList, issuer: str, key_id: str, use: Use, signed_at:
     return trust.key(issuer, key_id, use, signed_at)
 
 
-def check_second_signature(
-    trust: TrustList, key: TrustedKey, second: SecondSignature | None, message: bytes, signed_at: datetime
+def check_one_signature_is_enough(
+    asked: SecondSuite, signed_at: datetime, at: datetime, proven_at: datetime | None = None
 ) -> None:
-    """Raise VerifyError unless the party of `key` signed `message` with the second suite its entry asks for, if any."""
-    wanted = trust.parties[key.issuer].second_suite
-    if wanted is None:
-        return
+    """Raise VerifyError unless what bears one signature may bear one only: docs/decisions/0005.
+
+    `signed_at` is the signer's word, `proven_at` a time somebody else proves. Whoever can forge the first signature can write
+    any date, so from `since` on the word alone is not enough: `issue_time_unproven`, open.
+    """
+    if signed_at >= asked.since:
+        raise VerifyError(VerificationReason.SECOND_SIGNATURE_MISSING, asked.suite)
+    if at >= asked.since and not (proven_at is not None and proven_at < asked.since):
+        raise VerifyError(VerificationReason.ISSUE_TIME_UNPROVEN, rfc3339(asked.since), open=True)
+
+
+def check_second_signature(
+    trust: TrustList,
+    key: TrustedKey,
+    second: SecondSignature | None,
+    message: bytes,
+    signed_at: datetime,
+    at: datetime,
+    *,
+    proven_at: datetime | None = None,
+) -> bool:
+    """Whether the party of `key` signed `message` with the second suite its entry asks for; False where it need not have.
+
+    `at` is the time of verification. Raises VerifyError where it had to, and for a second signature that does not hold.
+    """
+    asked = trust.parties[key.issuer].second_suite
+    if asked is None:
+        return False
     if second is None:
-        raise VerifyError(VerificationReason.SECOND_SIGNATURE_MISSING, wanted)
-    other = trust.key(key.issuer, second.key_id, key.use, signed_at)
-    suite(wanted).verify(other.public, message, second.signature)  # refuses a key of another suite by name
+        check_one_signature_is_enough(asked, signed_at, at, proven_at)
+        return False
+    other = trust.key(key.issuer, second.key_id, key.use, signed_at, proven_at=proven_at)
+    suite(asked.suite).verify(
+        other.public, message, second.signature
+    )  # refuses a key of another suite by name
+    return True
 
 
 def judge_second_signature(
@@ -51,14 +79,13 @@ def judge_second_signature(
     second: SecondSignature | None,
     message: bytes,
     signed_at: datetime,
+    at: datetime,
     name: str = "second_signature",
 ) -> None:
     """The signature of another suite, where the trust list asks this party for one."""
-    if trust.parties[key.issuer].second_suite is None:
-        checks.skipped(name, VerificationReason.NOT_ASKED)
-        return
     with checks.judging(name, go_on=True):
-        check_second_signature(trust, key, second, message, signed_at)
+        if not check_second_signature(trust, key, second, message, signed_at, at):
+            checks.skipped(name, VerificationReason.NOT_ASKED)
 
 
 def judge_validity(

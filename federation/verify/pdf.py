@@ -11,7 +11,7 @@ import json
 import logging
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from io import BytesIO
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ from asn1crypto import crl as asn1_crl
 from asn1crypto import x509 as asn1_x509
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from pyhanko.pdf_utils.generic import parse_pdf_date
 from pyhanko.pdf_utils.reader import PdfFileReader
 from pyhanko.sign.diff_analysis import DiffResult, ModificationLevel
 from pyhanko.sign.general import extract_signer_info
@@ -34,6 +35,7 @@ from pyhanko.sign.validation.settings import KeyUsageConstraints
 from pyhanko.sign.validation.status import SignatureCoverageLevel
 from pyhanko_certvalidator import ValidationContext
 
+from federation import second_seal
 from federation.documents import (
     CHINA,
     DOCUMENT_SIGNING,
@@ -48,10 +50,10 @@ from federation.documents import (
 from federation.reasons import Text
 from federation.tlog.event import EventKind
 from federation.tlog.event_proof import check_event
-from federation.tlog.flaws import EvidenceError
-from federation.tlog.note import VerifierKey
+from federation.tlog.flaws import EvidenceError, Flaw
+from federation.tlog.trusted import log_keys, second_log_keys
 from federation.trust import TrustedKey, TrustList, Use
-from federation.verify.judging import NOT_STANDING
+from federation.verify.judging import NOT_STANDING, check_second_signature
 from federation.verify.pdf_bytes import (
     check_cms,
     check_signature,
@@ -77,6 +79,7 @@ CHECKS: dict[str, Text] = {
     "logged": Text(
         "签章前已记入该馆的存证日志", "It was committed to the archive's evidence log before it was sealed"
     ),
+    "second_signature": Text("第二签名有效", "The second signature holds"),
     "term": Text("在供重复使用的期限内", "It is within the time it may be reused"),
     "standing": Text("未被撤销", "It is not revoked"),
 }
@@ -84,6 +87,10 @@ CHECKS: dict[str, Text] = {
 
 _T = TypeVar("_T")
 _R = VerificationReason
+_LOG_REASONS = {
+    Flaw.SECOND_SIGNATURE_MISSING: _R.SECOND_SIGNATURE_MISSING,
+    Flaw.UNSUPPORTED_SUITE: _R.UNSUPPORTED_SUITE,
+}
 _MOST_OBJECTS = 200_000
 _MOST_PAGES = 1_000
 
@@ -103,6 +110,7 @@ class _Found:
     time: EmbeddedPdfSignature | None
     key: TrustedKey | None = None
     proven_at: datetime | None = None
+    logged_at: datetime | None = None
     time_context: ValidationContext | None = None
     statement: dict[str, Any] | None = None
     files: dict[str, bytes] | None = None
@@ -151,6 +159,7 @@ def _check(checks: Checklist, data: bytes, trust: TrustList, status: StatusSourc
         with checks.judging("files"):
             _guarded(lambda: _check_files(found))
         _judge_logged(checks, found, trust)
+        _judge_second_signature(checks, data, found, trust, at)
         with checks.judging("term", go_on=True):
             _check_term(found, at)
         _judge_standing(checks, found, status, at)
@@ -308,7 +317,8 @@ def _time_stamp(found: _Found) -> cms.ContentInfo | None:
     if found.time is not None:
         return cms.ContentInfo.load(found.time.pkcs7_content)
     for one in found.seal.signer_info["unsigned_attrs"]:
-        return one["values"][0]
+        if one["type"].native == "signature_time_stamp_token":
+            return one["values"][0]
     return None
 
 
@@ -410,13 +420,13 @@ def _der(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(Encoding.DER)
 
 
-# 8 statement, 9 files, 10 logged, 11 term, 12 standing --------------------------------------------------------------------------
+# 8 statement, 9 files, 10 logged, 11 second signature, 12 term, 13 standing --------------------------------------------------------------------------
 
 
 def _judge_logged(checks: Checklist, found: _Found, trust: TrustList) -> None:
     """The proof inside holds against the issuer's log key; an archive of which no log key is pinned is not asked for one."""
     assert found.key is not None
-    logs = [VerifierKey.parse(key.vkey) for key in trust.keys(Use.LOG, found.key.issuer) if key.vkey]
+    logs = log_keys(trust, found.key.issuer)
     if not logs:
         checks.skipped("logged", _R.NOT_LOGGED)
         return
@@ -429,11 +439,56 @@ def _judge_logged(checks: Checklist, found: _Found, trust: TrustList) -> None:
         content = found.statement["content"]
         try:
             event, _proven = check_event(proof, logs)
+            logged_at = datetime.fromtimestamp(event.at_ms / 1000, UTC)
+            asked = trust.parties[found.key.issuer].second_suite
+            if asked is not None and logged_at >= asked.since:
+                check_event(proof, logs, second=second_log_keys(trust, found.key.issuer))
         except EvidenceError as error:
-            raise VerifyError(_R.WRONG_LOG_PROOF, error.flaw.value) from error
+            reason = _LOG_REASONS.get(error.flaw, _R.WRONG_LOG_PROOF)
+            raise VerifyError(reason, error.flaw.value, open=error.flaw is Flaw.UNSUPPORTED_SUITE) from error
+        except (ValueError, OverflowError, OSError) as error:
+            raise VerifyError(_R.WRONG_LOG_PROOF, "time") from error
         told = (event.kind, event.fields.get("number"), event.fields.get("digest"))
         if told != (EventKind.DOCUMENT_COMMITTED, content["number"], content_digest(content).hex()):
             raise VerifyError(_R.WRONG_LOG_PROOF)
+        found.logged_at = logged_at
+
+
+def _judge_second_signature(
+    checks: Checklist, data: bytes, found: _Found, trust: TrustList, at: datetime
+) -> None:
+    """The seal's signature of another suite, over the same bytes, where the trust list asks the archive for one.
+
+    The time of issue is the later one of what the seal and the log say: the log's is not the sealer's to write.
+    """
+    key = found.key
+    assert key is not None
+    with checks.judging("second_signature", go_on=True):
+        asked = trust.parties[key.issuer].second_suite
+        if asked is None:
+            checks.skipped("second_signature", _R.NOT_ASKED)
+            return
+
+        def judged() -> bool:
+            second = second_seal.read(found.seal.signer_info)
+            signed_at = max(_sealed_at(found), found.logged_at or _sealed_at(found))
+            signed = b"" if second is None else second_seal.message(data, _range(found.seal), asked.suite)
+            return check_second_signature(
+                trust, key, second, signed, signed_at, at, proven_at=found.proven_at
+            )
+
+        if not _guarded(judged):
+            checks.skipped("second_signature", _R.NOT_ASKED)
+
+
+def _range(one: EmbeddedPdfSignature) -> list[int]:
+    return [int(number) for number in one.byte_range]
+
+
+def _sealed_at(found: _Found) -> datetime:
+    """When the sealer says it sealed."""
+    told: datetime = parse_pdf_date(str(found.seal.sig_object["/M"]))
+    return told if told.tzinfo else told.replace(tzinfo=UTC)
 
 
 def _statement_of(found: _Found) -> dict[str, Any]:

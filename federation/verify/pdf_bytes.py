@@ -19,6 +19,7 @@ from pyhanko.pdf_utils import generic
 from pyhanko.pdf_utils.reader import PdfFileReader
 from pyhanko.sign.validation import EmbeddedPdfSignature
 
+from federation import second_seal
 from federation.verify.report import VerificationReason, VerifyError
 
 _R = VerificationReason
@@ -29,7 +30,7 @@ _MOST_DRAWINGS = 500
 # the two ways to write an algorithm without parameters: absent or NULL
 _SHA256 = (bytes.fromhex("300b0609608648016503040201"), bytes.fromhex("300d06096086480165030402010500"))
 _ES256 = bytes.fromhex("300a06082a8648ce3d040302")
-_SIGNED_DATA = "signed_data"
+_SIGNED_DATA, _TIME_STAMP = "signed_data", "signature_time_stamp_token"
 
 
 def check_signature_bytes(data: bytes, one: EmbeddedPdfSignature) -> int:
@@ -57,7 +58,8 @@ def check_signature_bytes(data: bytes, one: EmbeddedPdfSignature) -> int:
 
 
 def check_cms(message: cms.ContentInfo, allowed: Sequence[bytes], content_type: str) -> None:
-    """One signer, ES256 and SHA-256, only pinned certificates (DER), nothing unsigned but a time stamp, in canonical DER.
+    """One signer, ES256 and SHA-256, only pinned certificates (DER), nothing unsigned but a time stamp and a second
+    signature, in canonical DER.
 
     `allowed` begins with the signer's certificate, which must be named letter by letter: names compare without case
     (RFC 5280, 7.1), and the name stands where nothing signs it.
@@ -87,14 +89,27 @@ def check_cms(message: cms.ContentInfo, allowed: Sequence[bytes], content_type: 
     certificates = [one.chosen.dump() for one in signed["certificates"]]
     if len(set(certificates)) != len(certificates) or not set(certificates) <= set(allowed):
         raise VerifyError(_R.UNKNOWN_KEY, "CMS")
-    unsigned = [(one["type"].native, len(one["values"])) for one in signer["unsigned_attrs"]]
-    if unsigned not in ([], [("signature_time_stamp_token", 1)]):
-        raise VerifyError(_R.NOT_CANONICAL, "CMS")
+    _check_unsigned_attributes(signer, second_allowed=content_type == "data")
     leaf = asn1_x509.Certificate.load(allowed[0])
     named = signer["sid"].chosen
     if named["issuer"].dump() != leaf.issuer.dump() or named["serial_number"].native != leaf.serial_number:
         raise VerifyError(_R.NOT_CANONICAL, "CMS")
     _check_signed_attributes(signer, content_type)
+
+
+def _check_unsigned_attributes(signer: cms.SignerInfo, *, second_allowed: bool) -> None:
+    """A time stamp and a second signature at most, once each, in the order of DER."""
+    attributes = list(signer["unsigned_attrs"])
+    kinds = [one["type"].native for one in attributes]
+    allowed = {_TIME_STAMP, second_seal.ATTRIBUTE} if second_allowed else {_TIME_STAMP}
+    written = [one.dump() for one in attributes]
+    if (
+        not set(kinds) <= allowed
+        or len(set(kinds)) != len(kinds)
+        or any(len(one["values"]) != 1 for one in attributes)
+        or written != sorted(written)
+    ):
+        raise VerifyError(_R.NOT_CANONICAL, "CMS")
 
 
 def _check_signed_attributes(signer: cms.SignerInfo, content_type: str) -> None:

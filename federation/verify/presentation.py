@@ -95,7 +95,7 @@ def check_presentation(
             key = archive_key(trust, issuer, token.key_id, Use.CREDENTIAL, signed_at)
         with checks.judging("signature"):  # 3
             token.verify(key.public)
-        judge_second_signature(checks, trust, key, shown.second, token.signing_input, signed_at)  # 4
+        judge_second_signature(checks, trust, key, shown.second, token.signing_input, signed_at, at)  # 4
         with checks.judging("disclosures"):  # 5
             credential = read(payload, shown.disclosures)
         certificate = credential.certificate

@@ -53,7 +53,7 @@ def check_qr(text: str, trust: TrustList, status: StatusSource, at: datetime) ->
             key = archive_key(trust, issuer, message.key_id, Use.CREDENTIAL, signed_at)
         with checks.judging("signature"):  # 3
             message.verify(key.public)
-        judge_second_signature(checks, trust, key, message.second, message.to_be_signed(), signed_at)  # 4
+        judge_second_signature(checks, trust, key, message.second, message.to_be_signed(), signed_at, at)  # 4
         with checks.judging("content"):  # 5
             credential = qr.read(code)
         certificate = credential.certificate

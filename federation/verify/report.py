@@ -45,6 +45,7 @@ class VerificationReason(StrEnum):
     WRONG_SUITE = "wrong_suite"
     UNSUPPORTED_SUITE = "unsupported_suite"
     SECOND_SIGNATURE_MISSING = "second_signature_missing"
+    ISSUE_TIME_UNPROVEN = "issue_time_unproven"
     TRUST_LIST_INVALID = "trust_list_invalid"
     # time and standing
     NOT_YET_VALID = "not_yet_valid"
@@ -113,6 +114,10 @@ TEXTS: dict[VerificationReason, Text] = {
     ),
     _R.SECOND_SIGNATURE_MISSING: Text(
         "缺少名录要求的第二签名", "The second signature the trust list asks for is missing"
+    ),
+    _R.ISSUE_TIME_UNPROVEN: Text(
+        "自称签发于要求第二签名之前，但没有可信时间可以证明",
+        "It says it was issued before a second signature was asked for, and no trusted time proves that",
     ),
     _R.TRUST_LIST_INVALID: Text("信任名录无效", "The trust list is not valid"),
     _R.NOT_YET_VALID: Text("尚未生效", "Not yet valid"),

@@ -16,6 +16,7 @@ from gateway.evidence.verifying import LARGEST_DOCUMENT
 
 Handler = Callable[[web.Request, str], Awaitable[web.StreamResponse]]
 
+_LIST_FORMS = ("application/statuslist+cwt", "application/statuslist+jwt")
 _LONGEST_WORD = 512
 _TYPES = (
     "application/pdf", "text/plain", "application/dc+sd-jwt", "application/sd-jwt+json", "application/octet-stream",
@@ -32,7 +33,9 @@ class VerifyingFeature(Protocol):
 class StatusTokens(Protocol):
     """The status lists as their archives signed them."""
 
-    def token(self, archive: str) -> bytes | None: ...
+    def token(self, archive: str, form: str = "") -> tuple[bytes, str] | None:
+        """A list and its media type; `form` is the media type wanted, "" = the one this gateway believes."""
+        ...
 
 
 class VerificationRoutes:
@@ -91,11 +94,14 @@ class VerificationRoutes:
     async def _status_list(self, request: web.Request, _trace: str) -> web.StreamResponse:
         self._take(request)
         assert self._statuses is not None
-        token = self._statuses.token(request.match_info["archive"])
-        if token is None:
+        accepted = request.headers.get(hdrs.ACCEPT, "")
+        wanted = next((form for form in _LIST_FORMS if form in accepted), "")
+        archive = request.match_info["archive"]
+        found = self._statuses.token(archive, wanted) or self._statuses.token(archive)
+        if found is None:
             raise Refusal(Reason.NOT_FOUND)
-        headers = {"Content-Type": "application/statuslist+jwt", "Cache-Control": "max-age=300"}
-        return web.Response(body=token, headers=headers)
+        headers = {"Content-Type": found[1], "Cache-Control": "max-age=300", "Vary": "Accept"}
+        return web.Response(body=found[0], headers=headers)
 
     async def _trust(self, request: web.Request, _trace: str) -> web.StreamResponse:
         self._take(request)

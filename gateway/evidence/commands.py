@@ -13,6 +13,7 @@ from federation.tlog.flaws import EvidenceError
 from federation.tlog.note import Signer
 from federation.tlog.reader import LogReader
 from federation.tlog.reconcile import Account, Reconciliation
+from gateway.evidence.log import second_signer_at
 from gateway.evidence.reconciling import FOLDER, Stated, compare
 
 OK, WRONG, CANNOT = 0, 1, 2
@@ -22,10 +23,20 @@ def audit(
     log: Path, key: Path, *, memory: Path | None, as_json: bool, stamp_roots: Path | None = None
 ) -> int:
     """Compute the whole log again; the newest checkpoint seen is remembered in `memory`, and compared the next time. With
-    `stamp_roots` (PEM) its time stamps are checked too.
+    `stamp_roots` (PEM) its time stamps are checked too, with a second key beside the log's the signatures of both suites.
     """
-    public = str(Signer.parse(key.read_text("utf-8").strip()).key)
-    options = ["audit", str(log), "--key", public, "--memory", str(memory or log.with_suffix(".seen"))]
+    signer = Signer.parse(key.read_text("utf-8").strip())
+    second = second_signer_at(key, signer.name)
+    options = [
+        "audit",
+        str(log),
+        "--key",
+        str(signer.key),
+        "--memory",
+        str(memory or log.with_suffix(".seen")),
+    ]
+    if second is not None:
+        options += ["--second-key", str(second.key)]
     if stamp_roots is not None:
         options += ["--tsa-root", str(stamp_roots)]
     return tlog([*options, "--json"] if as_json else options)

@@ -13,20 +13,24 @@ from typing import Protocol
 
 from federation.durable import write_secret
 from federation.reasons import Reason, Refusal
+from federation.suites import SM
+from federation.suites.registry import suite
 from federation.tlog.anchor import Anchor
 from federation.tlog.checkpoint import Checkpoint, Quorum
 from federation.tlog.event import Event, EventKind
 from federation.tlog.flaws import EvidenceError, Flaw
 from federation.tlog.keeping import StampKeeper, StampObserver
 from federation.tlog.log import EvidenceLog
-from federation.tlog.note import Note, SignatureLine, Signer, VerifierKey
+from federation.tlog.note import Note, SecondSigner, SignatureLine, Signer, VerifierKey
 from federation.tlog.reader import LogReader
 from federation.tlog.reconcile import Account, account_of
 from federation.tlog.stamping import TimeAuthority
 from federation.tlog.witness import WitnessRequest
 from federation.tlog.writing import GroupCommit
+from federation.verify.report import VerifyError
 
 CHECKPOINT_EVERY_S = 1.0
+SECOND_ENDING = ".sm-1.pem"
 _DAY_MS = 86_400_000
 _THIN_EVERY_S, _THIN_AFTER_MS = 3_600.0, _DAY_MS
 
@@ -47,6 +51,22 @@ def signer_at(path: Path, origin: str) -> Signer:
     return Signer.parse(path.read_text("utf-8").strip())
 
 
+def second_signer_at(path: Path, name: str) -> SecondSigner | None:
+    """The key of a second suite beside the log's own key at `path`, None where there is no such file; `name` is the log key's.
+
+    Made by `python -m federation.tlog key NAME FILE --second`. EvidenceError when the file holds none, or this machine lacks
+    the suite.
+    """
+    beside = path.with_name(path.name + SECOND_ENDING)
+    if not beside.exists():
+        return None
+    try:
+        return SecondSigner(name, suite(SM).load(beside.read_bytes(), "SM2"))
+    except VerifyError as error:
+        flaw = Flaw.UNSUPPORTED_SUITE if error.open else Flaw.MALFORMED_KEY
+        raise EvidenceError(flaw, beside.name) from error
+
+
 class GatewayLog:
     """One process's log. `run` signs checkpoints until cancelled; `close` after it."""
 
@@ -57,14 +77,15 @@ class GatewayLog:
         now_ms: Callable[[], int],
         observer: LogObserver,
         *,
+        second: SecondSigner | None = None,
         authority: TimeAuthority | None = None,
         anchor: Anchor | None = None,
     ) -> None:
-        """`authority` and `anchor` are what `stamps` goes to. EvidenceError: the file is another process's, no log, or can
+        """`second` signs checkpoints beside `signer`; `authority` and `anchor` are what `stamps` goes to. EvidenceError: the file is another process's, no log, or can
         not be written.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._log = EvidenceLog(path, signer)
+        self._log = EvidenceLog(path, signer, second)
         self._reader = LogReader(path)  # never waits for the writer
         self._commit = GroupCommit(self._log)
         self.stamps = StampKeeper(self._log, now_ms, observer, authority, anchor)

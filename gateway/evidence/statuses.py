@@ -1,4 +1,8 @@
-"""The archives' status lists, fetched while they are young, believed only as their keys allow, and served to anyone."""
+"""The archives' status lists, fetched while they are young, believed only as their keys allow, and served to anyone.
+
+An archive that is asked for a second suite is believed by its CWT, which bears both signatures; its JWT is passed on to
+verifiers that know the first suite alone.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,10 @@ from gateway.evidence.witnesses import Objects
 REFRESH_S = 300.0
 """How long a list may be served before it is fetched again: a third of an hour's ttl passes at most."""
 
+JWT, CWT = "application/statuslist+jwt", "application/statuslist+cwt"
+"""Media types of the two forms (Token Status List)."""
+
+_OBJECTS = {JWT: "status/list", CWT: "status/list.cwt"}
 _AGAIN_S = 15.0
 LARGEST_LIST = 1 << 20
 
@@ -25,13 +33,19 @@ class StatusKeeper:
         self.sources = StatusLists(trust)
         self._archives = sorted({key.issuer for key in trust.keys(Use.STATUS)})
         self._lists = lists
-        self._tokens: dict[str, bytes] = {}
+        self._forms = {
+            archive: (JWT,) if trust.parties[archive].second_suite is None else (CWT, JWT)
+            for archive in self._archives
+        }
+        self._tokens: dict[tuple[str, str], bytes] = {}
         self._due: dict[str, float] = dict.fromkeys(self._archives, 0.0)
         self._wake = asyncio.Event()
 
-    def token(self, archive: str) -> bytes | None:
-        """The newest list of an archive as it signed it."""
-        return self._tokens.get(archive)
+    def token(self, archive: str, form: str = "") -> tuple[bytes, str] | None:
+        """The newest list of an archive as it signed it, and its media type: `form`, or the one that is believed here."""
+        chosen = form or self._forms.get(archive, (JWT,))[0]
+        token = self._tokens.get((archive, chosen))
+        return None if token is None else (token, chosen)
 
     def refresh(self, archives: Iterable[str]) -> None:
         """Fetch these now: an archive connected, or said that it revoked something."""
@@ -57,10 +71,19 @@ class StatusKeeper:
 
     async def _fetch(self, archive: str) -> bool:
         """Whether a list came and is believed; what is not stays out, the older list goes on until it is too old."""
+        believed, *others = self._forms[archive]
         try:
-            token = await self._lists.fetch(archive, "status/list", LARGEST_LIST)
-            self.sources.add(token.decode("ascii"))
+            token = await self._lists.fetch(archive, _OBJECTS[believed], LARGEST_LIST)
+            self.sources.add(_read(token, believed))
+            self._tokens[archive, believed] = token
+            for form in others:
+                token = await self._lists.fetch(archive, _OBJECTS[form], LARGEST_LIST)
+                self.sources.signer(_read(token, form))
+                self._tokens[archive, form] = token
         except (Refusal, VerifyError, UnicodeDecodeError):
             return False
-        self._tokens[archive] = token
         return True
+
+
+def _read(token: bytes, form: str) -> str | bytes:
+    return token.decode("ascii") if form == JWT else token

@@ -2,7 +2,7 @@
 
 Made by `lantai-node keys create`, except the seal's certificate, which an authority issues for the key made here. What
 `lantai-node keys show` prints is the archive's entry for the federation's trust list. Where the federation asks for a second
-crypto suite, credentials and packages have a key of that suite too; the status list and the seal stay with the first.
+crypto suite, every use but cosigning as witness has a key of that suite too.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from federation.suites import SM
 from federation.suites.base import PrivateKey
 from federation.suites.encoding import thumbprint
 from federation.suites.registry import suite
-from federation.tlog.note import KeyKind, Signer
+from federation.tlog.note import KeyKind, SecondSigner, Signer
 from federation.trust import Use
 from federation.verify.report import VerifyError, rfc3339
 from node_agent.certificates.sealing import SealError, SealKey
@@ -33,7 +33,7 @@ SUITE, ALG = "intl-1", "ES256"
 SIGNING = (Use.CREDENTIAL, Use.STATUS, Use.DELIVERY)
 SECOND = {SM: "SM2"}
 """Suites a second signature may be of, and the algorithm of their keys."""
-SIGNED_TWICE = (Use.CREDENTIAL, Use.DELIVERY)
+SIGNED_TWICE = (Use.CREDENTIAL, Use.STATUS, Use.DELIVERY, Use.SEAL, Use.LOG)
 LIFETIME = timedelta(days=730)
 """How long a key of the trust list is proposed to be believed; the federation decides."""
 
@@ -68,6 +68,12 @@ class ArchiveKeys:
         """The key beside the first one of this use and its id, as signing takes them; None without a second suite."""
         named = self.second.get(use)
         return None if named is None else (named.key, named.id)
+
+    @property
+    def second_log(self) -> SecondSigner | None:
+        """The signer beside the log's own, under the same name."""
+        named = self.second.get(Use.LOG)
+        return None if named is None else SecondSigner(self.log.name, named.key)
 
     @property
     def second_suite(self) -> str | None:
@@ -157,7 +163,10 @@ def load(folder: Path) -> ArchiveKeys:
 
 
 def trust_entry(keys: ArchiveKeys, archive: str, name: str, at: datetime) -> dict[str, Any]:
-    """The archive's entry for the trust list, as `federation/trust.py` reads it; public halves only."""
+    """The archive's entry for the trust list, as `federation/trust.py` reads it; public halves only.
+
+    With keys of a second suite it proposes that the second signature be asked for from `at`.
+    """
     term = {"not_before": rfc3339(at - timedelta(days=1)), "not_after": rfc3339(at + LIFETIME)}
     entries: list[dict[str, Any]] = [
         {
@@ -166,20 +175,20 @@ def trust_entry(keys: ArchiveKeys, archive: str, name: str, at: datetime) -> dic
         }
         for use, one in (
             (Use.CREDENTIAL, keys.credential), (Use.STATUS, keys.status), (Use.DELIVERY, keys.delivery),
-            *keys.second.items(),
+            *((use, one) for use, one in keys.second.items() if use is not Use.LOG),
         )
     ]  # fmt: skip
-    for use, signer in ((Use.LOG, keys.log), (Use.WITNESS, keys.witness)):
-        entries.append(
-            {
-                "id": use.value,
-                "use": use.value,
-                "suite": SUITE,
-                "alg": "Ed25519",
-                "vkey": str(signer.key),
-                **term,
-            }
-        )
+    noted = [
+        (Use.LOG.value, Use.LOG, SUITE, "Ed25519", keys.log.key),
+        (Use.WITNESS.value, Use.WITNESS, SUITE, "Ed25519", keys.witness.key),
+    ]
+    if keys.second_log is not None:
+        log = keys.second[Use.LOG]
+        noted.append((log.id, Use.LOG, log.key.suite, log.key.alg, keys.second_log.key))
+    entries += [
+        {"id": key_id, "use": use.value, "suite": name, "alg": alg, "vkey": str(vkey), **term}
+        for key_id, use, name, alg, vkey in noted
+    ]
     if keys.seal is not None:
         leaf = keys.seal.chain[0]
         chain = "".join(one.public_bytes(serialization.Encoding.PEM).decode() for one in keys.seal.chain)
@@ -190,7 +199,7 @@ def trust_entry(keys: ArchiveKeys, archive: str, name: str, at: datetime) -> dic
                 "not_before": rfc3339(leaf.not_valid_before_utc), "not_after": rfc3339(leaf.not_valid_after_utc),
             }
         )  # fmt: skip
-    asked = {"second_suite": keys.second_suite} if keys.second_suite else {}
+    asked = {"second_suite": {"suite": keys.second_suite, "from": rfc3339(at)}} if keys.second_suite else {}
     return {"code": archive, "name": name, **asked, "keys": entries}
 
 

@@ -35,7 +35,9 @@ from pyhanko.stamp import StaticStampStyle
 from pyhanko_certvalidator import ValidationContext
 from pyhanko_certvalidator.registry import SimpleCertificateStore
 
+from federation import second_seal
 from federation.documents import DOCUMENT_SIGNING, SEAL_FIELD, TIME_FIELD
+from federation.suites.base import PrivateKey
 from node_agent.certificates.time_stamps import NoTimeStampError, TimeAuthority
 from node_agent.certificates.typesetting import SealPlace
 
@@ -133,8 +135,10 @@ class Sealer:
         *,
         archive: str,
         authority: TimeAuthority | None = None,
+        second: tuple[PrivateKey, str] | None = None,
     ) -> None:
-        self._key, self._archive, self._authority = key, archive, authority
+        """`second` is a key of another suite and its id: it signs what the seal signs, inside the seal."""
+        self._key, self._archive, self._authority, self._second = key, archive, authority, second
         self._drawing = PdfFileReader(BytesIO(drawing))
         self._lock = threading.Lock()
         self._not_before = 0.0
@@ -208,7 +212,7 @@ class Sealer:
             new_field_spec=fields.SigFieldSpec(SEAL_FIELD, on_page=place.page, box=place.box),
         )
         signed: bytes = signer.sign_pdf(writer, bytes_reserved=self._reserved(authority)).getvalue()
-        return signed
+        return signed if self._second is None else second_seal.add(signed, *self._second)
 
     def _reserved(self, authority: TimeAuthority | None) -> int:
         """Hex digits kept free for the signature: certificates, stamp, and what surrounds them."""
@@ -217,7 +221,8 @@ class Sealer:
             len(one.public_bytes(serialization.Encoding.DER))
             for one in (authority.chain if authority else ())
         )
-        return 2 * (certificates + _SPARE_BYTES + (2048 + stamped_by if authority else 0))
+        second = second_seal.ROOM if self._second else 0
+        return 2 * (certificates + _SPARE_BYTES + second + (2048 + stamped_by if authority else 0))
 
     def _context(self, authority: TimeAuthority | None) -> ValidationContext:
         chain = [_asn1(one) for one in self._key.chain]

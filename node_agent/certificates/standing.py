@@ -1,4 +1,7 @@
-"""Whether this archive's documents still stand: its signed status list, made anew when something changed or it grows old."""
+"""Whether this archive's documents still stand: its signed status list, made anew when something changed or it grows old.
+
+There are two forms of it. Everybody's verifier reads the JWT; the CWT has room for a signature of a second suite.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from federation.credential.status_list import StatusList, sign_jwt
+from federation.credential.status_list import StatusList, sign_cwt, sign_jwt
+from federation.suites.base import PrivateKey
 from federation.verify.status import State
 from node_agent.certificates.keys import NamedKey
 from node_agent.certificates.registry import LIST_SIZE, Registry
@@ -28,17 +32,28 @@ class Standing:
         key: NamedKey,
         uri: str,
         now: Callable[[], datetime],
+        *,
+        second: tuple[PrivateKey, str] | None = None,
     ) -> None:
+        """`second` is a key of another suite and its id, for the CWT."""
         self._store, self._registry, self._key, self.uri, self._now = store, registry, key, uri, now
+        self._second = second
         self._lock = threading.Lock()
         self._entries = StatusList(LIST_SIZE, 2)
         self._successors: dict[int, str] = {}
         self._seen = 0
-        self._token = ""
+        self._forms: dict[str, bytes] = {}
         self._signed_at = datetime.min.replace(tzinfo=now().tzinfo)
 
-    def token(self) -> str:
-        """The list as it is now, signed."""
+    def token(self) -> bytes:
+        """The list as it is now, as JWT."""
+        return self._as("jwt", self._jwt)
+
+    def cwt(self) -> bytes:
+        """The same as CWT, signed by both suites where the archive has keys of two."""
+        return self._as("cwt", self._cwt)
+
+    def _as(self, form: str, sign: Callable[[], bytes]) -> bytes:
         with self._lock:
             changes = self._store.changes(self._seen)
             for seq, _at, number, state, _reason, successor in changes:
@@ -50,14 +65,30 @@ class Standing:
                     if successor:
                         self._successors[index] = successor
             now = self._now()
-            if changes or not self._token or now - self._signed_at >= REFRESH:
-                self._token = sign_jwt(
-                    self._entries,
-                    uri=self.uri,
-                    key=self._key.key,
-                    key_id=self._key.id,
-                    at=now,
-                    successors=self._successors,
-                )
+            if changes or now - self._signed_at >= REFRESH:
+                self._forms.clear()
                 self._signed_at = now
-            return self._token
+            if form not in self._forms:
+                self._forms[form] = sign()
+            return self._forms[form]
+
+    def _jwt(self) -> bytes:
+        return sign_jwt(
+            self._entries,
+            uri=self.uri,
+            key=self._key.key,
+            key_id=self._key.id,
+            at=self._signed_at,
+            successors=self._successors,
+        ).encode("ascii")
+
+    def _cwt(self) -> bytes:
+        return sign_cwt(
+            self._entries,
+            uri=self.uri,
+            key=self._key.key,
+            key_id=self._key.id,
+            at=self._signed_at,
+            successors=self._successors,
+            second=self._second,
+        )

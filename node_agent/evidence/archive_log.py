@@ -21,10 +21,10 @@ from federation.tlog.exchange import delivered, event_of, standing
 from federation.tlog.flaws import EvidenceError
 from federation.tlog.keeping import StampKeeper
 from federation.tlog.log import EvidenceLog
-from federation.tlog.note import Note, SignatureLine, Signer, VerifierKey
+from federation.tlog.note import Note, SecondSigner, SignatureLine, Signer, VerifierKey
 from federation.tlog.reconcile import account_of
 from federation.tlog.stamping import TimeAuthority
-from federation.tlog.witness import Witness, WitnessRequest
+from federation.tlog.witness import SecondKeys, Witness, WitnessRequest
 from federation.tlog.writing import GroupCommit
 from node_agent import telemetry
 from node_agent.objects import in_memory
@@ -44,12 +44,15 @@ class ArchiveLog:
         now_ms: Callable[[], int],
         witnesses: Quorum | None = None,
         *,
+        second: SecondSigner | None = None,
         authority: TimeAuthority | None = None,
         anchor: Anchor | None = None,
     ) -> None:
-        """`witnesses` are those whose cosignatures are kept; `authority` and `anchor` are what `stamps` goes to."""
+        """`witnesses` are those whose cosignatures are kept; `second` signs checkpoints beside `signer`; `authority` and
+        `anchor` are what `stamps` goes to.
+        """
         self.archive, self._now_ms, self._witnesses = archive, now_ms, witnesses
-        self._log = EvidenceLog(folder / FILE, signer)
+        self._log = EvidenceLog(folder / FILE, signer, second)
         self._commit = GroupCommit(self._log)
         self.stamps = StampKeeper(self._log, now_ms, telemetry.StampObserver(), authority, anchor)
 
@@ -152,9 +155,15 @@ class ArchiveLog:
 class ArchiveWitness:
     """The archive as witness of the other logs."""
 
-    def __init__(self, folder: Path, signer: Signer, logs: dict[str, list[VerifierKey]]) -> None:
-        """`logs` are the logs it watches, by origin: see federation.tlog.witness.witnessed."""
-        self._witness = Witness(folder / WITNESS_FILE, signer, logs)
+    def __init__(
+        self,
+        folder: Path,
+        signer: Signer,
+        logs: dict[str, list[VerifierKey]],
+        second: dict[str, SecondKeys] | None = None,
+    ) -> None:
+        """`logs` are the logs it watches, by origin: see federation.tlog.witness.witnessed; `second`: federation.tlog.trusted."""
+        self._witness = Witness(folder / WITNESS_FILE, signer, logs, second)
 
     def open(self, name: str, body: bytes) -> Object:
         """Objects of `witness/`: `add-checkpoint` answers with the status in the first line, then the body."""

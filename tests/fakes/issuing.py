@@ -24,6 +24,7 @@ class Archive:
     code: str = "330483"
     name: str = "桐乡市档案馆"
     second_suite: str | None = None
+    second_since: str = "2026-01-01T00:00:00Z"
     keys: dict[str, PrivateKey] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -56,7 +57,8 @@ class Archive:
                 }
             )
         entry = {"code": self.code, "name": self.name, "keys": keys}
-        return entry | {"second_suite": self.second_suite} if self.second_suite else entry
+        asked = {"suite": self.second_suite, "from": self.second_since}
+        return entry | {"second_suite": asked} if self.second_suite else entry
 
     def certificate(self, **changes: Any) -> Certificate:
         return Certificate(
@@ -110,14 +112,14 @@ class Archive:
         size: int = 1_000,
         **other: Any,
     ) -> str | bytes:
+        """As JWT, as CWT, or as a CWT signed twice where the archive has two suites."""
         entries = StatusList(size)
         for index, state in (states or {}).items():
             entries.set(index, state)
-        sign = sign_cwt if cwt else sign_jwt
-        return sign(
-            entries,
-            **{"uri": self.status_uri, "key": self.keys["status-1"], "key_id": "status-1", "at": at} | other,
-        )
+        fields = {"uri": self.status_uri, "key": self.keys["status-1"], "key_id": "status-1", "at": at}
+        if cwt or self.second_suite:
+            return sign_cwt(entries, **fields | {"second": self.second("status")} | other)
+        return sign_jwt(entries, **fields | other)
 
 
 def trust_json(*entries: dict[str, Any], **other: Any) -> bytes:

@@ -5,27 +5,40 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import subprocess
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import cbor2
 import pypdfium2
 import pytest
+from asn1crypto import cms
+from pyhanko.pdf_utils import generic
+from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
+from pyhanko.pdf_utils.reader import PdfFileReader
 
+from federation import second_seal
 from federation.credential import base45, cbor, cose, qr, sd_jwt
 from federation.credential.certificate import present
 from federation.mail import Wishes
 from federation.sealing import Binding, open_package, open_sealed, pack, recipient_name
 from federation.suites import libcrypto
 from federation.suites.registry import suite
-from federation.trust import TrustList, Use
+from federation.tlog.checkpoint import open_checkpoint
+from federation.tlog.note import Note
+from federation.tlog.trusted import log_keys, second_log_keys
+from federation.trust import SecondSuite, TrustList, Use
+from federation.verify import pdf as pdf_checks
 from federation.verify.documents import verify
 from federation.verify.report import Result, Verdict, VerificationReason, VerifyError
+from federation.verify.status_lists import StatusLists
 from gateway.edge.delivery import MEDIA_TYPES
 from node_agent import settings as settings_module
 from node_agent.__main__ import main
 from node_agent.certificates import keys as key_files
 from node_agent.certificates.keys import KeysMissingError
+from node_agent.certificates.sealing import Sealer
+from node_agent.certificates.typesetting import SealPlace, Typesetter
 from node_agent.documents import Documents
 from node_agent.settings import SettingsError
 from tests.contract.documents.conftest import Archive
@@ -51,8 +64,9 @@ def now():
     return datetime.now(UTC)
 
 
-def check(archive, text, trust=None, **more):
-    return verify(text.encode(), trust or archive.trust, archive.statuses(), now(), **more)
+def check(archive, document, trust=None, at=None, **more):
+    data = document.encode() if isinstance(document, str) else document
+    return verify(data, trust or archive.trust, archive.statuses(), at or now(), **more)
 
 
 def second_check(report):
@@ -62,6 +76,15 @@ def second_check(report):
 def without_asking(archive) -> TrustList:
     """The same list, with no second suite asked of anybody: what an ordinary verifier of the first suite does."""
     parties = {name: replace(one, second_suite=None) for name, one in archive.trust.parties.items()}
+    return replace(archive.trust, parties=parties)
+
+
+def asking_from(archive, since: datetime) -> TrustList:
+    """The same list, asking from another day on."""
+    parties = {
+        name: replace(one, second_suite=one.second_suite and SecondSuite("sm-1", since))
+        for name, one in archive.trust.parties.items()
+    }
     return replace(archive.trust, parties=parties)
 
 
@@ -78,7 +101,7 @@ def foreign(archive, use: Use, message: bytes) -> dict[str, sd_jwt.SecondSignatu
     ours, neighbours = (key_files.load(archive.folder.parent / code) for code in ("330483", "330400"))
     key, key_id = ours.second_of(use)
     other, other_id = neighbours.second_of(use)
-    first = getattr(ours, use.value)
+    first = ours.credential
     other_use = Use.DELIVERY if use is Use.CREDENTIAL else Use.CREDENTIAL
 
     def signed(key_id, key):
@@ -180,6 +203,146 @@ def test_a_sealed_package_is_signed_twice_and_refused_with_less(dual):
         assert open_package(packed(second), binding, without_asking(dual)).parts == package.parts
 
 
+# the PDF: the seal of another suite, inside the seal ------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pdf(dual):
+    issued = dual.documents.issuer.issue(dual.order("case-pdf"))
+    return dual.fetch(f"document/{issued.reference}")
+
+
+def seal_of(pdf: bytes):
+    return PdfFileReader(io.BytesIO(pdf)).embedded_signatures[0]
+
+
+def with_other_pages(dual, pdf: bytes) -> bytes:
+    """What somebody makes who can forge the first suite: a page turned, sealed again, the genuine second signature put in."""
+    writer = IncrementalPdfFileWriter(io.BytesIO(pdf[: pdf.index(b"%%EOF") + 5]))
+    page = writer.root["/Pages"]["/Kids"][0]
+    page["/Rotate"] = generic.NumberObject(180)
+    writer.update_container(page)
+    changed = io.BytesIO()
+    writer.write(changed)
+    keys = key_files.load(dual.folder)
+    drawing = Typesetter().seal("桐乡市档案馆", "章")
+    sealer = Sealer(keys.seal, drawing, archive="桐乡市档案馆", second=keys.second_of(Use.SEAL))
+    made = sealer.seal(changed.getvalue(), SealPlace(0, (300, 100, 400, 200)), "", now()).pdf
+    return second_seal.put(made, seal_of(made), second_seal.read(seal_of(pdf).signer_info))
+
+
+def test_a_document_is_sealed_by_both_suites_and_every_reader_takes_it(dual, pdf, tmp_path):
+    report = check(dual, pdf)
+    assert report.verdict is Verdict.VALID, report.as_json()
+    assert second_check(report) is Result.PASSED
+    plain = check(dual, pdf, without_asking(dual))
+    assert (plain.verdict, second_check(plain)) == (Verdict.VALID, Result.SKIPPED)
+    if shutil.which("pdfsig"):
+        path = tmp_path / "dual.pdf"
+        path.write_bytes(pdf)
+        said = subprocess.run(["pdfsig", str(path)], capture_output=True, text=True, check=False).stdout
+        assert "Signature is Valid" in said
+        assert "Total document signed" in said
+
+
+def test_a_document_without_its_second_seal_or_with_a_foreign_one_is_refused_by_name(dual, pdf):
+    seal = seal_of(pdf)
+    signed = second_seal.message(pdf, [int(one) for one in seal.byte_range], "sm-1")
+    for reason, second in foreign(dual, Use.SEAL, signed).items():
+        if reason is R.WRONG_SUITE:
+            certified = next(one.id for one in dual.trust.keys(Use.SEAL, "330483") if one.certificate)
+            second = replace(second, key_id=certified)  # noqa: PLW2901
+        changed = second_seal.put(pdf, seal, second)
+        report = check(dual, changed)
+        assert (report.verdict, report.reasons) == (Verdict.INVALID, (reason,))
+        assert check(dual, changed, without_asking(dual)).verdict is Verdict.VALID  # the seal itself holds
+
+
+def test_a_second_seal_has_one_spelling(dual, pdf):
+    """Once only, in the order of DER, nothing in it twice or beside: no byte of it can be changed unseen."""
+    seal = seal_of(pdf)
+    second = second_seal.read(seal.signer_info)
+    for wrong in (replace(second, signature=second.signature + b"x"), replace(second, signature=b"")):
+        assert check(dual, second_seal.put(pdf, seal, wrong)).reasons == (R.ALTERED,)
+    content = cms.ContentInfo.load(seal.pkcs7_content, strict=False)
+    (signer,) = content["content"]["signer_infos"]
+    signer["unsigned_attrs"] = cms.CMSAttributes([*signer["unsigned_attrs"], *signer["unsigned_attrs"]])
+    _, left, right, _ = (int(number) for number in seal.byte_range)
+    hole = content.dump(force=True).hex().upper().encode().ljust(right - left - 2, b"0")
+    twice = pdf[:left] + b"<" + hole + b">" + pdf[right:]
+    assert R.NOT_CANONICAL in check(dual, twice).reasons
+
+
+def test_who_can_forge_the_first_suite_puts_no_other_pages_around_a_genuine_statement(dual, pdf):
+    forged = with_other_pages(dual, pdf)
+    assert check(dual, forged, without_asking(dual)).verdict is Verdict.VALID  # the first suite sees nothing
+    assert check(dual, forged).reasons == (R.ALTERED,)
+    alone = second_seal.put(forged, seal_of(forged), None)
+    assert check(dual, alone).reasons == (R.SECOND_SIGNATURE_MISSING,)
+
+
+def test_dating_back_does_not_spare_the_second_seal(dual, pdf, monkeypatch):
+    """The log was told of it before it was sealed, and its time is not the sealer's to write."""
+    since = now() - timedelta(hours=1)
+    trust = asking_from(dual, since)
+    forged = second_seal.put(pdf, seal_of(pdf), None)
+    assert check(dual, forged, trust).reasons == (R.SECOND_SIGNATURE_MISSING,)
+    monkeypatch.setattr(pdf_checks, "_sealed_at", lambda _found: since - timedelta(days=1))
+    assert check(dual, forged, trust).reasons == (R.SECOND_SIGNATURE_MISSING,)
+
+
+def test_a_document_of_before_the_day_is_valid_only_with_a_trusted_time(dual, pdf):
+    once = second_seal.put(pdf, seal_of(pdf), None)
+    since = now() + timedelta(seconds=1)
+    trust, later = asking_from(dual, since), since + timedelta(minutes=1)
+    report = check(dual, once, trust)
+    assert (report.verdict, second_check(report)) == (Verdict.VALID, Result.SKIPPED)  # the day has not come
+    report = check(dual, once, trust, at=later)
+    assert report.verdict is Verdict.UNKNOWN
+    assert R.ISSUE_TIME_UNPROVEN in report.reasons
+    assert R.ISSUE_TIME_UNPROVEN not in check(dual, pdf, trust, at=later).reasons  # it has both
+
+
+# status list and log --------------------------------------------------------------------------------------------------
+
+
+def test_the_status_list_bears_both_signatures_as_cwt_and_one_as_jwt(dual):
+    token, plain = dual.fetch("status/list.cwt"), dual.fetch("status/list").decode()
+    StatusLists(dual.trust).add(token)
+    with pytest.raises(VerifyError) as refused:
+        StatusLists(dual.trust).add(plain)
+    assert refused.value.reason is R.SECOND_SIGNATURE_MISSING
+    StatusLists(without_asking(dual), [token])
+    StatusLists(without_asking(dual), [plain])
+
+
+def test_a_revocation_is_in_both_forms_of_the_list(dual):
+    issued = dual.documents.issuer.issue(dual.order("case-revoked"))
+    data = dual.fetch(f"document/{issued.reference}")
+    before = dual.fetch("status/list.cwt")
+    assert dual.fetch("status/list.cwt") == before  # signed anew when something changed, not each time
+    words = ["documents", "revoke", issued.number, "--reason", "issued_in_error", "--data", str(dual.folder)]
+    assert main(words) == 0
+    assert check(dual, data).reasons == (R.REVOKED,)
+    plain = without_asking(dual)
+    lists = StatusLists(plain, [dual.fetch("status/list").decode()])
+    assert verify(data, plain, lists, now()).reasons == (R.REVOKED,)
+
+
+def test_the_log_signs_its_checkpoints_twice_and_a_proof_without_is_refused(dual, pdf):
+    note = Note.parse(dual.fetch("log/checkpoint"))
+    second = second_log_keys(dual.trust, "330483")
+    assert open_checkpoint(note, log_keys(dual.trust, "330483"), second=second).size > 0
+    party = dual.trust.parties["330483"]
+    others = {name: key for name, key in party.keys.items() if key.vkey is None or key.suite == "intl-1"}
+    unlisted = replace(dual.trust, parties=dual.trust.parties | {"330483": replace(party, keys=others)})
+    report = check(
+        dual, pdf, unlisted
+    )  # as if the checkpoint inside had been signed by somebody else's second key
+    assert report.reasons == (R.SECOND_SIGNATURE_MISSING,)
+    assert next(one.result for one in report.checks if one.name == "logged") is Result.FAILED
+
+
 def test_an_archive_asked_for_a_second_suite_does_not_issue_without_its_keys(dual, tmp_path):
     home = tmp_path / "330483"
     shutil.copytree(dual.folder, home)
@@ -211,9 +374,12 @@ def test_the_command_makes_the_keys_and_the_entry_asks_for_the_suite(dual, tmp_p
     capsys.readouterr()
     assert main(["keys", "show", "--data", str(home)]) == 0
     entry = json.loads(capsys.readouterr().out)
-    assert entry["second_suite"] == "sm-1"
+    assert entry["second_suite"]["suite"] == "sm-1"
+    assert datetime.fromisoformat(entry["second_suite"]["from"]) <= now()  # proposed: from now on
     uses = [one["use"] for one in entry["keys"] if one["suite"] == "sm-1"]
-    assert uses == ["credential", "delivery"]
+    assert sorted(uses) == ["credential", "delivery", "log", "seal", "status"]
+    for use in Use:
+        assert sum(one["use"] == use for one in entry["keys"]) <= 2
 
 
 def test_a_machine_without_the_suite_says_so_and_makes_nothing(dual, tmp_path, monkeypatch, capsys):

@@ -7,12 +7,15 @@ import time
 import pytest
 
 from federation.limits import RateLimit
+from federation.tlog.__main__ import main as tlog
 from federation.tlog.checkpoint import Checkpoint, open_checkpoint
 from federation.tlog.event import Event, EventKind
+from federation.tlog.flaws import EvidenceError
 from federation.tlog.merkle import leaf_hash, tree_root
-from federation.tlog.note import Note, Signer
+from federation.tlog.note import Note, Signer, VerifierKey
 from gateway.edge.evidence_log import LogRoutes
-from gateway.evidence.log import GatewayLog, signer_at
+from gateway.evidence.commands import audit
+from gateway.evidence.log import GatewayLog, second_signer_at, signer_at
 from tests.fakes.edge import Gateway
 from tests.fakes.evidence_sides import Counts
 
@@ -83,6 +86,29 @@ def test_a_key_is_made_once_and_kept(tmp_path):
     first = signer_at(tmp_path / "new" / "log.key", ORIGIN)
     assert signer_at(tmp_path / "new" / "log.key", "another/name").key == first.key
     assert (tmp_path / "new" / "log.key").stat().st_mode & 0o077 == 0
+
+
+async def test_a_second_key_beside_the_first_signs_too_and_is_audited(tmp_path, capsys):
+    key, log = tmp_path / "log.key", tmp_path / "evidence.sqlite"
+    signer = signer_at(key, ORIGIN)
+    assert second_signer_at(key, signer.name) is None
+    assert tlog(["key", ORIGIN, str(tmp_path / "log.key.sm-1.pem"), "--second"]) == 0
+    printed = VerifierKey.parse(capsys.readouterr().out.strip())
+    assert (tmp_path / "log.key.sm-1.pem").stat().st_mode & 0o077 == 0
+    second = second_signer_at(key, signer.name)
+    assert second.key == printed
+    opened = GatewayLog(log, signer, lambda: 1, Counts(), second=second)
+    waiting = opened.note(event(1))
+    opened.close()
+    await waiting
+    assert audit(log, key, memory=None, as_json=False) == 0
+    assert "signed twice 1" in capsys.readouterr().out
+    tlog(["key", ORIGIN, str(tmp_path / "other"), "--second"])
+    (tmp_path / "other").rename(tmp_path / "log.key.sm-1.pem")
+    assert audit(log, key, memory=tmp_path / "m", as_json=False) == 1
+    (tmp_path / "log.key.sm-1.pem").write_text("no key")
+    with pytest.raises(EvidenceError, match="malformed_key"):
+        second_signer_at(key, signer.name)
 
 
 async def test_events_survive_closing_and_are_covered_by_a_checkpoint(tmp_path):

@@ -7,13 +7,14 @@ import sys
 
 import pytest
 
+from federation.suites.registry import suite
 from federation.tlog.__main__ import main
 from federation.tlog.auditor import audit
-from federation.tlog.checkpoint import ANY, Checkpoint, Quorum
+from federation.tlog.checkpoint import ANY, Checkpoint, Quorum, open_checkpoint
 from federation.tlog.event import leaf_of
 from federation.tlog.flaws import EvidenceError, Flaw
 from federation.tlog.log import EvidenceLog
-from federation.tlog.note import Signer, signed_note
+from federation.tlog.note import Note, SecondSigner, SignatureLine, Signer, signed_note
 from federation.tlog.reader import LogReader
 from federation.tlog.store import SqliteTiles
 from federation.tlog.tiles import extend
@@ -75,6 +76,36 @@ def test_an_untouched_log_is_in_order(path, seen):
     assert result.ok
     assert (result.size, result.erased, result.checkpoints, result.compared) == (SIZE, 2, 3, 1)
     assert result.root == Checkpoint.parse(seen.text).root
+
+
+def test_the_newest_checkpoint_of_a_log_of_two_suites_bears_both_signatures(path, seen):
+    second = SecondSigner(LOG.name, suite("sm-1").generate("SM2"))
+
+    def audited():
+        with LogReader(path) as reader:
+            return audit(reader, LOG.key, seen=[seen], second=[second.key])
+
+    missing = audited()
+    assert [(one.flaw, one.place) for one in missing.findings] == [(Flaw.SECOND_SIGNATURE_MISSING, SIZE)]
+    with EvidenceLog(path, LOG, second) as log:
+        log.checkpoint(NOW_MS + SIZE + 1)  # it has not grown: its newest checkpoint gets the line
+        assert open_checkpoint(log.latest(), LOG.key, second=[second.key]).size == SIZE
+    assert (audited().ok, audited().signed_twice) == (True, 1)
+    with EvidenceLog(path, LOG, second) as log:
+        log.append([decided(SIZE)])
+        log.checkpoint(NOW_MS + SIZE + 2, gap_ms=0)
+    assert (audited().ok, audited().signed_twice, audited().checkpoints) == (True, 2, 4)
+    assert found(path, seen)[1].ok  # without the second key it is audited as before
+    assert main(["audit", str(path), "--key", str(LOG.key), "--second-key", str(second.key)]) == 0
+    stranger = SecondSigner(LOG.name, suite("sm-1").generate("SM2"))
+    assert main(["audit", str(path), "--key", str(LOG.key), "--second-key", str(stranger.key)]) == 1
+    connection = sqlite3.connect(path, isolation_level=None)
+    (text,) = connection.execute("select note from checkpoints where size = ?", (SIZE,)).fetchone()
+    note = Note.parse(text)
+    wrong = SignatureLine(LOG.name, second.key.key_id, bytes(64))
+    tamper(path, ("update checkpoints set note = ? where size = ?", (str(note.with_lines([wrong])), SIZE)))
+    connection.close()
+    assert [(one.flaw, one.place) for one in audited().findings] == [(Flaw.BAD_SIGNATURE, SIZE)]
 
 
 def test_an_edited_row_is_named(path):

@@ -12,13 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from federation.suites import libcrypto
+from federation.suites.registry import suite
 from federation.tlog.checkpoint import Checkpoint, Quorum, open_checkpoint
 from federation.tlog.event import leaf_of
 from federation.tlog.event_proof import check_event
 from federation.tlog.flaws import TEXTS, EvidenceError, Flaw
 from federation.tlog.merkle import leaf_hash
-from federation.tlog.note import KeyKind, Note, SignatureLine, Signer, VerifierKey, signed_note
+from federation.tlog.note import KeyKind, Note, SecondSigner, SignatureLine, Signer, VerifierKey, signed_note
 from federation.tlog.proof import InclusionProof
+from federation.verify.report import VerificationReason, VerifyError
 from tests.fakes.tlog import LEAVES, LOG, WITNESSES, decided, tree_of
 
 GOLDEN = json.loads((Path(__file__).parents[3] / "vectors" / "tlog.json").read_text())
@@ -30,6 +33,7 @@ GO_TEXT = (
 )
 GO_LINE = "— PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM="
 
+SECOND = SecondSigner(LOG.name, suite("sm-1").generate("SM2"))
 QUORUM = Quorum(2, tuple(one.key for one in WITNESSES))
 CHECKPOINT = Checkpoint(LOG.name, 5, leaf_hash(b"root"))
 
@@ -128,6 +132,48 @@ def test_a_cosignature_says_when_and_does_not_pass_as_a_plain_signature():
     assert flaw_of(as_log.verify, text, line.data[8:]) is Flaw.BAD_SIGNATURE
 
 
+def test_a_log_of_two_suites_signs_twice_and_others_read_it_as_before():
+    both = Note.parse(str(signed_note(CHECKPOINT.text(), LOG, SECOND)))
+    assert both.check([LOG.key]) == {LOG.key: None}
+    assert open_checkpoint(both, LOG.key, second=[SECOND.key]) == CHECKPOINT
+    once = signed_note(CHECKPOINT.text(), LOG)
+    assert open_checkpoint(once, LOG.key) == CHECKPOINT
+    for keys in ([SECOND.key], []):
+        assert flaw_of(open_checkpoint, once, LOG.key, second=keys) is Flaw.SECOND_SIGNATURE_MISSING
+    other = SecondSigner(LOG.name, suite("sm-1").generate("SM2"))
+    foreign = signed_note(CHECKPOINT.text(), LOG, other)
+    assert flaw_of(open_checkpoint, foreign, LOG.key, second=[SECOND.key]) is Flaw.SECOND_SIGNATURE_MISSING
+    wrong = SignatureLine(LOG.name, SECOND.key.key_id, other.sign(CHECKPOINT.text()).data)
+    spoilt = once.with_lines([wrong])
+    assert flaw_of(open_checkpoint, spoilt, LOG.key, second=[SECOND.key]) is Flaw.BAD_SIGNATURE
+    alone = signed_note(CHECKPOINT.text(), SECOND)  # the second does not stand for the first
+    assert flaw_of(open_checkpoint, alone, LOG.key, second=[SECOND.key]) is Flaw.UNKNOWN_SIGNER
+
+
+def test_a_key_of_the_second_suite_is_written_under_a_type_of_its_own():
+    text = str(SECOND.key)
+    assert VerifierKey.parse(text) == SECOND.key
+    raw = base64.b64decode(text.split("+", 2)[2])
+    assert raw.startswith(b"\xfflantai/sm2-with-sm3/v1\x04")
+    assert len(raw) == 1 + 22 + 65
+    written = base64.b64encode(b"\xff" + raw[23:]).decode()  # without the name of the type
+    assert flaw_of(VerifierKey.parse, f"{LOG.name}+{text.split('+')[1]}+{written}") is Flaw.MALFORMED_KEY
+    off_curve = VerifierKey(LOG.name, KeyKind.SM2, b"\x04" + bytes(64))
+    assert flaw_of(off_curve.verify, "text\n", bytes(64)) is Flaw.BAD_SIGNATURE
+    assert flaw_of(Signer, LOG.name, KeyKind.SM2, bytes(32)) is Flaw.MALFORMED_KEY
+
+
+def test_a_machine_without_the_suite_says_so(monkeypatch):
+    note = signed_note(CHECKPOINT.text(), LOG, SECOND)
+
+    def absent():
+        raise VerifyError(VerificationReason.UNSUPPORTED_SUITE, "libcrypto 3", open=True)
+
+    monkeypatch.setattr(libcrypto, "_library", absent)
+    assert open_checkpoint(note, LOG.key) == CHECKPOINT
+    assert flaw_of(open_checkpoint, note, LOG.key, second=[SECOND.key]) is Flaw.UNSUPPORTED_SUITE
+
+
 def test_the_cosignature_example_of_the_specification_reads():
     line = (
         "— witness.example.com/w1 jWbPPwAAAABkGFDLEZMHwSRaJNiIDoe9DYn/zXcrtPHeolMI5OWXEhZCB9dlrDJsX3b2oyin1nPZqhf5nNo0"
@@ -199,7 +245,7 @@ def test_quorum_counts_witnesses_not_lines():
 
 def proven(size=300, index=17, extra=b"", leaves=None):
     tree = tree_of(leaves or size)
-    note = signed_note(Checkpoint(LOG.name, size, tree.root()).text(), LOG)
+    note = signed_note(Checkpoint(LOG.name, size, tree.root()).text(), LOG, SECOND)
     note = note.with_lines(one.sign(note.text, 1_795_000_000 + n) for n, one in enumerate(WITNESSES))
     return LEAVES, InclusionProof(index, tree.inclusion(index), note, extra)
 
@@ -227,12 +273,12 @@ def test_ten_thousand_proof_files_with_one_changed_bit_prove_nothing():
     _leaves, proof = proven(index=17, extra=salt + event.canonical(), leaves=leaves)
     whole, dice = str(proof).encode(), random.Random(3)
     strict = Quorum(3, QUORUM.witnesses)
-    assert check_event(whole, LOG.key, strict)[0] == event
+    assert check_event(whole, LOG.key, strict, second=[SECOND.key])[0] == event
     for at in dice.sample(range(len(whole) * 8), 10_000):
         raw = bytearray(whole)
         raw[at // 8] ^= 1 << at % 8
         with pytest.raises(EvidenceError):
-            check_event(bytes(raw), LOG.key, strict)
+            check_event(bytes(raw), LOG.key, strict, second=[SECOND.key])
 
 
 @given(

@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from federation.suites.registry import suite
 from federation.tlog.checkpoint import Checkpoint, Quorum
 from federation.tlog.cosigning import Cosigner
 from federation.tlog.flaws import EvidenceError, Flaw
 from federation.tlog.log import EvidenceLog
 from federation.tlog.merkle import leaf_hash
-from federation.tlog.note import Signer, signed_note
+from federation.tlog.note import SecondSigner, Signer, signed_note
 from federation.tlog.witness import Witness, WitnessAnswer, WitnessRequest, witnessed
 from tests.fakes.tlog import LEAVES, LOG, NOW_MS, WITNESSES, decided, tree_of
 
@@ -45,6 +46,18 @@ def test_a_growing_log_is_cosigned_with_the_time(witness):
         cosigned = head(tree).with_lines(answer.lines())
         assert Quorum(1, QUORUM.witnesses).check(cosigned) == {WITNESSES[0].key: NOW_S + size}
         assert Checkpoint.parse(witness.seen(LOG.name).text).size == size
+
+
+def test_a_log_that_must_sign_twice_is_cosigned_from_the_day_on_only_then(tmp_path):
+    second = SecondSigner(LOG.name, suite("sm-1").generate("SM2"))
+    asked = {LOG.name: ([second.key], NOW_S)}
+    with Witness(tmp_path / "w.sqlite", WITNESSES[0], witnessed([LOG.key]), asked) as opened:
+        assert opened.add_checkpoint(request(0, tree_of(5)), NOW_S - 1).status == 200
+        assert opened.add_checkpoint(request(5, tree_of(9)), NOW_S).status == 403
+        tree = tree_of(9)
+        both = signed_note(Checkpoint(LOG.name, 9, tree.root()).text(), LOG, second)
+        body = str(WitnessRequest(5, tuple(tree.consistency(5)), both)).encode()
+        assert opened.add_checkpoint(body, NOW_S).status == 200
 
 
 def test_each_refusal_has_its_status_and_changes_nothing(witness):

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from federation.suites.registry import suite
+from federation.tlog.note import Signer
 from federation.trust import MOST_BYTES, TrustList, Use
 from federation.verify.report import VerifyError
 
@@ -26,6 +27,12 @@ def key(**other: Any) -> dict[str, Any]:
         "not_after": "2028-01-01T00:00:00Z",
         **other,
     }
+
+
+def asking(second: Any) -> dict[str, Any]:
+    """A list whose one archive has this as its second suite."""
+    archive = {"code": "330483", "name": "桐乡市档案馆", "keys": [key()], "second_suite": second}
+    return tree(archives=[archive])
 
 
 def tree(*keys: dict[str, Any], **other: Any) -> dict[str, Any]:
@@ -98,6 +105,12 @@ def test_a_compromised_key_verifies_only_what_a_trusted_time_proves_older() -> N
         (tree(version=2), "$.version"),
         (tree(epoch=True), "$.epoch"),
         (tree(gateways=[{"name": "330483", "keys": []}]), "330483 twice"),
+        (tree(key(jwk=None, vkey=str(Signer.generate("log").key))), "keys[0]: key"),
+        (asking("sm-1"), "$.archives[0].second_suite"),
+        (asking({"suite": "sm-1"}), "second_suite.from"),
+        (asking({"suite": "sm-1", "from": "2026-12-01"}), "second_suite.from"),
+        (asking({"suite": "sm-9", "from": "2026-12-01T00:00:00Z"}), "second_suite.suite"),
+        (asking({"suite": "sm-1", "from": "2026-12-01T00:00:00Z", "until": "never"}), "second_suite.until"),
     ],
 )  # fmt: skip
 def test_a_list_with_anything_odd_is_refused_by_place(broken: dict[str, Any], place: str) -> None:

@@ -1,0 +1,80 @@
+"""The second signature of a sealed PDF: by another suite, over the same bytes as the seal, inside the seal's own CMS.
+
+It is an unsigned attribute of the seal's signer (RFC 5652, 11), where a time stamp stands too: readers that do not know it
+leave it aside, and the seal's signature does not cover it. What it covers is the file but for the hole of /Contents, so it
+binds every page, attachment and the drawn seal itself, whatever becomes of the first signature's algorithm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+from typing import Any
+
+from asn1crypto import cms, core
+from pyhanko.pdf_utils.reader import PdfFileReader
+from pyhanko.sign.validation import EmbeddedPdfSignature
+
+from federation.credential.sd_jwt import SecondSignature
+from federation.suites.base import PrivateKey
+from federation.suites.registry import suite
+from federation.verify.report import VerificationReason, VerifyError
+
+ATTRIBUTE = "2.25.274282221165641384719672905456272634539"
+"""Its object identifier: the arc of random UUIDs (ITU-T X.667), which needs no registration."""
+
+ROOM = 256
+"""Bytes it takes in the CMS at most."""
+
+_LABEL = b"lantai-seal-v1\n"
+
+
+class _Signed(core.Sequence):  # type: ignore[misc]
+    _fields = [("key_id", core.UTF8String), ("signature", core.OctetString)]  # noqa: RUF012 - as asn1crypto reads it
+
+
+def message(pdf: bytes, byte_range: Sequence[int], suite_name: str) -> bytes:
+    """What is signed: a label and the suite's digest of the bytes the seal covers."""
+    start, length, rest_start, rest = byte_range
+    view = memoryview(pdf)
+    covered = b"".join((view[start : start + length], view[rest_start : rest_start + rest]))
+    return _LABEL + suite(suite_name).digest(covered)
+
+
+def add(pdf: bytes, key: PrivateKey, key_id: str) -> bytes:
+    """A file that was just sealed, with the second signature put into its seal. ValueError when there is no room."""
+    seal = PdfFileReader(BytesIO(pdf)).embedded_signatures[-1]
+    signed = message(pdf, [int(number) for number in seal.byte_range], key.suite)
+    return put(pdf, seal, SecondSignature(key_id, suite(key.suite).sign(key, signed)))
+
+
+def put(pdf: bytes, seal: EmbeddedPdfSignature, second: SecondSignature | None) -> bytes:
+    """The file with this second signature in its seal, in place of any other; no byte outside the seal's hole changes."""
+    content = cms.ContentInfo.load(seal.pkcs7_content, strict=False)
+    (signer,) = content["content"]["signer_infos"]
+    before = signer["unsigned_attrs"]
+    attributes = [one for one in before if one["type"].native != ATTRIBUTE]
+    if second is not None:
+        value = _Signed({"key_id": second.key_id, "signature": second.signature})
+        attributes.append(cms.CMSAttribute({"type": ATTRIBUTE, "values": [core.Any(value)]}))
+    signer["unsigned_attrs"] = cms.CMSAttributes(attributes) if attributes else None
+    _, left, right, _ = (int(number) for number in seal.byte_range)
+    written = content.dump(force=True).hex().upper().encode()
+    if len(written) > right - left - 2:
+        raise ValueError("no room for the second signature")
+    return b"".join((pdf[:left], b"<", written.ljust(right - left - 2, b"0"), b">", pdf[right:]))
+
+
+def read(signer: cms.SignerInfo) -> SecondSignature | None:
+    """The second signature of a seal, None without; it has one spelling. VerifyError: not_canonical, malformed."""
+    values = [one["values"] for one in signer["unsigned_attrs"] if one["type"].native == ATTRIBUTE]
+    if not values:
+        return None
+    try:
+        ((value,),) = values
+        found: Any = _Signed.load(value.dump(), strict=True).native
+    except (ValueError, TypeError) as error:
+        raise VerifyError(VerificationReason.MALFORMED, "second signature") from error
+    if _Signed(found).dump() != value.dump():
+        raise VerifyError(VerificationReason.NOT_CANONICAL, "second signature")
+    return SecondSignature(found["key_id"], found["signature"])

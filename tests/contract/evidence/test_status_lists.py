@@ -1,0 +1,104 @@
+"""The gateway's status lists through the real edge: which form of a list is believed here, and which is passed on to whom."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+from federation.limits import RateLimit
+from federation.reasons import Reason, Refusal
+from federation.verify.report import VerificationReason, VerifyError
+from federation.verify.status import State, StatusReference
+from gateway.edge.verification import VerificationRoutes
+from gateway.evidence.statuses import CWT, JWT, StatusKeeper
+from gateway.evidence.verifying import Verifying
+from tests.fakes.edge import Gateway
+from tests.fakes.issuing import Archive, trust_of
+
+DUAL = Archive("330483", second_suite="sm-1")
+PLAIN = Archive("330400", "嘉兴市档案馆")
+ONCE = Archive("330483")
+ONCE.keys.update({name: key for name, key in DUAL.keys.items() if name.endswith("-1")})
+TRUST = trust_of(DUAL.entry(), PLAIN.entry())
+
+
+def now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+class Shelves:
+    """What the archives would send."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+        self.held = {
+            ("330483", "status/list.cwt"): DUAL.status_token({7: State.REVOKED}, at=now()),
+            ("330483", "status/list"): ONCE.status_token({7: State.REVOKED}, at=now()).encode(),
+            ("330400", "status/list"): PLAIN.status_token(at=now()).encode(),
+        }
+
+    async def fetch(self, archive: str, name: str, most: int, body: bytes = b"") -> bytes:
+        self.asked.append((archive, name))
+        if (archive, name) not in self.held:
+            raise Refusal(Reason.NOT_FOUND)
+        return self.held[archive, name]
+
+
+@contextlib.asynccontextmanager
+async def serving(shelves: Shelves):
+    keeper = StatusKeeper(TRUST, shelves)
+    running = asyncio.create_task(keeper.run())
+    routes = VerificationRoutes(
+        Verifying(TRUST, keeper.sources), keeper, RateLimit(60_000, time.monotonic), audience="a", trust_list=b"{}"
+    )  # fmt: skip
+    gateway = Gateway()
+    gateway.edge._beside = routes.routes()
+    try:
+        async with gateway as edge, asyncio.timeout(10):
+            while len(shelves.asked) < 3:
+                await asyncio.sleep(0.01)
+            yield edge, keeper
+    finally:
+        running.cancel()
+
+
+async def got(edge, archive: str, accept: str = "") -> tuple[int, str, bytes]:
+    headers = {"Accept": accept} if accept else {}
+    async with edge.client.get(f"/v1/status-lists/{archive}", headers=headers) as answer:
+        return answer.status, answer.headers["Content-Type"], await answer.read()
+
+
+async def test_an_archive_of_two_suites_is_believed_by_the_form_that_bears_both():
+    shelves = Shelves()
+    async with serving(shelves) as (edge, keeper):
+        standing = keeper.sources.standing("330483", StatusReference(DUAL.status_uri, 7), now())
+        assert standing.state is State.REVOKED
+        both, once = shelves.held["330483", "status/list.cwt"], shelves.held["330483", "status/list"]
+        assert await got(edge, "330483") == (200, CWT, both)
+        assert await got(edge, "330483", CWT) == (200, CWT, both)
+        assert await got(edge, "330483", JWT) == (200, JWT, once)
+        for accept in ("", JWT, CWT):  # of an archive of one suite there is the JWT alone
+            assert await got(edge, "330400", accept) == (200, JWT, shelves.held["330400", "status/list"])
+    assert ("330400", "status/list.cwt") not in shelves.asked
+
+
+async def test_a_list_that_is_not_the_archives_is_neither_believed_nor_passed_on():
+    shelves = Shelves()
+    shelves.held["330483", "status/list"] = Archive("330483").status_token(at=now()).encode()
+    async with serving(shelves) as (edge, _keeper):
+        assert (await got(edge, "330483", JWT))[1] == CWT  # the false JWT is not given out
+
+
+async def test_a_list_without_the_second_signature_is_not_believed():
+    shelves = Shelves()
+    shelves.held["330483", "status/list.cwt"] = ONCE.status_token(cwt=True, at=now())
+    shelves.asked.append(("", ""))  # its JWT is then not asked for
+    async with serving(shelves) as (edge, keeper):
+        assert (await got(edge, "330483"))[0] == 404
+        with pytest.raises(VerifyError) as unknown:
+            keeper.sources.standing("330483", StatusReference(DUAL.status_uri, 7), now())
+        assert unknown.value.reason is VerificationReason.STATUS_UNKNOWN
