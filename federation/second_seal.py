@@ -50,19 +50,37 @@ def add(pdf: bytes, key: PrivateKey, key_id: str) -> bytes:
 
 def put(pdf: bytes, seal: EmbeddedPdfSignature, second: SecondSignature | None) -> bytes:
     """The file with this second signature in its seal, in place of any other; no byte outside the seal's hole changes."""
-    content = cms.ContentInfo.load(seal.pkcs7_content, strict=False)
-    (signer,) = content["content"]["signer_infos"]
-    before = signer["unsigned_attrs"]
-    attributes = [one for one in before if one["type"].native != ATTRIBUTE]
+    attributes = [one.dump() for one in seal.signer_info["unsigned_attrs"] if one["type"].native != ATTRIBUTE]
     if second is not None:
         value = _Signed({"key_id": second.key_id, "signature": second.signature})
-        attributes.append(cms.CMSAttribute({"type": ATTRIBUTE, "values": [core.Any(value)]}))
-    signer["unsigned_attrs"] = cms.CMSAttributes(attributes) if attributes else None
+        attributes.append(cms.CMSAttribute({"type": ATTRIBUTE, "values": [core.Any(value)]}).dump())
+    written = _with_unsigned(seal.pkcs7_content, attributes).hex().upper().encode()
     _, left, right, _ = (int(number) for number in seal.byte_range)
-    written = content.dump(force=True).hex().upper().encode()
     if len(written) > right - left - 2:
         raise ValueError("no room for the second signature")
     return b"".join((pdf[:left], b"<", written.ljust(right - left - 2, b"0"), b">", pdf[right:]))
+
+
+def _with_unsigned(content: bytes, attributes: list[bytes]) -> bytes:
+    """A CMS of one signer with these unsigned attributes, in the order of DER; every other part keeps its bytes."""
+    whole = cms.ContentInfo.load(content)
+    signed = whole["content"]
+    (signer,) = signed["signer_infos"]
+    parts = [signer[index].dump() for index in range(len(signer) - 1)]  # the unsigned attributes are the last
+    if attributes:
+        parts.append(_tagged(0xA1, b"".join(sorted(attributes))))
+    signer_infos = _tagged(0x31, _tagged(0x30, b"".join(parts)))
+    before = [signed[index].dump() for index in range(len(signed) - 1)]
+    body = _tagged(0x30, b"".join((*before, signer_infos)))
+    return _tagged(0x30, whole["content_type"].dump() + _tagged(0xA0, body))
+
+
+def _tagged(tag: int, body: bytes) -> bytes:
+    size = len(body)
+    if size < 0x80:
+        return bytes((tag, size)) + body
+    length = size.to_bytes((size.bit_length() + 7) // 8, "big")
+    return bytes((tag, 0x80 | len(length))) + length + body
 
 
 def read(signer: cms.SignerInfo) -> SecondSignature | None:

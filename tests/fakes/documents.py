@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import Self
 import pytest
 from PIL import Image, ImageDraw
 
-from federation.trust import Party, Role, TrustedKey, TrustList, Use
+from federation.suites.base import PrivateKey, PublicKey
+from federation.suites.registry import suite
+from federation.trust import Party, Role, SecondSuite, TrustedKey, TrustList, Use
 from federation.verify.pdf import check_pdf
 from federation.verify.report import Report, VerificationReason, VerifyError
 from federation.verify.status import Standing, State, StatusReference
@@ -149,6 +152,7 @@ class Bureau:
         self.seal: Leaf = changes.get("seal") or self.authority.issue(f"{NAME} 电子印章")
         self.stamper = self.authority.issue("时间戳", "time")
         self.crls = self.authority.crls(changes.get("revoked"), at=self.start)
+        self.second: PrivateKey | None = changes.get("second")
         self.credentials = PlainCredentials()
         self.lists = Lists(self.start)
         self._stack = ExitStack()
@@ -166,7 +170,13 @@ class Bureau:
 
     def _sealer(self, time: TimeAuthority | None) -> Sealer:
         key = SealKey(self.seal.key, self.seal.chain, self.crls)
-        return Sealer(key, self.typesetter.seal(NAME, "查档证明专用章"), archive=NAME, authority=time)
+        return Sealer(
+            key,
+            self.typesetter.seal(NAME, "查档证明专用章"),
+            archive=NAME,
+            authority=time,
+            second=(self.second, "seal-sm") if self.second else None,
+        )
 
     def _issuing(self) -> Issuing:
         return Issuing(
@@ -216,6 +226,19 @@ class Bureau:
             "tsa": _party("tsa", Role.TSA, self.stamper, Use.TSA),
         }
         return TrustList("lantai", 1, self.start, parties)
+
+    def asking(self, since: datetime, key: PublicKey | None = None) -> TrustList:
+        """The trust list that asks for a second seal from `since` on, by this key or the bureau's own."""
+        trust = self.trust()
+        archive, (first,) = trust.parties[ARCHIVE], trust.parties[ARCHIVE].keys.values()
+        public = key or self.second.public
+        beside = replace(
+            first, id="seal-sm", suite="sm-1", alg="SM2", certificate=None, jwk=suite("sm-1").jwk(public)
+        )
+        asked = replace(
+            archive, keys={first.id: first, beside.id: beside}, second_suite=SecondSuite("sm-1", since)
+        )
+        return replace(trust, parties=trust.parties | {ARCHIVE: asked})
 
     def check(self, pdf: bytes, trust: TrustList | None = None, at: datetime | None = None) -> Report:
         return check_pdf(pdf, trust or self.trust(), self.lists, at or self.now + timedelta(minutes=1))

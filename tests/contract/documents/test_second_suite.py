@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 import cbor2
 import pypdfium2
 import pytest
-from asn1crypto import cms
 from pyhanko.pdf_utils import generic
 from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
 from pyhanko.pdf_utils.reader import PdfFileReader
@@ -38,7 +37,7 @@ from node_agent.__main__ import main
 from node_agent.certificates import keys as key_files
 from node_agent.certificates.keys import KeysMissingError
 from node_agent.certificates.sealing import Sealer
-from node_agent.certificates.typesetting import SealPlace, Typesetter
+from node_agent.certificates.typesetting import SealPlace
 from node_agent.documents import Documents
 from node_agent.settings import SettingsError
 from tests.contract.documents.conftest import Archive
@@ -225,7 +224,7 @@ def with_other_pages(dual, pdf: bytes) -> bytes:
     changed = io.BytesIO()
     writer.write(changed)
     keys = key_files.load(dual.folder)
-    drawing = Typesetter().seal("桐乡市档案馆", "章")
+    drawing = dual.documents._typesetter.seal("桐乡市档案馆", "章")
     sealer = Sealer(keys.seal, drawing, archive="桐乡市档案馆", second=keys.second_of(Use.SEAL))
     made = sealer.seal(changed.getvalue(), SealPlace(0, (300, 100, 400, 200)), "", now()).pdf
     return second_seal.put(made, seal_of(made), second_seal.read(seal_of(pdf).signer_info))
@@ -264,12 +263,12 @@ def test_a_second_seal_has_one_spelling(dual, pdf):
     second = second_seal.read(seal.signer_info)
     for wrong in (replace(second, signature=second.signature + b"x"), replace(second, signature=b"")):
         assert check(dual, second_seal.put(pdf, seal, wrong)).reasons == (R.ALTERED,)
-    content = cms.ContentInfo.load(seal.pkcs7_content, strict=False)
-    (signer,) = content["content"]["signer_infos"]
-    signer["unsigned_attrs"] = cms.CMSAttributes([*signer["unsigned_attrs"], *signer["unsigned_attrs"]])
+    attribute = seal.signer_info["unsigned_attrs"][0].dump()
     _, left, right, _ = (int(number) for number in seal.byte_range)
-    hole = content.dump(force=True).hex().upper().encode().ljust(right - left - 2, b"0")
-    twice = pdf[:left] + b"<" + hole + b">" + pdf[right:]
+    repeated = second_seal._with_unsigned(seal.pkcs7_content, [attribute, attribute])
+    twice = (
+        pdf[:left] + b"<" + repeated.hex().upper().encode().ljust(right - left - 2, b"0") + b">" + pdf[right:]
+    )
     assert R.NOT_CANONICAL in check(dual, twice).reasons
 
 
