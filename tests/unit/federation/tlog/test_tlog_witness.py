@@ -10,12 +10,11 @@ from hypothesis import strategies as st
 
 from federation.suites.registry import suite
 from federation.tlog.checkpoint import Checkpoint, Quorum
-from federation.tlog.cosigning import Cosigner
 from federation.tlog.flaws import EvidenceError, Flaw
 from federation.tlog.log import EvidenceLog
 from federation.tlog.merkle import leaf_hash
 from federation.tlog.note import SecondSigner, Signer, signed_note
-from federation.tlog.witness import Witness, WitnessAnswer, WitnessRequest, witnessed
+from federation.tlog.witness import Witness, WitnessRequest, witnessed
 from tests.fakes.tlog import LEAVES, LOG, NOW_MS, WITNESSES, decided, tree_of
 
 NOW_S = NOW_MS // 1_000
@@ -149,74 +148,34 @@ def three(tmp_path):
         one.close()
 
 
-def links(witnesses):
-    return {key: lambda body, one=one: one.add_checkpoint(body, NOW_S) for key, one in witnesses.items()}
+def cosign(log, note, witnesses, known=0):
+    """Ask each witness as the gateway's courier does, and keep what they sign; their statuses."""
+    size = Checkpoint.parse(note.text).size
+    body = str(WitnessRequest(known, log.consistency(known, Checkpoint.parse(note.text)), note)).encode()
+    answers = [one.add_checkpoint(body, NOW_S) for one in witnesses.values()]
+    for answer in answers:
+        if answer.status == 200:
+            log.add_cosignatures(size, answer.lines(), QUORUM)
+    return [answer.status for answer in answers]
 
 
-def test_a_log_collects_cosignatures_and_puts_them_into_its_proofs(log, three):
-    cosigner = Cosigner(log, QUORUM, links(three))
+def test_cosignatures_go_into_the_proofs_of_a_log(log, three):
+    known = 0
     for size in (3, 300, 301):
         log.append([decided(number) for number in range(log.size, size)])
-        result = cosigner.collect(log.checkpoint(NOW_MS + size * 2_000))
-        assert (result.quorum_met, result.silent, result.refused) == (True, [], {})
-    assert (
-        len(log.prove(0, QUORUM).verify(leaf_hash(log.entry_at(0).commitment()), LOG.key, QUORUM).cosigned)
-        == 3
-    )
-    fresh = Cosigner(log, QUORUM, links(three))  # after a restart the witnesses say what they know
-    log.append([decided(999)])
-    assert fresh.collect(log.checkpoint(NOW_MS + 10_000_000)).quorum_met
+        assert cosign(log, log.checkpoint(NOW_MS + size * 2_000), three, known) == [200] * 3
+        known = size
+    leaf = leaf_hash(log.entry_at(0).commitment())
+    assert len(log.prove(0, QUORUM).verify(leaf, LOG.key, QUORUM).cosigned) == 3
 
 
-def test_a_silent_witness_is_named_and_the_others_are_enough(log, three):
-    def dead(_body):
-        raise ConnectionError
-
-    mixed = links(three) | {WITNESSES[1].key: dead}
+def test_lines_that_are_no_witness_signature_over_the_checkpoint_are_not_kept(log, three):
     log.append([decided(1)])
-    result = Cosigner(log, QUORUM, mixed).collect(log.checkpoint(NOW_MS))
-    assert result.quorum_met
-    assert result.silent == [WITNESSES[1].name]
-    two_dead = mixed | {WITNESSES[0].key: lambda _body: WitnessAnswer(500)}
-    log.append([decided(2)])
-    result = Cosigner(log, QUORUM, two_dead).collect(log.checkpoint(NOW_MS + 5_000))
-    assert not result.quorum_met
-    assert result.refused == {WITNESSES[0].name: "status_500"}
-
-
-def test_witnesses_that_answer_nonsense_are_refused_by_name(log, three):
-    nonsense = {
-        WITNESSES[0].key: lambda _body: WitnessAnswer(200, "garbage"),
-        WITNESSES[1].key: lambda _body: WitnessAnswer(409, "many\n"),
-        WITNESSES[2].key: lambda _body: WitnessAnswer(200, str(WITNESSES[2].sign("other\n", 5)) + "\n"),
-    }
-    log.append([decided(1)])
-    result = Cosigner(log, QUORUM, nonsense).collect(log.checkpoint(NOW_MS))
-    assert not result.quorum_met
-    assert result.refused == {
-        WITNESSES[0].name: Flaw.MALFORMED_NOTE,
-        WITNESSES[1].name: Flaw.MALFORMED_PROOF,
-        WITNESSES[2].name: Flaw.BAD_SIGNATURE,
-    }
-
-
-def test_a_log_restored_from_an_old_backup_is_refused(log, three, tmp_path):
-    log.append([decided(number) for number in range(10)])
-    log.checkpoint(NOW_MS)
-    log._connection.execute("vacuum into ?", (str(tmp_path / "backup.sqlite"),))
-    log.append([decided(number) for number in range(10, 20)])
-    Cosigner(log, QUORUM, links(three)).collect(log.checkpoint(NOW_MS + 5_000))
-    with EvidenceLog(tmp_path / "backup.sqlite", LOG) as restored:
-        restored.append([decided(100)])
-        early = Cosigner(restored, QUORUM, links(three)).collect(restored.checkpoint(NOW_MS + 9_000))
-        assert set(early.refused.values()) == {Flaw.HISTORY_SHORTENED}
-        restored.append([decided(number) for number in range(101, 110)])  # as long as the true one
-        same = Cosigner(restored, QUORUM, links(three)).collect(restored.checkpoint(NOW_MS + 19_000))
-        assert set(same.refused.values()) == {Flaw.HISTORY_REWRITTEN}
-        restored.append([decided(number) for number in range(110, 140)])
-        late = Cosigner(restored, QUORUM, links(three)).collect(restored.checkpoint(NOW_MS + 29_000))
-        assert set(late.refused.values()) == {Flaw.HISTORY_REWRITTEN}
-        assert not late.quorum_met
+    note = log.checkpoint(NOW_MS)
+    with pytest.raises(EvidenceError) as caught:
+        log.add_cosignatures(1, [WITNESSES[2].sign("other\n", 5)], QUORUM)
+    assert caught.value.flaw is Flaw.BAD_SIGNATURE
+    assert len(QUORUM.cosigners(log.latest())) == len(QUORUM.cosigners(note)) == 0
 
 
 def test_a_witness_signs_with_a_cosignature_key(tmp_path):
