@@ -61,6 +61,7 @@ KEYS = frozenset({
 SEAL_PURPOSE = "查档证明专用章"
 _LOOK_EVERY_S = 2.0
 _TIMES_EVERY_S = 60.0
+_SWEEP_EVERY_S = 3_600.0
 _FIND_WITHIN_S = 2.0
 _MOST_CHANGES, _LONGEST_SEQ = 10_000, 18
 
@@ -168,6 +169,7 @@ class Documents:
             "evidence stamps": self.log.stamps.run(),
             "document standing": self._watch(),
             "document times": self._add_times(),
+            "sweep documents": self._sweep(),
         }
 
     def close(self) -> None:
@@ -259,6 +261,18 @@ class Documents:
                     )
                     seen = seq
             await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def _sweep(self) -> None:
+        """Remove what a process that was killed left behind: at start, and each hour."""
+        while True:
+            try:
+                removed = await asyncio.to_thread(self.store.sweep)
+            except Refusal as refusal:  # the disk is in trouble; tried again
+                telemetry.log.error("not swept", action="documents.swept", kind=refusal.reason.value)
+            else:
+                if removed:
+                    telemetry.log.info("left-over files removed", action="documents.swept", records=removed)
+            await asyncio.sleep(_SWEEP_EVERY_S)
 
     async def _add_times(self) -> None:
         """Give documents whose time is pending a time stamp, once the authority answers again."""

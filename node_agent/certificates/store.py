@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -141,8 +142,7 @@ class CertificateStore:
 
         `replaces` names the document this one takes the place of, in the same transaction.
         """
-        digest = self._write(pdf)
-        with self._writing() as do:
+        with self._kept(pdf) as (do, digest):
             done = do(
                 "update documents set sha256 = ?, size = ?, stamped = ?, issued_ms = ? where number = ? and sha256 = ''",
                 (digest, len(pdf), int(stamped), now_ms, number),
@@ -153,8 +153,7 @@ class CertificateStore:
 
     def keep_stamped(self, number: str, pdf: bytes) -> Entry:
         """Keep the version with a time stamp beside the first bytes, which stay what they are."""
-        digest = self._write(pdf)
-        with self._writing() as do:
+        with self._kept(pdf) as (do, digest):
             do(
                 "update documents set upgraded = ? where number = ? and sha256 <> '' and upgraded = ''",
                 (digest, number),
@@ -210,20 +209,28 @@ class CertificateStore:
             ).fetchall()
 
     def sweep(self, older_than_s: float = FORGOTTEN_S) -> int:
-        """Remove files no row names, left by a process that died; returns how many."""
+        """Remove files no row names, left by a process that died; returns how many. Looking through the folder holds up
+        nobody: only files that are no document's are looked at again, and removed, while nothing can be kept.
+        """
         before, removed = time.time() - older_than_s, 0
+        with _named_troubles():
+            named = self._named()
+            left = [one for one in self._folder.rglob("*") if one.stem not in named and _is_old(one, before)]
+        if not left:
+            return 0
         with self._lock, _named_troubles():
-            named = {
-                digest
-                for row in self._connection.execute("select sha256, upgraded from documents")
-                for digest in row
-                if digest
-            }
-            for path in self._folder.rglob("*"):
-                if path.is_file() and path.stem not in named and path.stat().st_mtime < before:
+            named = self._named()
+            for path in left:
+                if path.stem not in named and _is_old(path, before):
                     path.unlink()
                     removed += 1
         return removed
+
+    def _named(self) -> set[str]:
+        """The digests of all documents."""
+        with self._lock:
+            rows = self._connection.execute("select sha256, upgraded from documents").fetchall()
+        return {digest for row in rows for digest in row if digest}
 
     # ---------------------------------------------------------------------------------------------------------------
 
@@ -276,6 +283,14 @@ class CertificateStore:
         return digest
 
     @contextmanager
+    def _kept(self, pdf: bytes) -> Iterator[tuple[_Do, str]]:
+        """The file, then the row that names it; nothing is swept between the two."""
+        with self._lock:
+            digest = self._write(pdf)
+            with self._writing() as do:
+                yield do, digest
+
+    @contextmanager
     def _writing(self) -> Iterator[_Do]:
         with self._lock, _named_troubles():
             self._connection.execute("begin immediate")
@@ -286,6 +301,15 @@ class CertificateStore:
                 with suppress(sqlite3.Error):
                     self._connection.execute("rollback")
                 raise
+
+
+def _is_old(path: Path, before: float) -> bool:
+    """Whether it is a file that was last written before then; one that is gone is not."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_mtime < before
 
 
 @contextmanager

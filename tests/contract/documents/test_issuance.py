@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import os
 from datetime import UTC, datetime
 
 import msgspec
@@ -101,6 +103,36 @@ def test_a_document_from_before_there_were_short_codes_gets_none_afterwards(arch
     issued = archive.documents.issuer.issue(order)
     archive.documents.registry._do("delete from short_codes")
     assert archive.documents.issuer.issue(order) == msgspec.structs.replace(issued, paper=None)
+
+
+def test_pieces_a_killed_process_left_are_swept_by_the_running_agent(archive):
+    kept = archive.documents.issuer.issue(archive.order())
+    data = archive.fetch(f"document/{kept.reference}")
+    folder = archive.folder / "documents"
+    (document,) = [one for one in folder.rglob("*") if one.is_file()]
+    left = [
+        folder / "ab" / f"{'ab' * 32}.pdf",
+        folder / "cd" / f"{'cd' * 32}.12-34.part",
+        folder / "ef" / "young.part",
+    ]
+    for path in left:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"%PDF")
+    for path in (document, *left[:2]):
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+
+    async def until_swept():
+        loops = archive.documents.loops()
+        sweeping = asyncio.create_task(loops.pop("sweep documents"))
+        for other in loops.values():
+            other.close()
+        while left[0].exists() or left[1].exists():
+            await asyncio.sleep(0.01)
+        sweeping.cancel()
+
+    asyncio.run(until_swept())
+    assert left[2].exists()  # it may still be in the making
+    assert archive.documents.store.read(kept.number) == data
 
 
 def test_a_phone_proves_the_marriage_without_naming_the_spouse(archive):
