@@ -72,7 +72,7 @@ LEASES_LOST = Counter(
     "gw_lease_lost_total", "Results dropped because the lease was lost.", ["task"], registry=REGISTRY
 )
 OLDEST_DUE = Gauge(
-    "gw_task_oldest_due_seconds", "How long the oldest due task has waited.", registry=REGISTRY
+    "gw_task_oldest_due_seconds", "How long the oldest due task or case has waited.", registry=REGISTRY
 )
 COMMIT_SECONDS = Histogram(
     "gw_store_commit_seconds", "Time of one transaction of the case store.",
@@ -200,9 +200,6 @@ class CaseObserver:
 
     def task_failed(self, kind: str) -> None:
         TASK_FAILURES.labels(task=kind).inc()
-
-    def oldest_due(self, seconds: float) -> None:
-        OLDEST_DUE.set(seconds)
 
     def committed(self, seconds: float, units: int, waiting: int) -> None:
         COMMIT_SECONDS.observe(seconds)

@@ -260,7 +260,6 @@ class Engine:
         kinds = [kind for lane in self._lanes if not lane.was_full for kind in lane.kinds]
         next_ms = await self.read(lambda: self._store.next_due_ms(kinds))
         now = self._store.now_ms()
-        self._observer.oldest_due(max(0.0, (now - next_ms) / 1000) if next_ms is not None else 0.0)
         longest = self._longest_nap_s
         until = longest if next_ms is None else min(longest, (next_ms - now) / 1000)
         if next_ms is not None:

@@ -479,10 +479,9 @@ class Store:
         return {row[0]: now - row[1] for row in self.read(lambda c: c.execute(statement).all())}
 
     def oldest_due_ms(self) -> int:
-        """How many milliseconds the oldest due task has waited to be taken."""
-        now = self.now_ms()
-        first = self.read(lambda c: c.execute(_NEXT_TASK).scalar())
-        return max(0, now - int(first)) if first is not None else 0
+        """How many milliseconds what has been due for longest, task or case, has waited to be taken."""
+        first = self.next_due_ms()
+        return max(0, self.now_ms() - first) if first is not None else 0
 
     def due_cases(self, limit: int) -> list[str]:
         """Cases the clock must look at now."""

@@ -161,8 +161,5 @@ class CountingObserver:
     def task_failed(self, kind: str) -> None:
         self.seen.append(("task_failed", kind))
 
-    def oldest_due(self, seconds: float) -> None:
-        self.seen.append(("oldest_due", seconds))
-
     def committed(self, seconds: float, units: int, waiting: int) -> None:
         self.seen.append(("committed", units, waiting))

@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from gateway.cases.machine import HOOK, MAIL, SEARCH
+from gateway.cases.schema import TASKS
 from gateway.cases.store import Store, Unit
 from tests.fakes.case_stores import Stores, accept, dispatched, do, lease, made, tasks, timers
 from tests.fakes.cases import HOLDER, located
@@ -196,3 +197,7 @@ def test_ten_thousand_sleeping_cases_are_not_looked_through_either(stores: Store
     [told] = plans(store, lambda: store.due_cases(256))
     assert "cases_wake" in told
     assert "cases_wake" in plans(store, store.next_due_ms)[1]
+    store.change(lambda connection, _now: connection.execute(TASKS.delete()))
+    assert store.oldest_due_ms() == 0
+    stores.clock.now_ms += 7_000
+    assert store.oldest_due_ms() == 7_000, "a case the clock has not looked at counts like a task"
