@@ -1,4 +1,4 @@
-"""Problems of RFC 9457: a stable type, the reason of the closed list, words in the caller's language, never a value."""
+"""Problems of RFC 9457: a stable type, the reason of the closed list, words in the language the caller asks for, never a value."""
 
 from __future__ import annotations
 
@@ -76,6 +76,21 @@ STATUS: dict[Reason, int] = {
     Reason.NO_INDEX: 503,
 }
 """Every reason's HTTP status; a test holds the table complete."""
+
+
+def language_of(request: web.BaseRequest) -> str:
+    """The language to answer in: "en" when the caller prefers it over Chinese, else "zh"."""
+    best, chosen = 0.0, "zh"
+    for part in request.headers.get("Accept-Language", "").split(",")[:10]:
+        tag, _, rest = part.strip().partition(";")
+        try:
+            weight = float(rest.strip().removeprefix("q=")) if rest else 1.0
+        except ValueError:
+            continue
+        short = tag.lower().split("-")[0]
+        if short in {"zh", "en"} and weight > best:
+            best, chosen = weight, short
+    return chosen
 
 
 def response(

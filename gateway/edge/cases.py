@@ -10,6 +10,7 @@ import msgspec
 from aiohttp import hdrs, web
 
 from federation.limits import RateLimit
+from federation.problems import language_of
 from federation.reasons import Reason, Refusal
 from gateway.cases.case import Case, Entry
 from gateway.cases.cases import NewCase, Once
@@ -31,7 +32,6 @@ from gateway.edge.case_requests import (
     wanted_wait,
 )
 from gateway.edge.delivery import Deliveries
-from gateway.edge.problems import language_of
 from gateway.edge.tokens import Caller
 from gateway.search.question import Question
 

@@ -1,4 +1,4 @@
-"""The edge's refusals as problems, with the trace they are found by, and the language to answer in."""
+"""The edge's refusals as problems, with the trace they are found by."""
 
 from __future__ import annotations
 
@@ -6,21 +6,6 @@ from aiohttp import web
 
 from federation import problems
 from federation.reasons import Reason, Refusal
-
-
-def language_of(request: web.BaseRequest) -> str:
-    """The language to answer in: "en" when the caller prefers it over Chinese, else "zh"."""
-    best, chosen = 0.0, "zh"
-    for part in request.headers.get("Accept-Language", "").split(",")[:10]:
-        tag, _, rest = part.strip().partition(";")
-        try:
-            weight = float(rest.strip().removeprefix("q=")) if rest else 1.0
-        except ValueError:
-            continue
-        short = tag.lower().split("-")[0]
-        if short in {"zh", "en"} and weight > best:
-            best, chosen = weight, short
-    return chosen
 
 
 def problem(refusal: Refusal, language: str, trace: str) -> web.Response:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Protocol
 import msgspec
 from msgspec import Meta, Struct
 
+from federation import json_bodies
 from federation.categories import CATEGORIES, PURPOSES
 from federation.dates import DateSpan
 from federation.identity_number import IdJudgement, judge
@@ -25,7 +26,6 @@ from gateway.search.question import (
     Scope,
 )
 
-LARGEST_BODY = 64 * 1024
 _MOST_BRACKETS = 40
 
 Name = Annotated[str, Meta(max_length=64)]
@@ -36,7 +36,6 @@ Region = Annotated[str, Meta(max_length=6)]
 Key = Annotated[str, Meta(max_length=40)]
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ufffe\uffff\ud800-\udfff]")
-_PATH_PART = re.compile(r"\.([A-Za-z_]\w*)|\[(\d+|\.\.\.)\]")
 
 
 class Applicant(Struct, forbid_unknown_fields=True, frozen=True):
@@ -96,39 +95,8 @@ def read_search(body: bytes, caller: str) -> Question | str:
 
 
 def decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
-    """A body of the decoder's type: bounded in size and depth, strict; Refusal names reason and field."""
-    if len(body) > LARGEST_BODY:
-        raise Refusal(Reason.TOO_LARGE)
-    if body.count(b"[") + body.count(b"{") > _MOST_BRACKETS:
-        raise Refusal(Reason.TOO_DEEP)
-    try:
-        return decoder.decode(body)
-    except msgspec.ValidationError as error:
-        raise _refused(str(error)) from None
-    except UnicodeDecodeError:
-        raise Refusal(Reason.MALFORMED_TEXT) from None
-    except (msgspec.DecodeError, RecursionError) as error:
-        try:
-            body.decode("utf-8")
-        except UnicodeDecodeError:
-            raise Refusal(Reason.MALFORMED_TEXT) from None
-        raise Refusal(
-            Reason.TOO_DEEP if isinstance(error, RecursionError) else Reason.MALFORMED_JSON
-        ) from None
-
-
-def _refused(message: str) -> Refusal:
-    """Msgspec's message as a Refusal: its kinds are few and it never quotes a value, only types and the place."""
-    told, _, path = message.partition(" - at `")
-    pointer = "".join(f"/{name or index}" for name, index in _PATH_PART.findall(path.rstrip("`")))
-    field = re.search(r"field `(\w+)`", told)
-    if "missing required field" in told:
-        return Refusal(Reason.MISSING_FIELD, f"{pointer}/{field.group(1)}" if field else pointer)
-    if "unknown field" in told:
-        return Refusal(Reason.UNKNOWN_FIELD, pointer)
-    if "of length <=" in told:
-        return Refusal(Reason.TOO_LONG, pointer)
-    return Refusal(Reason.WRONG_TYPE, pointer)
+    """A body of the decoder's type; Refusal names reason and field."""
+    return json_bodies.decode(decoder, body, most_brackets=_MOST_BRACKETS)
 
 
 class Asked(Protocol):

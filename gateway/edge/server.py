@@ -17,14 +17,16 @@ from aiohttp import hdrs, web
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from prometheus_client import generate_latest
 
+from federation.json_bodies import LARGEST_BODY
 from federation.limits import RateLimit
+from federation.problems import language_of
 from federation.reasons import Reason, Refusal
 from gateway import telemetry
 from gateway.edge import rendering
 from gateway.edge.cases import CaseFeature, CaseRoutes
 from gateway.edge.delivery import Deliveries
-from gateway.edge.problems import language_of, problem
-from gateway.edge.requests import LARGEST_BODY, read_search
+from gateway.edge.problems import problem
+from gateway.edge.requests import read_search
 from gateway.edge.tokens import Caller, Clients, Tokens
 from gateway.search.ports import Holdings
 from gateway.search.question import Question

@@ -17,14 +17,16 @@ import msgspec
 import yaml
 from aiohttp import hdrs, web
 
+from federation.json_bodies import LARGEST_BODY
 from federation.limits import RateLimit
+from federation.problems import language_of
 from federation.reasons import Reason, Refusal
 from node_agent import telemetry
 from node_agent.desk import bodies, users
 from node_agent.desk.desk import Desk
 from node_agent.desk.events import Events
 from node_agent.desk.office import Office
-from node_agent.desk.problems import language_of, problem
+from node_agent.desk.problems import problem
 from node_agent.desk.showing import action_body, case_body, item_body, words_body
 from node_agent.desk.store import Item
 
@@ -92,7 +94,7 @@ class DeskApi:
 
     def app(self) -> web.Application:
         """All routes. Bodies are bounded before they are read."""
-        app = web.Application(client_max_size=bodies.LARGEST_BODY)
+        app = web.Application(client_max_size=LARGEST_BODY)
         one = "/desk/cases/{case}"
         routes: list[tuple[str, str, Handler]] = [
             ("GET", "/desk/queue", self._queue),

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
 
-from federation.reasons import Reason, Refusal
+from federation import json_bodies
 
-LARGEST_BODY = 64 * 1024
 _MOST_BRACKETS = 1_024
-_PATH_PART = re.compile(r"\.(\w+)|\[(\d+|\.\.\.)\]")
 
 Version = Annotated[int, Meta(ge=0, le=2**53)]
 Word = Annotated[str, Meta(max_length=100)]
@@ -62,32 +59,4 @@ class HandOver(Seen, forbid_unknown_fields=True, frozen=True):
 
 def read(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
     """A body of the decoder's type; Refusal names reason and field."""
-    if len(body) > LARGEST_BODY:
-        raise Refusal(Reason.TOO_LARGE)
-    if body.count(b"[") + body.count(b"{") > _MOST_BRACKETS:
-        raise Refusal(Reason.TOO_DEEP)
-    try:
-        body.decode("utf-8")
-        return decoder.decode(body)
-    except UnicodeDecodeError:
-        raise Refusal(Reason.MALFORMED_TEXT) from None
-    except msgspec.ValidationError as error:
-        raise _refused(str(error)) from None
-    except (msgspec.DecodeError, RecursionError):
-        raise Refusal(Reason.MALFORMED_JSON) from None
-
-
-def _refused(message: str) -> Refusal:
-    """Msgspec's message as a Refusal: it tells types and the place, never a value."""
-    told, _, path = message.partition(" - at `")
-    pointer = "".join(f"/{name or index}" for name, index in _PATH_PART.findall(path.rstrip("`")))
-    field = re.search(r"field `([^`]{1,60})`", told)
-    if "missing required field" in told and field:
-        return Refusal(Reason.MISSING_FIELD, f"{pointer}/{field.group(1)}")
-    if "unknown field" in told:
-        return Refusal(Reason.UNKNOWN_FIELD, pointer)
-    if "of length <=" in told:
-        return Refusal(Reason.TOO_LONG, pointer)
-    if "`int` <=" in told or "`int` >=" in told or "of length >=" in told:
-        return Refusal(Reason.OUT_OF_RANGE, pointer)
-    return Refusal(Reason.WRONG_TYPE, pointer)
+    return json_bodies.decode(decoder, body, most_brackets=_MOST_BRACKETS)

@@ -1,4 +1,4 @@
-"""The desk's refusals as problems, and the language to answer in."""
+"""The desk's refusals as problems."""
 
 from __future__ import annotations
 
@@ -38,15 +38,6 @@ STATUS: dict[Reason, int] = {
     )
 }
 """Every reason the desk gives; anything else is a mistake of ours and answered as 500."""
-
-
-def language_of(request: web.BaseRequest) -> str:
-    """The language to answer in: "en" when the caller names it before Chinese, else "zh"."""
-    for part in request.headers.get("Accept-Language", "").split(",")[:10]:
-        short = part.strip().partition(";")[0].lower().split("-")[0]
-        if short in {"zh", "en"}:
-            return short
-    return "zh"
 
 
 def problem(refusal: Refusal, language: str, more: dict[str, Any] | None = None) -> web.Response:

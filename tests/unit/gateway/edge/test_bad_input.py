@@ -10,9 +10,10 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 
+from federation.json_bodies import LARGEST_BODY
 from federation.problems import STATUS
 from federation.reasons import TEXTS, Reason, Refusal
-from gateway.edge.requests import LARGEST_BODY, SearchBody, read_search
+from gateway.edge.requests import SearchBody, read_search
 from gateway.edge.server import openapi
 from gateway.search.question import LARGEST_PAGE, LONGEST_DEADLINE_S, SHORTEST_DEADLINE_S
 from tests.fakes.edge import QUESTION, Gateway

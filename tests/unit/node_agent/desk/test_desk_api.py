@@ -107,6 +107,9 @@ async def test_a_case_by_keyboard_alone(running):
         assert [one["case"] for one in ended["items"]] == ["c1"]
         status, words = await here.ask("GET", "/desk/words", headers={"Accept-Language": "en"})
         assert {"key": "secret", "text": "The record is classified"} in words["refusal_reasons"]
+        weighed = {"Accept-Language": "en;q=0.3, zh;q=0.9"}
+        status, words = await here.ask("GET", "/desk/words", headers=weighed)
+        assert {"key": "secret", "text": "档案涉密"} in words["refusal_reasons"]
 
 
 @pytest.mark.parametrize(
