@@ -32,7 +32,9 @@ from gateway.cases.upkeep import bury, calls_stopped, stop_calls
 from gateway.cases.writer import Writer
 
 MOST_RUNNING = 64
-"""Tasks of one lane at a time. Calls to platforms have a lane of their own: theirs can hang, ours must not wait."""
+"""Tasks of one lane being worked at a time; what came of them is then written without a place, in batches with others. Calls
+to platforms have a lane of their own: theirs can hang, ours must not wait.
+"""
 
 _CLAIM = 64
 _READERS = 4
@@ -61,17 +63,18 @@ _BACKOFF_S = (1.0, 60.0)
 
 
 class _Lane:
-    """Tasks of some kinds: those being done, and those leased that wait for a place."""
+    """Tasks of some kinds: those being done or written, of them `working` in a place, and those leased that wait for one."""
 
     def __init__(self, kinds: tuple[str, ...]) -> None:
         self.kinds = kinds
         self.running: set[asyncio.Task[None]] = set()
+        self.working = 0
         self.backlog: list[tuple[Task, bytes]] = []
         self.was_full = False
 
     @property
     def free(self) -> int:
-        return MOST_RUNNING - len(self.running) - len(self.backlog)
+        return MOST_RUNNING - self.working - len(self.backlog)
 
 
 class _Mailed(NamedTuple):
@@ -290,10 +293,11 @@ class Engine:
         lane = self._lane_of[task.kind]
         self._leases[task.id, task.fence] = asyncio.get_running_loop().time()
         self._leased.set()
-        if len(lane.running) >= MOST_RUNNING:
+        if lane.working >= MOST_RUNNING:
             lane.backlog.append((task, raw))
             return
-        running = asyncio.create_task(self._do(task, raw), name=f"case task {task.kind}")
+        lane.working += 1
+        running = asyncio.create_task(self._do(lane, task, raw), name=f"case task {task.kind}")
         lane.running.add(running)
         running.add_done_callback(lambda done: self._finished(lane, task, done))
 
@@ -304,7 +308,11 @@ class Engine:
             self._leased.clear()
         if not running.cancelled() and running.exception() is not None:
             self._observer.task_failed("crashed")
-        while lane.backlog and len(lane.running) < MOST_RUNNING:
+
+    def _leave(self, lane: _Lane) -> None:
+        """A place is free."""
+        lane.working -= 1
+        while lane.backlog and lane.working < MOST_RUNNING:
             self._start(*lane.backlog.pop(0))
         if lane.was_full:
             self._wake.set()
@@ -323,21 +331,12 @@ class Engine:
 
     # doing -----------------------------------------------------------------------------------------------------
 
-    async def _do(self, task: Task, raw: bytes) -> None:
-        """One task; whatever goes wrong makes it visible again later, never lost."""
+    async def _do(self, lane: _Lane, task: Task, raw: bytes) -> None:
+        """Work at one task in a place of its lane, then write what came of it."""
         try:
-            match task.kind:
-                case machine.SEARCH:
-                    unit = await self._search(task, raw)
-                case machine.MAIL:
-                    unit = await self._mail(task, raw)
-                case _:
-                    unit = await self._hook(task)
-        except asyncio.CancelledError:
-            raise
-        except Exception:
-            self._observer.task_failed(task.kind)
-            unit = self._again(task, _pause(task.attempts))
+            unit = await self._work(task, raw)
+        finally:
+            self._leave(lane)
         try:
             done = await self._writer.submit(unit)
         except Refusal as refusal:
@@ -352,6 +351,22 @@ class Engine:
             self._observer.lease_lost(task.kind)
             return
         self._after(task.case_id, done)
+
+    async def _work(self, task: Task, raw: bytes) -> Unit:
+        """What came of a task; whatever goes wrong makes it visible again later, never lost."""
+        try:
+            match task.kind:
+                case machine.SEARCH:
+                    return await self._search(task, raw)
+                case machine.MAIL:
+                    return await self._mail(task, raw)
+                case _:
+                    return await self._hook(task)
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            self._observer.task_failed(task.kind)
+            return self._again(task, _pause(task.attempts))
 
     def _again(self, task: Task, after_s: float) -> Unit:
         due = self._store.now_ms() + int(after_s * 1000)

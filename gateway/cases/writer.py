@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 from federation.reasons import Reason, Refusal
 from gateway.cases.store import Done, Result, Store, Unit
 
-MOST_IN_BATCH = 128
+MOST_IN_BATCH = 256
 MOST_WAITING = 8_192
 SHED_ABOVE = 4_096
 """New cases are turned away above this many waiting units; work on accepted cases still goes on."""
