@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 from typing import Any
 
 import sqlalchemy as sa
 
 from federation.mail import Claimed, mail_id, write
 from gateway.cases.case import Case
+from gateway.cases.engine import MOST_RUNNING
 from gateway.cases.machine import MAIL
 from gateway.cases.ports import HookAnswer, Located
 from gateway.cases.schema import CASES, JOURNAL, TASKS
@@ -117,6 +119,33 @@ async def test_a_search_slower_than_a_lease_is_asked_once(stores: Stores):
         case = await running.accept("1")
         await is_(running, case, State.DISPATCHED)
         assert len(locator.asked) == 1
+
+
+async def test_work_goes_on_while_what_came_of_other_work_waits_to_be_written(stores: Stores, monkeypatch):
+    locator, opened, written = FakeLocator(FOUND), asyncio.Event(), threading.Event()
+
+    async def wait(_case: Case, _archives: list[str]) -> None:
+        await opened.wait()
+
+    locator.on_ask = wait
+    async with core(stores.url, locator=locator, lease_ms=60_000) as running:
+        cases = [await running.accept(str(n)) for n in range(MOST_RUNNING + 20)]
+        await until(lambda: len(locator.asked) == MOST_RUNNING)
+        transact = running.store.transact
+
+        def slow(units: Any) -> Any:
+            written.wait(30)
+            return transact(units)
+
+        monkeypatch.setattr(running.store, "transact", slow)
+        opened.set()
+        try:
+            await until(lambda: len(locator.asked) == len(cases))
+        finally:
+            written.set()
+        for case in cases:
+            await is_(running, case, State.DISPATCHED)
+        assert len(locator.asked) == len(cases)
 
 
 async def test_a_result_that_could_not_be_written_is_worked_out_again(stores: Stores):
