@@ -123,7 +123,9 @@ def _check_signed_attributes(signer: cms.SignerInfo, content_type: str) -> None:
 
 
 def _check_der(data: bytes) -> None:
-    """Every length in its shortest form and every tag of one byte, as DER has it (X.690, 8.1 and 10.1)."""
+    """Every length in its shortest form and every tag of one byte, as DER has it (X.690, 8.1 and 10.1); no end-of-contents
+    octets, as which the zeros behind the signature would be read if an outer length took them in.
+    """
     open_parts = [(0, len(data), 0)]
     while open_parts:
         at, end, depth = open_parts.pop()
@@ -138,7 +140,7 @@ def _check_der(data: bytes) -> None:
                 shortest = size == max(1, (length.bit_length() + 7) // 8) and length >= 0x80
             else:
                 shortest = True
-            if not shortest or tag & 0x1F == 0x1F or body + length > end:
+            if not shortest or tag == 0 or tag & 0x1F == 0x1F or body + length > end:
                 raise VerifyError(_R.NOT_CANONICAL, "DER")
             if tag & 0x20:
                 open_parts.append((body, body + length, depth + 1))

@@ -333,6 +333,19 @@ def test_no_flipped_bit_is_accepted_and_none_crashes(tmp_path: Path, part: int) 
         assert slowest < 2.0, "CPU seconds; the figure of 0.2 s is measured by make bench"
 
 
+def test_a_length_that_takes_in_the_zeros_behind_the_signature_is_refused(tmp_path: Path) -> None:
+    """Found by flipping bits: 256 zeros read as 128 empty elements, in the one place nothing signs."""
+    need_fonts()
+    with Bureau(tmp_path) as bureau:
+        pdf = bureau.pdf(bureau.decision("a:1"))
+        place = pdf.index(b"/Contents <3082") + len(b"/Contents <3082")
+        for more in (2, 256):
+            longer = b"%04X" % (int(pdf[place : place + 4], 16) + more)
+            report = bureau.check(pdf[:place] + longer + pdf[place + 4 :], bureau.trust())
+            assert report.verdict is Verdict.INVALID
+            assert "not_canonical" in report.reasons
+
+
 def _unsigned_place(pdf: bytes, chance: random.Random) -> int:
     holes = []
     start = pdf.find(b"/Contents <")
