@@ -7,13 +7,11 @@ binds every page, attachment and the drawn seal itself, whatever becomes of the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from io import BytesIO
 from typing import Any
 
 from asn1crypto import cms, core
-from pyhanko.pdf_utils.reader import PdfFileReader
-from pyhanko.sign.validation import EmbeddedPdfSignature
 
 from federation.credential.sd_jwt import SecondSignature
 from federation.suites.base import PrivateKey
@@ -27,6 +25,7 @@ ROOM = 256
 """Bytes it takes in the CMS at most."""
 
 _LABEL = b"lantai-seal-v1\n"
+_RANGE = re.compile(rb"/ByteRange\s*\[\s*(\d+)\s+(\d+)\s+(\d+)\s+(\d+)\s*\]")
 
 
 class _Signed(core.Sequence):  # type: ignore[misc]
@@ -43,19 +42,33 @@ def message(pdf: bytes, byte_range: Sequence[int], suite_name: str) -> bytes:
 
 def add(pdf: bytes, key: PrivateKey, key_id: str) -> bytes:
     """A file that was just sealed, with the second signature put into its seal. ValueError when there is no room."""
-    seal = PdfFileReader(BytesIO(pdf)).embedded_signatures[-1]
-    signed = message(pdf, [int(number) for number in seal.byte_range], key.suite)
-    return put(pdf, seal, SecondSignature(key_id, suite(key.suite).sign(key, signed)))
+    byte_range = _newest_range(pdf)
+    signed = message(pdf, byte_range, key.suite)
+    return put(pdf, byte_range, SecondSignature(key_id, suite(key.suite).sign(key, signed)))
 
 
-def put(pdf: bytes, seal: EmbeddedPdfSignature, second: SecondSignature | None) -> bytes:
-    """The file with this second signature in its seal, in place of any other; no byte outside the seal's hole changes."""
-    attributes = [one.dump() for one in seal.signer_info["unsigned_attrs"] if one["type"].native != ATTRIBUTE]
+def _newest_range(pdf: bytes) -> list[int]:
+    """The /ByteRange of the signature that was written last, without reading the whole file: it must cover all of it."""
+    found = _RANGE.match(pdf, pdf.rindex(b"/ByteRange"))
+    byte_range = [int(number) for number in found.groups()] if found else [0, 0, 0, 0]
+    start, left, right, rest = byte_range
+    if start or right + rest != len(pdf) or pdf[left : left + 1] + pdf[right - 1 : right] != b"<>":
+        raise ValueError("the newest signature does not cover the file")
+    return byte_range
+
+
+def put(pdf: bytes, byte_range: Sequence[int], second: SecondSignature | None) -> bytes:
+    """The file with this second signature in the seal of this /ByteRange, in place of any other; nothing outside its hole
+    changes.
+    """
+    _, left, right, _ = byte_range
+    content = bytes.fromhex(pdf[left + 1 : right - 1].decode("ascii"))
+    (signer,) = cms.ContentInfo.load(content)["content"]["signer_infos"]
+    attributes = [one.dump() for one in signer["unsigned_attrs"] if one["type"].native != ATTRIBUTE]
     if second is not None:
         value = _Signed({"key_id": second.key_id, "signature": second.signature})
         attributes.append(cms.CMSAttribute({"type": ATTRIBUTE, "values": [core.Any(value)]}).dump())
-    written = _with_unsigned(seal.pkcs7_content, attributes).hex().upper().encode()
-    _, left, right, _ = (int(number) for number in seal.byte_range)
+    written = _with_unsigned(content, attributes).hex().upper().encode()
     if len(written) > right - left - 2:
         raise ValueError("no room for the second signature")
     return b"".join((pdf[:left], b"<", written.ljust(right - left - 2, b"0"), b">", pdf[right:]))

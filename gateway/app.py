@@ -164,6 +164,7 @@ async def run(settings: GatewaySettings, base: Path) -> None:
                 nodes.connected,
                 store.now_ms,
                 told,
+                trust=trust,
                 is_alone=store.is_exclusive,
             )
             asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, reconciler.ask)

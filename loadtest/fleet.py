@@ -79,9 +79,12 @@ class Fleet:
         port: int = 0,
         gateway_settings: dict[str, Any] | None = None,
         documents: bool = False,
+        second_suite: str | None = None,
     ) -> None:
-        """With `documents` every archive has keys, a seal and an evidence log, and the gateway the trust list."""
-        self._documents = documents
+        """With `documents` every archive has keys, a seal and an evidence log, and the gateway the trust list; with
+        `second_suite` all of them sign twice, and the list asks for it.
+        """
+        self._documents, self._second_suite = documents, second_suite
         self.folder, self.archives = folder, list(archives)
         self._settings = gateway_settings or {}
         self._port = free_port(port)
@@ -187,7 +190,7 @@ class Fleet:
     def _provide_documents(self) -> Path:
         """Keys, seals and the trust list; its path."""
         archives = [(one.code, one.name, self.data(one.code)) for one in self.archives]
-        trust_list = provision(self.folder, archives)
+        trust_list = provision(self.folder, archives, second_suite=self._second_suite)
         for _code, _name, data in archives:
             with (data / "archive.toml").open("a", encoding="utf-8") as settings:
                 settings.write(

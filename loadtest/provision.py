@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from federation.tlog.note import Signer
+from federation.suites.registry import suite
+from federation.tlog.note import SecondSigner, Signer
 from federation.verify.report import rfc3339
 from node_agent.certificates import keys as key_files
 from node_agent.certificates.authority import SealAuthority
@@ -29,7 +30,7 @@ def provision(
     """Make what is missing of keys, and the trust list over `(code, name, data folder)`; its path.
 
     The gateway's log key is written to `folder`/gateway-log.key. Called again it keeps everything.
-    With `second_suite` every archive signs with keys of that suite too, and the list asks for it.
+    With `second_suite` everybody signs with keys of that suite too, and the list asks for it.
     """
     path = folder / TRUST_LIST
     log_key = folder / GATEWAY_LOG_KEY
@@ -53,19 +54,37 @@ def provision(
         log_key.touch(0o600)
         log_key.write_text(Signer.generate(f"{federation}.lantai/gateway/{gateway}").secret())
     signer = Signer.parse(log_key.read_text().strip())
-    log = {
-        "id": "log", "use": "log", "suite": "intl-1", "alg": "Ed25519", "vkey": str(signer.key),
-        "not_before": rfc3339(now - timedelta(days=1)), "not_after": rfc3339(now + key_files.LIFETIME),
-    }  # fmt: skip
+    term = {
+        "not_before": rfc3339(now - timedelta(days=1)),
+        "not_after": rfc3339(now + key_files.LIFETIME),
+    }
+    logs = [{"id": "log", "use": "log", "suite": "intl-1", "alg": "Ed25519", "vkey": str(signer.key), **term}]
+    asked = {}
+    if second_suite:
+        beside = _second_log_key(log_key, signer.name, second_suite)
+        logs.append({
+            "id": "log-second", "use": "log", "suite": second_suite, "alg": "SM2", "vkey": str(beside.key), **term
+        })  # fmt: skip
+        asked = {"second_suite": {"suite": second_suite, "from": term["not_before"]}}
     tree = {
         "version": 1,
         "federation": federation,
         "epoch": 1,
         "issued_at": rfc3339(now),
         "archives": entries,
-        "gateways": [{"name": gateway, "keys": [log]}],
+        "gateways": [{"name": gateway, **asked, "keys": logs}],
         "witnesses": [],
         "tsas": [],
     }
     path.write_text(json.dumps(tree, ensure_ascii=False, indent=1) + "\n", "utf-8")
     return path
+
+
+def _second_log_key(log_key: Path, name: str, second_suite: str) -> SecondSigner:
+    """The key beside the gateway's own, where the gateway looks for it; made when there is none."""
+    chosen = suite(second_suite)
+    path = log_key.with_name(f"{log_key.name}.{second_suite}.pem")
+    if not path.exists():
+        path.touch(0o600)
+        path.write_bytes(chosen.dump(chosen.generate("SM2")))
+    return SecondSigner(name, chosen.load(path.read_bytes(), "SM2"))

@@ -37,7 +37,10 @@ class Sm:
     sealing = SEALING
 
     def digest(self, data: bytes) -> bytes:
-        return hashlib.new("sm3", data).digest()
+        try:
+            return hashlib.new("sm3", data).digest()
+        except ValueError as error:  # Python's own OpenSSL lacks it
+            raise VerifyError(VerificationReason.UNSUPPORTED_SUITE, "SM3", open=True) from error
 
     def generate(self, alg: str) -> PrivateKey:
         return _private(Sm2Key.generate(), alg)

@@ -1,5 +1,7 @@
 """Reconciliation with the archives: once a day, and when asked, both sides' accounts are held against each other.
 
+An account is only words. What it tells must stand in a log whose newest checkpoint the archive has signed, by both suites
+where the trust list asks for two; which entries those are is left to an audit.
 The account an archive stated is kept in a file, so that `lantai-gateway evidence reconcile` can do the same by hand.
 """
 
@@ -14,9 +16,13 @@ from typing import Protocol
 import msgspec
 
 from federation.reasons import Refusal
+from federation.tlog.checkpoint import Checkpoint, open_checkpoint
 from federation.tlog.flaws import EvidenceError, Flaw
+from federation.tlog.note import LARGEST_NOTE, Note
 from federation.tlog.reader import LogReader
 from federation.tlog.reconcile import LARGEST_ACCOUNT, Account, Reconciliation, account_of, reconcile
+from federation.tlog.trusted import log_keys, second_log_keys
+from federation.trust import TrustList
 from gateway.evidence.witnesses import Objects
 
 FOLDER = "accounts"
@@ -58,6 +64,19 @@ def path_of(folder: Path, archive: str) -> Path:
     return folder / f"{archive}.json"
 
 
+def check_signed(note: Note, archive: str, account: Account, trust: TrustList, now_s: float) -> None:
+    """EvidenceError unless the archive signed a log at least as long as its account says, as the trust list asks."""
+    claimed = Checkpoint.parse(note.text)
+    keys = [key for key in log_keys(trust, archive) if key.name == claimed.origin]
+    asked = trust.parties[archive].second_suite if archive in trust.parties else None
+    is_asked = asked is not None and now_s >= asked.since.timestamp()
+    second = second_log_keys(trust, archive) if is_asked else None
+    checkpoint = open_checkpoint(note, keys, claimed.origin, second)
+    told = max((line.index for lines in account.requests.values() for line in lines), default=-1)
+    if told >= checkpoint.size:
+        raise EvidenceError(Flaw.NOT_INCLUDED, f"entry {told} of {checkpoint.size}")
+
+
 class ReconcilingObserver(Protocol):
     """Is told the result of each archive."""
 
@@ -94,12 +113,13 @@ class Reconciler:
         now_ms: Callable[[], int],
         observer: ReconcilingObserver,
         *,
+        trust: TrustList | None = None,
         is_alone: bool = True,
     ) -> None:
-        """`log` is the log's file; accounts are kept beside it. Where replicas share cases (not `is_alone`), what is missing here may be in
+        """`log` is the log's file; accounts are kept beside it. `trust` says by which keys the archives sign theirs. Where replicas share cases (not `is_alone`), what is missing here may be in
         another's log and is only counted as open.
         """
-        self._is_alone = is_alone
+        self._is_alone, self._trust = is_alone, trust
         self._log, self._objects, self._connected = log, objects, connected
         self._now_ms, self._observer = now_ms, observer
         self._due = dict.fromkeys(archives, 0.0)
@@ -127,12 +147,16 @@ class Reconciler:
                     self._due[archive] = loop.time() + EVERY_S
 
     async def reconcile(self, archive: str) -> Reconciliation | None:
-        """With one archive now; None when its account does not come or is none."""
+        """With one archive now; None when its account does not come, is none, or its log is not signed as it must be."""
         since = max(0, self._now_ms() - _WINDOW_MS)
         try:
             data = await self._objects.fetch(archive, f"log/account/{since}", LARGEST_ACCOUNT)
             taken = self._now_ms()
-            return await asyncio.to_thread(self._compare, archive, since, taken, data)
+            account = await asyncio.to_thread(Account.read, data)
+            if account.requests and self._trust is not None:
+                note = Note.parse(await self._objects.fetch(archive, "log/checkpoint", LARGEST_NOTE))
+                check_signed(note, archive, account, self._trust, taken / 1_000)
+            return await asyncio.to_thread(self._compare, archive, since, taken, account)
         except Refusal as refusal:
             self._observer.not_reconciled(archive, refusal.reason.value)
         except EvidenceError as error:
@@ -141,8 +165,8 @@ class Reconciler:
             self._observer.not_reconciled(archive, Flaw.LOG_UNAVAILABLE.value)
         return None
 
-    def _compare(self, archive: str, since: int, taken: int, data: bytes) -> Reconciliation:
-        stated = Stated(archive, since, taken, Account.read(data))
+    def _compare(self, archive: str, since: int, taken: int, account: Account) -> Reconciliation:
+        stated = Stated(archive, since, taken, account)
         stated.write(self._log.parent / FOLDER)
         with LogReader(self._log) as reader:
             result = compare([reader], stated)

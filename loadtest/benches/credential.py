@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from random import Random
@@ -23,7 +23,7 @@ from federation.credential.certificate import Certificate, issue, present
 from federation.credential.status_list import StatusList, sign_cwt, sign_jwt
 from federation.suites.base import PrivateKey
 from federation.suites.registry import suite
-from federation.trust import TrustList, Use, key_entry
+from federation.trust import SecondSuite, TrustList, Use, key_entry
 from federation.verify.challenge import Challenge
 from federation.verify.documents import verify
 from federation.verify.report import Verdict
@@ -34,6 +34,7 @@ from loadtest.bench import Figure, Scale
 _ISSUER, _LIST = "330483", "https://lantai.example/status/330483/1"
 _AGENCY, _NONCE = "https://counter.example", "7f2b9d1c"
 _INTL = suite("intl-1")
+Second = tuple[PrivateKey, str] | None
 
 
 @dataclass(frozen=True)
@@ -46,18 +47,19 @@ class _Scene:
     trust: TrustList
     now: datetime
 
-    def issue(self) -> Any:
+    def issue(self, second: Second = None) -> Any:
         return issue(
             self.certificate, key=self.keys["credential"], key_id="credential",
-            holder=_INTL.jwk(self.holder.public), status=StatusReference(_LIST, 7),
+            holder=_INTL.jwk(self.holder.public), status=StatusReference(_LIST, 7), second=second,
         )  # fmt: skip
 
-    def qr(self) -> str:
+    def qr(self, second: Second = None) -> str:
         return qr.build(
             self.certificate,
             key=self.keys["credential"],
             key_id="credential",
             status=StatusReference(_LIST, 7),
+            second=second,
         )
 
     def present(self, credential: Any) -> str:
@@ -107,6 +109,7 @@ def run(scale: Scale) -> Iterator[Figure]:
     yield from _status_lists(scene, entries, rounds)
     yield from _sealing(scene, rounds)
     yield from _sm2(rounds)
+    yield from _signed_twice(scene, lists, rounds)
 
 
 def _against_openvc(scene: _Scene, shown: str, check: Callable[[str], None], rounds: int) -> Iterator[Figure]:
@@ -198,6 +201,42 @@ def _sm2(rounds: int) -> Iterator[Figure]:
         yield Figure("SM2 sign 2 KB, times GmSSL", their_sign / sign, "×", least=1.0, note=note)
         note = f"{1 / check:,.0f}/s against {1 / their_check:,.0f}/s"
         yield Figure("SM2 verify 2 KB, times GmSSL", their_check / check, "×", least=1.0, note=note)
+
+
+def _signed_twice(scene: _Scene, lists: StatusLists, rounds: int) -> Iterator[Figure]:
+    """What a second signature (SM2) adds to texts: CPU and bytes, against the same signed once in the same run."""
+    key = suite("sm-1").generate("SM2")
+    second = key, "credential-second"
+    archive = scene.trust.parties[_ISSUER]
+    beside = replace(
+        archive.keys["credential"], id=second[1], suite="sm-1", alg="SM2", jwk=suite("sm-1").jwk(key.public)
+    )
+    asked = replace(
+        archive,
+        keys={**archive.keys, beside.id: beside},
+        second_suite=SecondSuite("sm-1", scene.now - timedelta(days=1)),
+    )
+    asking = replace(scene.trust, parties={_ISSUER: asked})
+    text, both = scene.qr(), scene.qr(second)
+
+    def check(text: str, trust: TrustList, verdict: Verdict) -> None:
+        report = verify(text.encode(), trust, lists, scene.now)
+        assert report.verdict is verdict, report.reasons
+
+    for name, once, twice in (
+        ("issue a credential signed twice", scene.issue, lambda: scene.issue(second)),
+        ("build a QR text signed twice", scene.qr, lambda: scene.qr(second)),
+        (
+            "verify a QR text signed twice",
+            lambda: check(text, scene.trust, Verdict.VALID),
+            lambda: check(both, asking, Verdict.VALID),
+        ),
+    ):
+        alone, more = _cpu(once, rounds), _cpu(twice, rounds)
+        note = f"{(more - alone) * 1e6:,.0f} µs more"
+        if "QR" in name:
+            note += f", {len(both) - len(text)} characters more"
+        yield Figure(f"{name}, times once", more / alone, "×", note=note)
 
 
 def _scene() -> _Scene:

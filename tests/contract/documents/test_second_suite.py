@@ -215,6 +215,10 @@ def seal_of(pdf: bytes):
     return PdfFileReader(io.BytesIO(pdf)).embedded_signatures[0]
 
 
+def range_of(pdf: bytes) -> list[int]:
+    return [int(number) for number in PdfFileReader(io.BytesIO(pdf)).embedded_signatures[0].byte_range]
+
+
 def with_other_pages(dual, pdf: bytes) -> bytes:
     """What somebody makes who can forge the first suite: a page turned, sealed again, the genuine second signature put in."""
     writer = IncrementalPdfFileWriter(io.BytesIO(pdf[: pdf.index(b"%%EOF") + 5]))
@@ -227,7 +231,7 @@ def with_other_pages(dual, pdf: bytes) -> bytes:
     drawing = dual.documents._typesetter.seal("桐乡市档案馆", "章")
     sealer = Sealer(keys.seal, drawing, archive="桐乡市档案馆", second=keys.second_of(Use.SEAL))
     made = sealer.seal(changed.getvalue(), SealPlace(0, (300, 100, 400, 200)), "", now()).pdf
-    return second_seal.put(made, seal_of(made), second_seal.read(seal_of(pdf).signer_info))
+    return second_seal.put(made, range_of(made), second_seal.read(seal_of(pdf).signer_info))
 
 
 def test_a_document_is_sealed_by_both_suites_and_every_reader_takes_it(dual, pdf, tmp_path):
@@ -251,7 +255,7 @@ def test_a_document_without_its_second_seal_or_with_a_foreign_one_is_refused_by_
         if reason is R.WRONG_SUITE:
             certified = next(one.id for one in dual.trust.keys(Use.SEAL, "330483") if one.certificate)
             second = replace(second, key_id=certified)  # noqa: PLW2901
-        changed = second_seal.put(pdf, seal, second)
+        changed = second_seal.put(pdf, range_of(pdf), second)
         report = check(dual, changed)
         assert (report.verdict, report.reasons) == (Verdict.INVALID, (reason,))
         assert check(dual, changed, without_asking(dual)).verdict is Verdict.VALID  # the seal itself holds
@@ -262,7 +266,7 @@ def test_a_second_seal_has_one_spelling(dual, pdf):
     seal = seal_of(pdf)
     second = second_seal.read(seal.signer_info)
     for wrong in (replace(second, signature=second.signature + b"x"), replace(second, signature=b"")):
-        assert check(dual, second_seal.put(pdf, seal, wrong)).reasons == (R.ALTERED,)
+        assert check(dual, second_seal.put(pdf, range_of(pdf), wrong)).reasons == (R.ALTERED,)
     attribute = seal.signer_info["unsigned_attrs"][0].dump()
     _, left, right, _ = (int(number) for number in seal.byte_range)
     repeated = second_seal._with_unsigned(seal.pkcs7_content, [attribute, attribute])
@@ -276,7 +280,7 @@ def test_who_can_forge_the_first_suite_puts_no_other_pages_around_a_genuine_stat
     forged = with_other_pages(dual, pdf)
     assert check(dual, forged, without_asking(dual)).verdict is Verdict.VALID  # the first suite sees nothing
     assert check(dual, forged).reasons == (R.ALTERED,)
-    alone = second_seal.put(forged, seal_of(forged), None)
+    alone = second_seal.put(forged, range_of(forged), None)
     assert check(dual, alone).reasons == (R.SECOND_SIGNATURE_MISSING,)
 
 
@@ -284,14 +288,14 @@ def test_dating_back_does_not_spare_the_second_seal(dual, pdf, monkeypatch):
     """The log was told of it before it was sealed, and its time is not the sealer's to write."""
     since = now() - timedelta(hours=1)
     trust = asking_from(dual, since)
-    forged = second_seal.put(pdf, seal_of(pdf), None)
+    forged = second_seal.put(pdf, range_of(pdf), None)
     assert check(dual, forged, trust).reasons == (R.SECOND_SIGNATURE_MISSING,)
     monkeypatch.setattr(pdf_checks, "_sealed_at", lambda _found: since - timedelta(days=1))
     assert check(dual, forged, trust).reasons == (R.SECOND_SIGNATURE_MISSING,)
 
 
 def test_a_document_of_before_the_day_is_valid_only_with_a_trusted_time(dual, pdf):
-    once = second_seal.put(pdf, seal_of(pdf), None)
+    once = second_seal.put(pdf, range_of(pdf), None)
     since = now() + timedelta(seconds=1)
     trust, later = asking_from(dual, since), since + timedelta(minutes=1)
     report = check(dual, once, trust)

@@ -8,19 +8,25 @@ import json
 import shutil
 import time
 from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec import structs
 
 from federation.bulk.answering import BulkAnswering
 from federation.reasons import Reason, Refusal
 from federation.rpc import transport
 from federation.rpc.links import HOLDINGS, open_handler, stream_handler
+from federation.suites.registry import suite
 from federation.tlog.event import Event, EventKind
-from federation.tlog.note import Note, Signer
-from federation.trust import TrustList
+from federation.tlog.flaws import EvidenceError
+from federation.tlog.note import Note, SecondSigner, Signer
+from federation.tlog.reconcile import Account
+from federation.trust import SecondSuite, TrustList
 from gateway.adapters.carrier import Carrier
 from gateway.evidence.log import GatewayLog
-from gateway.evidence.reconciling import FOLDER, Reconciler, Stated, compare, path_of
+from gateway.evidence.reconciling import FOLDER, Reconciler, Stated, check_signed, compare, path_of
 from gateway.evidence.witnesses import OWN, Courier
 from gateway.search.roster import Member, Roster
 from tests.fakes.evidence_sides import Counts, Side
@@ -278,7 +284,7 @@ async def test_an_event_dropped_on_either_side_is_reported_within_one_run(tmp_pa
             if there:
                 await side.log._append(decided(case))
         reconciler = Reconciler(tmp_path / "gateway" / "evidence.sqlite", CODES, federation.carrier, federation.connected,
-            lambda: time.time_ns() // 1_000_000, federation.told,
+            lambda: time.time_ns() // 1_000_000, federation.told, trust=federation._trust(),
         )  # fmt: skip
         serving = asyncio.create_task(reconciler.run())
         reconciler.ask()
@@ -347,3 +353,54 @@ async def test_what_is_no_account_is_named(tmp_path):
         )
         assert await reconciler.reconcile("330483") is None
         assert federation.told.why == ["330483 malformed_event"]
+
+
+async def test_an_account_is_believed_only_beside_a_log_signed_as_the_list_asks(tmp_path):
+    """Nobody's key, another log's words, and one suite where two are asked for: each is told by name."""
+    now_ms = time.time_ns() // 1_000_000
+    async with Federation(tmp_path) as federation:
+        side = federation.sides["330483"]
+        await side.log._append(decided("case-1"))
+        await federation.log.note(decided("case-1"))
+        trust = federation._trust()
+
+        async def told(trust) -> list[str]:
+            federation.told.why.clear()
+            reconciler = Reconciler(tmp_path / "gateway" / "evidence.sqlite", CODES, federation.carrier,
+                federation.connected, lambda: now_ms, federation.told, trust=trust,
+            )  # fmt: skip
+            result = await reconciler.reconcile("330483")
+            assert (result is None) == bool(federation.told.why)
+            return list(federation.told.why)
+
+        assert await told(trust) == []
+        party, other = trust.parties["330483"], trust.parties["330421"]
+        strange = {**party.keys, "log": replace(other.keys["log"], issuer="330483")}
+        assert await told(with_party(trust, replace(party, keys=strange))) == ["330483 wrong_origin"]
+        second = SecondSigner(side.log_signer.name, suite("sm-1").generate("SM2"))
+        beside = replace(party.keys["log"], id="log-sm", suite="sm-1", alg="SM2", vkey=str(second.key))
+        since = datetime.fromtimestamp(now_ms / 1_000, UTC)
+        for day, why in ((since + timedelta(hours=1), []), (since, ["330483 second_signature_missing"])):
+            asked = replace(
+                party, keys={**party.keys, "log-sm": beside}, second_suite=SecondSuite("sm-1", day)
+            )
+            assert await told(with_party(trust, asked)) == why
+        side.log._log._signers = (side.log_signer, second)
+        assert await told(with_party(trust, asked)) == []
+        account = side.log.open("account/0", b"")
+        stated = Account.read(account.read(0, account.size))
+        line = replace_index(stated, 99)
+        with pytest.raises(EvidenceError, match="not_included"):
+            check_signed(
+                Note.parse(side.log.open("checkpoint", b"").read(0, 1 << 16)), "330483", line, trust, 0
+            )
+
+
+def with_party(trust, party) -> TrustList:
+    return replace(trust, parties=trust.parties | {party.id: party})
+
+
+def replace_index(account: Account, index: int) -> Account:
+    """The same account, told of a place further on in the log."""
+    ((request, (line,)),) = account.requests.items()
+    return Account(account.origin, {request: [structs.replace(line, index=index)]})

@@ -8,13 +8,18 @@ from typing import Any
 import pytest
 
 from federation.credential.certificate import present
-from federation.sealing import open_sealed, seal
+from federation.sealing import open_package, open_sealed, seal
 from federation.suites.registry import suite
+from federation.tlog.checkpoint import Checkpoint, open_checkpoint
+from federation.tlog.flaws import EvidenceError
+from federation.tlog.merkle import leaf_hash
+from federation.tlog.note import Note, SecondSigner, signed_note
 from federation.verify.challenge import Challenge
 from federation.verify.documents import verify
 from federation.verify.report import Report, Verdict, VerifyError
 from federation.verify.status_lists import StatusLists
 from tests.fakes.issuing import NOW, Archive, statuses, trust_of
+from tests.fakes.tlog import LOG
 from tests.unit.federation.test_sealing import ARCHIVE as SENDER
 from tests.unit.federation.test_sealing import TRUST as SENDERS
 from tests.unit.federation.test_sealing import WINDOW, binding, packed
@@ -22,6 +27,7 @@ from tests.unit.federation.test_sealing import WINDOW, binding, packed
 ARCHIVE, HOLDER = Archive(), suite("intl-1").generate("ES256")
 TRUST = trust_of(ARCHIVE.entry())
 STATUS = statuses(TRUST, ARCHIVE.status_token())
+CHECKPOINT = Checkpoint(LOG.name, 5, leaf_hash(b"root"))
 MOST_CPU_S = 0.2
 EACH = 2_500
 
@@ -62,7 +68,7 @@ def assert_none_passes(original: bytes, accepts: Callable[[bytes], bool], seed: 
     slow = 0
     for _ in range(EACH):
         damaged = mutated(original, random)
-        if damaged.strip(b"\r\n\t") == original:
+        if damaged.strip(b"\r\n\t") == original.strip(b"\r\n\t"):
             continue
         began = time.thread_time()
         assert not accepts(damaged), damaged
@@ -77,8 +83,12 @@ def judged(report: Report) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "kind", ["qr", "dual qr", "presentation", "flattened", "status jwt", "status cwt", "package"]
-)
+    "kind",
+    [
+        "qr", "dual qr", "presentation", "flattened", "dual flattened", "status jwt", "status cwt", "dual status", "package",
+        "dual package", "dual checkpoint",
+    ],
+)  # fmt: skip
 def test_no_damaged_document_passes(kind: str) -> None:
     dual = Archive("330400", "嘉兴市档案馆", second_suite="sm-1")
     dual_trust = trust_of(dual.entry())
@@ -87,9 +97,9 @@ def test_no_damaged_document_passes(kind: str) -> None:
     def door(data: bytes, trust: Any = TRUST, status: Any = STATUS) -> bool:
         return judged(verify(data, trust, status, NOW, challenge=challenge))
 
-    def list_at_hand(data: bytes | str) -> bool:
+    def list_at_hand(data: bytes | str, trust: Any = TRUST) -> bool:
         try:
-            StatusLists(TRUST).add(data)
+            StatusLists(trust).add(data)
         except VerifyError:
             return False
         return True
@@ -104,12 +114,32 @@ def test_no_damaged_document_passes(kind: str) -> None:
             return False
         return True
 
+    dual_status = statuses(dual_trust, dual.status_token())
+
     def dual_door(data: bytes) -> bool:
-        return door(data, dual_trust, statuses(dual_trust, dual.status_token()))
+        return door(data, dual_trust, dual_status)
+
+    def opened(data: bytes) -> bool:
+        try:
+            open_package(data, binding(issuer=dual.code), dual_trust, at=NOW)
+        except VerifyError:
+            return False
+        return True
+
+    def checkpoint(data: bytes) -> bool:
+        """Whether both signatures of the log hold, and the checkpoint is read as it was written."""
+        try:
+            return open_checkpoint(Note.parse(data), LOG.key, second=[log_sm.key]) == CHECKPOINT
+        except EvidenceError:
+            return False
 
     shown = present(
         ARCHIVE.credential(HOLDER), show=["marital_status"], holder_key=HOLDER, audience="agency", nonce="n", at=NOW
     )  # fmt: skip
+    dual_shown = present(
+        dual.credential(HOLDER), show=["marital_status"], holder_key=HOLDER, audience="agency", nonce="n", at=NOW
+    )  # fmt: skip
+    log_sm = SecondSigner(LOG.name, suite("sm-1").generate("SM2"))
     token = ARCHIVE.status_token()
     assert isinstance(token, str)
     original, accepts = {
@@ -119,6 +149,10 @@ def test_no_damaged_document_passes(kind: str) -> None:
         "flattened": (shown.flattened().encode(), door),
         "status jwt": (token.encode(), jwt_at_hand),
         "status cwt": (ARCHIVE.status_token(cwt=True), list_at_hand),
+        "dual flattened": (dual_shown.flattened().encode(), dual_door),
+        "dual status": (dual.status_token(), lambda data: list_at_hand(data, dual_trust)),
+        "dual package": (packed(binding(issuer=dual.code), dual), opened),
+        "dual checkpoint": (str(signed_note(CHECKPOINT.text(), LOG, log_sm)).encode(), checkpoint),
         "package": (seal(packed(archive=SENDER), binding(), WINDOW.public), unsealed),
     }[kind]
     assert_none_passes(original, accepts, seed=len(kind))
