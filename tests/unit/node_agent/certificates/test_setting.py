@@ -244,18 +244,27 @@ def test_a_long_scope_flows_on_and_the_seal_stands_at_its_end(bureau: Bureau) ->
         SearchedArchive(
             name=f"第{number}档案馆", outcome="empty", holdings=("结婚登记",), index_date="2026-11-20"
         )
-        for number in range(1, 40)
+        for number in range(1, 350)
     )
     note = no_record()
     pdf = bureau.pdf(
         bureau.decision("long:1", statement=type(note)(**{**_fields(note), "archives": searched}))
     )
     document = pypdfium2.PdfDocument(pdf)
-    assert len(document) == 2
-    assert "第39档案馆" in read_back(pdf)
+    text = read_back(pdf)
+    assert all(f"第{number}档案馆" in text for number in range(1, 350))
     with pikepdf.open(BytesIO(pdf)) as opened:
         fields = [[str(one.T) for one in page.get("/Annots", [])] for page in opened.pages]
-    assert fields == [[], [SEAL_FIELD]]
+    assert fields == [[]] * (len(document) - 1) + [[SEAL_FIELD]]
+    assert bureau.check(pdf).verdict is Verdict.VALID
+
+
+def test_a_scope_no_federation_has_is_refused(bureau: Bureau) -> None:
+    one = SearchedArchive(name="甲", outcome="empty", index_date="2026-11-20")
+    statement = type(no_record())(**{**_fields(no_record()), "archives": (one,) * 1_001})
+    with pytest.raises(Refusal) as refused:
+        bureau.issuing.issue(bureau.decision("longest:1", statement=statement))
+    assert (refused.value.reason, refused.value.pointer) == (Reason.TOO_LONG, "/archives")
 
 
 def _fields(struct) -> dict:
