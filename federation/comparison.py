@@ -18,6 +18,7 @@ from federation.levels import DateLevel, IdLevel, Levels, NameLevel, PlaceLevel,
 from federation.names import (
     alike,
     fold,
+    fold_text,
     sound_code,
     strip,
     surname_alternatives,
@@ -33,10 +34,10 @@ _MOST_UNEQUAL = 15
 
 
 @lru_cache(65_536)  # names of candidates repeat, names of an import do not
-def _forms(name: str) -> tuple[str, str, str]:
-    """A name stripped, folded, and its fuzzy syllables as one character each."""
-    folded = fold(name)
-    return strip(name), folded, sound_code(folded)
+def _forms(name: str) -> tuple[str, str]:
+    """A name folded, and its fuzzy syllables as one character each."""
+    folded = fold_text(name)
+    return folded, sound_code(folded)
 
 
 _NO_NAME = (NameLevel.NOT_COMPARED, 0)
@@ -89,7 +90,9 @@ class NameComparer:
     """Compares one asked name with many held ones."""
 
     def __init__(self, asked: str) -> None:
-        self._stripped, self._folded, self._code = _forms(asked)
+        self._stripped = strip(asked)
+        self._folded, self._code = _forms(asked)
+        self._first, self._last = self._code[:1], self._code[-1:]
         self._sounds = syllables(self._folded)
         self._alternatives = surname_alternatives(self._folded)
         self._surname = surname_length(self._folded)
@@ -112,11 +115,9 @@ class NameComparer:
         asked = self._folded
         if not asked:
             return _NO_NAME
-        stripped, folded, code = _forms(held)
-        if stripped == self._stripped:
-            return _EXACT
+        folded, code = _forms(held)
         if folded == asked:
-            return _VARIANT
+            return _EXACT if strip(held) == self._stripped else _VARIANT
         if folded in self._alternatives:
             return _SURNAME_ALIAS
         longer = len(folded) - len(asked)
@@ -128,12 +129,18 @@ class NameComparer:
             return self._one_shorter(folded, code)
         return _DIFFERENT, min(_MOST_UNEQUAL, len(asked))
 
+    def _shares_no_end(self, code: str) -> bool:
+        """Whether both first and last syllables differ, as they do of nearly all names that have nothing in common."""
+        return bool(code) and code[0] != self._first and code[-1] != self._last
+
     def _same_length(self, folded: str, code: str) -> tuple[NameLevel, int]:
         asked, sounds = self._folded, self._code
         unequal = sum(map(ne, asked, folded))
         unequal = min(unequal, _MOST_UNEQUAL)
         if asked[: self._surname] != folded[: self._surname]:
             unequal += SURNAME_UNEQUAL
+        if self._shares_no_end(code) and code[0] not in sounds and folded[0] not in asked and len(code) > 1:
+            return _DIFFERENT, unequal
         if sounds == code:
             return self._same_sound(folded), unequal
         # one character may sound otherwise in the company of another surname: that is no difference
@@ -167,7 +174,8 @@ class NameComparer:
 
     def _one_longer(self, folded: str, code: str) -> tuple[NameLevel, int]:
         asked, sounds = self._folded, self._code
-        for place in range(len(folded)):
+        places = () if self._shares_no_end(code) else range(len(folded))
+        for place in places:
             if code[:place] + code[place + 1 :] == sounds:
                 unequal = min(_MOST_UNEQUAL, sum(map(ne, folded[:place] + folded[place + 1 :], asked)))
                 return NameLevel.MISSING_CHARACTER, unequal + (SURNAME_UNEQUAL if place < 1 else 0)
@@ -175,7 +183,8 @@ class NameComparer:
 
     def _one_shorter(self, folded: str, code: str) -> tuple[NameLevel, int]:
         asked, sounds = self._folded, self._code
-        for place in range(len(asked)):
+        places = () if self._shares_no_end(code) else range(len(asked))
+        for place in places:
             if sounds[:place] + sounds[place + 1 :] == code:
                 unequal = min(_MOST_UNEQUAL, sum(map(ne, asked[:place] + asked[place + 1 :], folded)))
                 return NameLevel.ADDED_CHARACTER, unequal + (SURNAME_UNEQUAL if place < 1 else 0)
