@@ -143,8 +143,8 @@ class Answer:
     soft_timeout: bool = False
 
 
-_Row = tuple[int, int, int, int, int, int, str, bytes]
-"""rid, source, category, place, flags, digest, code, payload"""
+_Row = tuple[int, int, int, int, int, str, bytes]
+"""rid, category, place, flags, digest, code, payload"""
 
 
 class _OutOfTime(Exception):
@@ -320,23 +320,23 @@ class Lookup:
         index = self._index()
         number = CATEGORY_NUMBER.get(category, 0)
         ranges = index.ranges(first_year, last_year, number)
-        asked = [(key, *one) for key in keys for one in ranges]
-        scan = index.scan if first_year else index.scan_one_by_one
-        return list(chain.from_iterable(scan(asked, number, limit)))
+        asked = [(key, low, high) for key in keys for low, high in ranges]
+        found = (index.scan if first_year else index.scan_one_by_one)(asked, number, limit)
+        return found[0] if len(found) == 1 else list(chain.from_iterable(found))
 
     def fetch(self, rids: Sequence[int]) -> dict[int, Record]:
         """The records of these ids; an id that is gone is left out."""
         index = self._index()
         return {
-            row[0]: restore(
-                index.codec.read(row[7]),
-                category=CATEGORY_KEY[row[2]],
-                code=row[6],
-                place=index.places[row[3]],
-                digitised=bool(row[4] & FLAG_DIGITISED),
-                is_copy=bool(row[4] & FLAG_COPY),
+            rid: restore(
+                index.codec.read(payload),
+                category=CATEGORY_KEY[category],
+                code=code,
+                place=index.places[place],
+                digitised=bool(flags & FLAG_DIGITISED),
+                is_copy=bool(flags & FLAG_COPY),
             )
-            for row in _rows(index.connection, rids)
+            for rid, category, place, flags, _digest, code, payload in _rows(index.connection, rids)
         }
 
     def title(self, words: str, limit: int = 20, after: int = 0) -> list[int]:
@@ -350,7 +350,7 @@ class Lookup:
         return [rid for rid, _code in _by_prefix(index.connection, code, limit, after)]
 
 
-_ROW = "select rid, source, cat, place, flags, digest, code, payload from rec where rid"
+_ROW = "select rid, cat, place, flags, digest, code, payload from rec where rid"
 
 
 def _rows(connection: sqlite3.Connection, rids: Sequence[int]) -> list[_Row]:
@@ -500,20 +500,21 @@ class _Search:
         return [rid for rid, _value in certain] + [rid for _number, (rid, _value) in nearest]
 
     def _compare(self, comparer: Comparer, row: _Row) -> None:
-        seen = self._index.codec.glimpse(row[7])
+        rid, category, place, _flags, _digest, code, payload = row
+        seen = self._index.codec.glimpse(payload)
         vector, person = comparer.vector(
-            category=CATEGORY_KEY[row[2]],
+            category=CATEGORY_KEY[category],
             persons=seen.persons,
             event=DateSpan(seen.first, seen.last) if seen.first and self._first_year else None,
-            place=self._index.places[row[3]],
+            place=self._index.places[place],
             place_text=seen.place_text,
             certificate_no=seen.certificate_no,
         )
         value = score_vector(vector, _UNKNOWN_BITS)  # before the real frequency of the name is known
-        if value < self._floor or not (_agrees(vector) or self._has_words(row[6], seen.title)):
+        if value < self._floor or not (_agrees(vector) or self._has_words(code, seen.title)):
             return  # too weak to be told, or a digest collision, or a household member's namesake
         name = seen.persons[person].name if seen.persons else None
-        self._scored.append((value, -row[0], name, person, vector, row))
+        self._scored.append((value, -rid, name, person, vector, row))
 
     def _has_words(self, code: str, title: str) -> bool:
         asked = self._query
@@ -533,7 +534,7 @@ class _Search:
             levels = Levels(*vector)
             value = score_vector(vector, bits)
             if self._weak or decide(value, index.records, levels) is not Decision.NONE:
-                ranked.append((-value, row[6], -rid, bits, person, levels, row))
+                ranked.append((-value, row[5], -rid, bits, person, levels, row))
         ranked.sort(key=itemgetter(0, 1, 2))
         found = [
             self._found(row, levels, person, bits, -value)
@@ -543,7 +544,7 @@ class _Search:
         return Answer(tuple(found), index.epoch, index.records, truncated, soft_timeout)
 
     def _found(self, row: _Row, levels: Levels, person: int, bits: float, value: float) -> Found:
-        rid, _source, category, place, flags, digest, code, payload = row
+        rid, category, place, flags, digest, code, payload = row
         index = self._index
         stored = index.codec.read(payload)
         return Found(
