@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any
 
+import msgspec
 import structlog
 
 
@@ -26,7 +27,7 @@ def configure(fields: frozenset[str], lost: Callable[[], None], *, quiet: Sequen
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             only_known,
-            structlog.processors.JSONRenderer(ensure_ascii=False),
+            _rendered,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=lambda *_names: _Lines(lost),
@@ -34,6 +35,14 @@ def configure(fields: frozenset[str], lost: Callable[[], None], *, quiet: Sequen
     )
     for name in quiet:
         logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _rendered(_logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
+    """One line; what JSON does not know is told by its type alone."""
+    return _ENCODER.encode(event).decode()
+
+
+_ENCODER = msgspec.json.Encoder(enc_hook=lambda value: type(value).__name__)
 
 
 class _Lines:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import signal
 import ssl
 import time
@@ -14,6 +13,7 @@ from typing import Any
 
 from aiohttp import web
 
+from federation import collector
 from federation.limits import RateLimit
 from federation.reasons import Refusal
 from federation.tlog.anchor import FileAnchor
@@ -138,7 +138,7 @@ async def run(settings: GatewaySettings, base: Path) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with serving(edge, settings, base, health):
         await nodes.start()
-        spare_the_collector()
+        collector.spare()
         telemetry.log.info("serving", action="gateway.serving", members=len(roster.members))
         loops: dict[str, Awaitable[None]] = {
             "tick": _tick(health),
@@ -188,16 +188,6 @@ async def run(settings: GatewaySettings, base: Path) -> None:
     await writer.close()
     await asyncio.to_thread(evidence_log.close)
     store.close()
-
-
-def spare_the_collector() -> None:
-    """Leave what lives as long as the process out of garbage collection, and collect seldom: searches make no cycles.
-
-    Measured on the fan-out to eight archives at 64 in flight: 112 us of CPU a search with the defaults, 93 so.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 50, 100)
 
 
 async def _count(store: Store, engine: Engine) -> None:

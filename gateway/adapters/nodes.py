@@ -60,34 +60,47 @@ class _Line:
         self.empty = Reply(member.code, Outcome.EMPTY)  # said again and again: made once an index epoch
 
 
+class _Item(Item):
+    """One question, and whom to tell its replies."""
+
+    __slots__ = ("asked_at", "observer", "on_reply")
+
+    def __init__(
+        self, request: SubRequest, now: float, on_reply: Callable[[str, Reply], None], observer: NodesObserver
+    ) -> None:
+        query = query_to_wire(request.query)
+        ends_at, soft_at = now + request.budget_s, now + request.soft_s
+        super().__init__(query, request.subrequest_id, ends_at, soft_at, request.max_candidates)
+        self.asked_at, self.on_reply, self.observer = now, on_reply, observer
+
+
 class _Asked(Asked):
     """One question to one member; turns what the session says of it into a reply."""
 
-    __slots__ = ("_line", "_observer", "_on_reply")
+    __slots__ = ("_line",)
+    item: _Item
 
-    def __init__(
-        self, item: Item, line: _Line, on_reply: Callable[[str, Reply], None], observer: NodesObserver
-    ) -> None:
+    def __init__(self, item: _Item, line: _Line) -> None:
         super().__init__(item)
-        self._line, self._on_reply, self._observer = line, on_reply, observer
+        self._line = line
 
     def on_empty(self, index_epoch: int) -> None:
         line = self._line
         reply = line.empty
         if reply.index_epoch != index_epoch:
             reply = line.empty = Reply(line.member.code, Outcome.EMPTY, index_epoch=index_epoch)
-        self._on_reply(reply.archive, reply)
+        self.item.on_reply(reply.archive, reply)
 
     def on_result(self, result: pb.ResultItem | None) -> None:
         archive = self._line.member.code
         if result is None:
-            self._on_reply(archive, Reply(archive, Outcome.TIMEOUT))
+            self.item.on_reply(archive, Reply(archive, Outcome.TIMEOUT))
         else:
-            self._on_reply(archive, self._reply(archive, result))
+            self.item.on_reply(archive, self._reply(archive, result))
 
     def on_lost(self) -> None:
         archive = self._line.member.code
-        self._on_reply(archive, Reply(archive, Outcome.UNREACHABLE, transport=True, lost=True))
+        self.item.on_reply(archive, Reply(archive, Outcome.UNREACHABLE, transport=True, lost=True))
 
     def _reply(self, archive: str, item: pb.ResultItem) -> Reply:
         match item.status:
@@ -118,10 +131,10 @@ class _Asked(Asked):
                 candidate = candidate_from_wire(data)
             except BadMessageError:
                 bad += 1
-                self._observer.session_event(archive, "bad_candidate")
+                self.item.observer.session_event(archive, "bad_candidate")
                 continue
             if candidate.ref in good:
-                self._observer.session_event(archive, "duplicate_candidate")
+                self.item.observer.session_event(archive, "duplicate_candidate")
             else:
                 good[candidate.ref] = candidate
         if bad and not good:
@@ -192,18 +205,12 @@ class NodeSessions:
             outcome = Outcome.BAD_ANSWER if line.wrong else Outcome.UNREACHABLE
             on_reply(archive, Reply(archive, outcome, transport=not line.wrong, reason=line.wrong))
             return _nothing
-        now = asyncio.get_running_loop().time()
-        item = request.made
+        item: _Item | None = request.made
         if item is None:
-            item = request.made = Item(
-                query_to_wire(request.query),
-                request.subrequest_id,
-                now + request.budget_s,
-                now + request.soft_s,
-                request.max_candidates,
-            )
-        asked = _Asked(item, line, on_reply, self._observer)
-        if not session.ask(asked, now):
+            now = asyncio.get_running_loop().time()
+            item = request.made = _Item(request, now, on_reply, self._observer)
+        asked = _Asked(item, line)
+        if not session.ask(asked, item.asked_at):
             on_reply(archive, Reply(archive, Outcome.OVERLOADED, retry_after_s=0.2))
             return _nothing
         return asked.cancel

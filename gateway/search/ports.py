@@ -78,7 +78,8 @@ class SubRequest:
 class Holdings(Protocol):
     """Asks archives over their sessions.
 
-    `ask` never raises and never blocks: it queues the sub-request and returns a function that cancels it.
+    `ask` never raises and never blocks: it queues the sub-request and returns a function that cancels it. A request has one
+    `on_reply`, whichever archives it is put to.
     `on_reply` is called with the archive asked, exactly once on the event loop, at the latest when the budget ends (then
     with TIMEOUT), unless cancelled first. No session = UNREACHABLE at once. Retries nothing.
     """

@@ -7,7 +7,6 @@ own outcome bad, never the search's.
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Literal
 
 from federation.outcome import ANSWERED, Outcome
 from federation.places import in_region
+from federation.randomness import Randomness
 from federation.reasons import Reason
 from gateway.search.admission import Admission
 from gateway.search.circuit import FAIR_BUDGET_S, Circuit
@@ -71,6 +71,7 @@ class Searches:
         self._latencies = {member.code: Latency(clock) for member in roster.members}
         self._admission = Admission(clock, observer)
         self._budget = RetryBudget(clock)
+        self._random = Randomness()
         self._pages = Pages(cursor_key or secrets.token_bytes(32), clock)
 
     def session_opened(self, archive: str) -> None:
@@ -143,7 +144,7 @@ class Searches:
         for one in completeness.outcomes:
             self._observer.outcome(one.archive, one.outcome)
         kept = Kept(
-            secrets.token_hex(16),
+            self._random.take(16).hex(),
             question.caller,
             completeness,
             ranked,
@@ -197,7 +198,7 @@ class _FanOut:
         self._quick_timer: asyncio.TimerHandle | None = None
         self._cancels: dict[str, Callable[[], None]] = {}
         self._replies: dict[str, Reply] = {}
-        self._subrequest_id = os.urandom(16)
+        self._subrequest_id = searches._random.take(16)
         self._asked_at: dict[str, float] = {}
         self._retried: set[str] = set()
         self._pending: set[str] = set()

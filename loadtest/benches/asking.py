@@ -22,6 +22,7 @@ from typing import Any
 
 import uvloop
 
+from federation import collector
 from federation.dates import DateSpan
 from federation.query import Query, Relation
 from federation.rpc import transport
@@ -152,6 +153,7 @@ async def _compared(fleet: Fleet, seconds: float) -> dict[str, float]:
     async def unary(_number: int) -> None:
         await call(message, timeout=2.0)
 
+    collector.spare()  # as the gateway does
     try:
         async with asyncio.timeout(20):
             while not all(nodes.connected(code) for code in CODES):  # noqa: ASYNC110 - bounded above

@@ -21,12 +21,11 @@ import psycopg
 import uvloop
 from sqlalchemy import func, select
 
-from federation import mail
+from federation import collector, mail
 from federation.mail import FromDesk, mail_id, write
 from federation.tlog.note import Signer
 from federation.tlog.reader import LogReader
 from gateway.adapters.case_evidence import CaseEvidence
-from gateway.app import spare_the_collector
 from gateway.cases.case import Case, Event
 from gateway.cases.cases import Cases, NewCase
 from gateway.cases.engine import Engine
@@ -224,7 +223,7 @@ def _log(path: Path) -> GatewayLog:
 
 def _run(url: str, count: int, rate: float = 0.0, log: Path | None = None) -> Run:
     """One measurement on an empty database, with the loop and the collector's settings of the gateway."""
-    spare_the_collector()
+    collector.spare()
     store = _open(url)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
