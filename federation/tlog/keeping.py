@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 from collections.abc import Callable
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -45,9 +47,9 @@ class StampKeeper:
         self._anchor = anchor
 
     async def run(self) -> None:
-        """At once, then each minute."""
+        """At once, then each minute; in a thread of its own, for which neither the process's other work nor its end waits."""
         while True:
-            await asyncio.to_thread(self.tick)
+            await _in_own_thread(self.tick)
             await asyncio.sleep(EVERY_S)
 
     def tick(self) -> None:
@@ -83,6 +85,19 @@ class StampKeeper:
         """Raise EvidenceError `stamp_overdue` when nothing may be issued any more; never without an authority."""
         if self._stamper is not None:
             self._stamper.require(self._now_ms())
+
+
+async def _in_own_thread(work: Callable[[], None]) -> None:
+    """Until it has ended. `work` raises nothing; cancelled, it is left to itself."""
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+
+    def run() -> None:
+        work()
+        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
+            loop.call_soon_threadsafe(ended.set)
+
+    threading.Thread(target=run, name="evidence stamps", daemon=True).start()
+    await ended.wait()
 
 
 def authority_at(url: str, roots: bytes) -> TimeAuthority:

@@ -6,9 +6,6 @@ the policy's limit a document may no longer be issued.
 
 from __future__ import annotations
 
-import http.client
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +20,7 @@ from rfc3161_client import (
     decode_timestamp_response,
 )
 
+from federation.posting import post
 from federation.tlog.checkpoint import Checkpoint
 from federation.tlog.event import EventKind
 from federation.tlog.flaws import EvidenceError, Flaw
@@ -37,19 +35,16 @@ Exchange = Callable[[bytes], bytes]
 """Carries a TimeStampReq to the authority and brings its TimeStampResp; raises OSError when there is no answer."""
 
 
-def over_http(url: str, timeout_s: float = 10.0) -> Exchange:
-    """The HTTP transport of RFC 3161 (3.4) to one configured address."""
+def over_http(url: str, within_s: float = 10.0) -> Exchange:
+    """The HTTP transport of RFC 3161 (3.4) to one configured address; an exchange ends within `within_s`, however it is
+    answered.
+    """
     if not url.startswith(("http://", "https://")):
         raise ValueError("a time-stamp authority has an http or https address")
 
     def exchange(request: bytes) -> bytes:
-        asked = urllib.request.Request(  # noqa: S310 - the scheme was checked
-            url,
-            request,
-            {"Content-Type": "application/timestamp-query", "Accept": "application/timestamp-reply"},
-        )
-        with urllib.request.urlopen(asked, timeout=timeout_s) as answer:  # noqa: S310
-            return bytes(answer.read(LARGEST_ANSWER + 1))
+        headers = {"Content-Type": "application/timestamp-query", "Accept": "application/timestamp-reply"}
+        return post(url, request, headers, within_s=within_s, most=LARGEST_ANSWER)
 
     return exchange
 
@@ -73,9 +68,7 @@ class TimeAuthority:
         )
         try:
             answer = self.exchange(request.as_bytes())
-        except (OSError, http.client.HTTPException) as error:  # the latter: what answers speaks no HTTP
-            if isinstance(error, urllib.error.HTTPError):
-                error.close()
+        except OSError as error:
             raise EvidenceError(Flaw.STAMP_UNAVAILABLE, self.name) from error
         verify_stamp(answer, data, self.roots, nonce=request.nonce)
         return answer

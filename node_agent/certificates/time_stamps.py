@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from functools import cached_property
 from urllib.parse import urlsplit
@@ -12,6 +10,8 @@ from asn1crypto import tsp
 from cryptography import x509
 from pyhanko.sign.timestamps import TimeStamper
 from rfc3161_client import VerificationError, VerifierBuilder, decode_timestamp_response
+
+from federation.posting import post
 
 WAIT_S = 3.0
 """How long a document waits for its time stamp: a quarter of the 12 s a case has for issuing."""
@@ -43,13 +43,10 @@ class TimeAuthority:
 
     def ask(self, request: bytes, digest: bytes) -> bytes:
         """The response to a DER request over the digest of a message. Raises NoTimeStampError."""
-        post = urllib.request.Request(  # noqa: S310 - the scheme is checked when the authority is set
-            self.url, data=request, headers={"Content-Type": "application/timestamp-query"}
-        )
+        headers = {"Content-Type": "application/timestamp-query"}
         try:
-            with urllib.request.urlopen(post, timeout=self.wait_s) as answer:  # noqa: S310
-                body: bytes = answer.read(MOST_BYTES + 1)
-        except (OSError, urllib.error.URLError, ValueError) as error:
+            body = post(self.url, request, headers, within_s=self.wait_s, most=MOST_BYTES)
+        except (OSError, ValueError) as error:
             raise NoTimeStampError("时间戳机构无应答 · the time-stamp authority does not answer") from error
         if len(body) > MOST_BYTES:
             raise NoTimeStampError(

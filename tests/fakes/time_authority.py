@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,7 +42,10 @@ def certificate(name: str, key: Any, issuer: Any, issuer_key: Any, *, usage: Any
 
 @dataclass(frozen=True)
 class Served:
-    """Where it answers, its root (PEM too), and `faults.broken`: None or the (status, body) it answers instead."""
+    """Where it answers, its root (PEM too), and how to break it: `faults.broken` is None or the (status, body) it answers
+    instead; with `faults.trickles` set, "headers" or "body", that comes a byte at a time and never ends. `faults.asked`
+    counts.
+    """
 
     url: str
     root: x509.Certificate
@@ -68,10 +73,22 @@ def time_authority(folder: Path) -> Iterator[Served]:
     )
 
     class Answering(BaseHTTPRequestHandler):
-        broken = None
+        broken, trickles, asked = None, "", 0
+
+        def trickle(self):
+            start = b"HTTP/1.0 200 OK\r\nContent-Length: 60000\r\n"
+            self.wfile.write(start + (b"\r\n" if self.trickles == "body" else b"X-Filler: "))
+            with contextlib.suppress(OSError):
+                while self.trickles:
+                    self.wfile.write(b"x")
+                    time.sleep(0.05)
 
         def do_POST(self):
             asked = self.rfile.read(int(self.headers["Content-Length"]))
+            Answering.asked += 1
+            if self.trickles:
+                self.trickle()
+                return
             if self.broken is not None:
                 status, body = self.broken
             else:
@@ -96,6 +113,7 @@ def time_authority(folder: Path) -> Iterator[Served]:
     try:
         yield Served(url, root, root.public_bytes(serialization.Encoding.PEM), Answering)
     finally:
+        Answering.trickles = ""
         server.shutdown()
         server.server_close()
         thread.join(10)

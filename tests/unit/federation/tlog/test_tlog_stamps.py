@@ -127,8 +127,23 @@ def test_the_authority_down_is_soft_then_late_then_overdue_then_well_again(log, 
     stamper.require(NOW_MS + 5 * hour)
 
 
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("part", ["headers", "body"])
+def test_an_authority_that_trickles_its_answer_is_given_up_as_a_whole(log, tmp_path, part):
+    grow(log, 1, NOW_MS)
+    with time_authority(tmp_path) as served:
+        stamper = Stamper(log, TimeAuthority("tsa-3", over_http(served.url, within_s=0.5), (served.root,)))
+        served.faults.trickles = part
+        assert flaw_of(stamper.tick, NOW_MS) is Flaw.STAMP_UNAVAILABLE
+        assert log.stamps() == []
+        served.faults.trickles = ""
+        while not log.stamps():  # openssl may take longer on a busy machine
+            stamper = Stamper(log, TimeAuthority("tsa-3", over_http(served.url), (served.root,)))
+            assert stamper.tick(NOW_MS)
+
+
 def test_no_authority_listening_is_unavailable(log):
-    authority = TimeAuthority("tsa-2", over_http("http://127.0.0.1:9/", timeout_s=1), ())
+    authority = TimeAuthority("tsa-2", over_http("http://127.0.0.1:9/", within_s=1), ())
     grow(log, 1, NOW_MS)
     stamper = Stamper(log, authority, StampPolicy(overdue_after_ms=1))
     assert flaw_of(stamper.tick, NOW_MS) is Flaw.STAMP_UNAVAILABLE

@@ -26,6 +26,7 @@ from node_agent.certificates.sealing import SealError, SealKey
 from node_agent.certificates.store import CertificateStore
 from node_agent.certificates.time_stamps import NoTimeStampError, TimeAuthority
 from tests.fakes.documents import ARCHIVE, Bureau, facts, failures, no_record, statement_of
+from tests.fakes.time_authority import time_authority
 
 
 def test_the_same_decision_is_the_same_document(bureau: Bureau) -> None:
@@ -272,6 +273,15 @@ class Broken:
         self.release.set()
         self.server.shutdown()
         self.server.server_close()
+
+
+@pytest.mark.timeout(60)
+def test_an_authority_that_trickles_its_answer_holds_no_document(tmp_path: Path) -> None:
+    with Bureau(tmp_path / "bureau") as bureau, time_authority(tmp_path) as served:
+        for part in ("headers", "body"):
+            served.faults.trickles = part
+            bureau.with_time(TimeAuthority(served.url, bureau.stamper.chain, bureau.crls, wait_s=0.5))
+            assert not bureau.issuing.issue(bureau.decision(f"{part}:1")).stamped
 
 
 @pytest.mark.parametrize(
