@@ -145,7 +145,8 @@ async def test_strangers_can_not_fill_the_memory_and_what_is_left_out_is_counted
             both.used.verified(b"%d" % number, report())
         assert counts.failures == {"overloaded": 3}
         await until(lambda: len(events(both, case.id, "verified")) == 2)
-        both.used.verified(b"4", report())  # there is room again
+        await until(lambda: not both.used._waiting)  # there is room again
+        both.used.verified(b"4", report())
         await until(lambda: len(events(both, case.id, "verified")) == 3)
 
 
