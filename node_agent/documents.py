@@ -49,7 +49,7 @@ from node_agent.desk.setup import now_ms
 from node_agent.disclosure import Disclosure
 from node_agent.evidence.archive_log import ArchiveLog, ArchiveWitness
 from node_agent.index import Lookup, NoIndexError
-from node_agent.issuance import DocumentIssuer, Workshop
+from node_agent.issuance import ISSUED_IN_VAIN, DocumentIssuer, Workshop
 from node_agent.objects import Shelf, in_memory
 from node_agent.record import Record
 from node_agent.settings import NodeSettings, SettingsError
@@ -255,10 +255,13 @@ class Documents:
                     self.store.changes, seen
                 ):
                     entry = self.store.entry(number)
-                    case_id = entry.case_id
-                    await asyncio.to_thread(
-                        self.log.standing, number, case_id, state, reason, successor, entry.sha256
-                    )
+                    case_id, digest = entry.case_id, entry.sha256
+                    if reason == ISSUED_IN_VAIN:
+                        await asyncio.to_thread(self.log.in_vain, number, case_id, reason, digest)
+                    else:
+                        await asyncio.to_thread(
+                            self.log.standing, number, case_id, state, reason, successor, digest
+                        )
                     seen = seq
             await asyncio.sleep(_LOOK_EVERY_S)
 

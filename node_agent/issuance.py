@@ -45,6 +45,9 @@ from node_agent.evidence.archive_log import ArchiveLog
 from node_agent.record import Person, Record, Role
 
 SCANS = "scans"
+ISSUED_IN_VAIN, CASE_WITHDRAWN = "issued_in_vain", "case_withdrawn"
+"""Why a document is taken back by the agent itself: the case ended before the gateway heard of it, or after."""
+
 RECORDINGS = frozenset({".mp3", ".wav", ".m4a", ".mp4", ".webm", ".gltf", ".glb"})
 """Records that are no pages travel inside the document, with their digests."""
 
@@ -91,7 +94,7 @@ class DocumentIssuer:
         if order.request is None:  # only a deputy's word came yet: how the document is wanted is not known
             raise IssueDeferredError("request_not_here", 1.0)
         wishes = order.request.wishes
-        name = f"{order.case_id}:{order.group}"
+        name = _name_of(order)
         at = datetime.fromtimestamp(order.decided_ms / 1000, UTC)
         credentials = ArchiveCredentials(shop.keys, shop.registry, shop.status_uri, wishes.holder_keys, at)
         issuing = Issuing(
@@ -137,6 +140,15 @@ class DocumentIssuer:
         reserved = datetime.fromtimestamp(shop.store.entry(number).reserved_ms / 1000, CHINA)
         index = shop.registry.status_index(number, PAPER)
         return Paper(code, reserved.date().isoformat(), shop.status_uri, index)
+
+    def take_back(self, order: Order, *, announced: bool) -> str:
+        """See `node_agent.desk.issuing.Issuer`."""
+        entry = self._shop.store.of_decision(_name_of(order))
+        if entry is None or not entry.issued:
+            return ""
+        reason = CASE_WITHDRAWN if announced else ISSUED_IN_VAIN
+        self._shop.store.revoke(entry.number, reason, int(datetime.now(UTC).timestamp() * 1000))
+        return entry.number
 
     def add_times(self) -> int:
         """Give documents without a trusted time one; returns how many got it."""
@@ -218,6 +230,11 @@ class DocumentIssuer:
             return shop.registry.keep(number, "document", SEALED, sealed).reference
         except (VerifyError, ValueError) as error:
             raise IssueDeferredError("delivery_key") from error
+
+
+def _name_of(order: Order) -> str:
+    """The decision a document is made of, by which it is found again."""
+    return f"{order.case_id}:{order.group}"
 
 
 class _OrderLog:

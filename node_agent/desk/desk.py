@@ -244,6 +244,25 @@ class Desk:
         self._changed()
         return True
 
+    def in_vain(self, limit: int = 16) -> list[tuple[Order, bool]]:
+        """Orders whose case ended without their document, which may have been made meanwhile: to be taken back. With each,
+        whether the gateway was told of it.
+        """
+        items = self.store.in_vain_items(limit)
+        return [(issuing.order_of(item), bool(item.document)) for item in items]
+
+    def taken_back(self, order: Order, number: str) -> None:
+        """The document of an order does not stand any more; "" = there was none."""
+        with self.store.writing(self.now_ms()) as tx:
+            item = tx.item(order.case_id, order.group)
+            if item is None or item.state is not State.CLOSED:
+                return
+            item.issue_due_ms = 0
+            tx.save(item)
+            if number:
+                tx.act(item, "issuer", "taken_back", {"number": number})
+        self._changed()
+
     def not_issued(self, order: Order, kind: str, retry_after_s: float | None = None) -> None:
         """The document could not be made: it is tried again."""
         with self.store.writing(self.now_ms()) as tx:

@@ -12,7 +12,7 @@ from node_agent.desk.issuing import begin_issuing
 from node_agent.desk.records import Holding
 from node_agent.desk.reviewing import decide_approved, reopen, shut
 from node_agent.desk.rules import ReleaseRule
-from node_agent.desk.store import DECIDED, OPEN, Item, State, Transaction
+from node_agent.desk.store import DECIDED, OPEN, WITHDRAWN, Item, State, Transaction
 
 NOT_DISPATCHED = "not_dispatched"
 """Reason of an item of which only later messages have come so far."""
@@ -132,8 +132,10 @@ def _judge(
 def _ended(
     tx: Transaction, case_id: str, message: mail.Withdrawn | mail.Taken, detail: dict[str, Any]
 ) -> None:
-    """Close what is open; what is decided stays. What has not come yet is remembered as ended."""
-    reason = "withdrawn" if isinstance(message, mail.Withdrawn) else "taken"
+    """Close what is open; what is decided stays, but for a document nobody has fetched or need make any more. What has not
+    come yet is remembered as ended.
+    """
+    reason = WITHDRAWN if isinstance(message, mail.Withdrawn) else "taken"
     item = tx.item(case_id, message.group) or Item(
         case_id, message.group, State.CLOSED, version=0, reason=NOT_DISPATCHED, queued_ms=tx.now_ms
     )
@@ -142,8 +144,8 @@ def _ended(
     item.heard = max(item.heard, message.seq)
     if item.state is State.CLOSED and item.reason in {NOT_DISPATCHED, "taken"}:
         item.reason = reason  # what is withdrawn does not come back when the other desk lets go
-    elif item.state in OPEN or (item.state is State.ISSUING and reason == "withdrawn"):
-        shut(tx, item, reason)  # what is not made yet need not be made
+    elif item.state in OPEN or (item.state in {State.ISSUING, State.ISSUED} and reason == WITHDRAWN):
+        shut(tx, item, reason)  # what is not made yet need not be made; what is made is taken back
     tx.save(item)
     tx.act(item, "gateway", reason, detail)
     for older in tx.open_of_case(case_id, message.group - 1):
@@ -159,7 +161,7 @@ def _issue(tx: Transaction, case_id: str, message: mail.Issue) -> None:
         shut(tx, older, "superseded")
         tx.save(older)
         tx.act(older, "gateway", "superseded")
-    if item.state is State.CLOSED and item.reason == "withdrawn":
+    if item.state is State.CLOSED and item.reason == WITHDRAWN:
         return  # the gateway ends a case after it orders, never before
     if item.state not in {State.ISSUING, State.ISSUED}:
         item.number = item.number or tx.next_number(local_date(tx.now_ms).year)

@@ -64,12 +64,21 @@ class Issuer(Protocol):
 
     def issue(self, order: Order) -> Document: ...
 
+    def take_back(self, order: Order, *, announced: bool) -> str:
+        """Revoke the document of an order, whose case ended without it; its number, "" when there is none. Once, however
+        often it is asked for; `announced` says whether the gateway was told of it. Refusal when it can not be done now.
+        """
+        ...
+
 
 class ApprovalNotice:
     """The issuer of an archive that makes no documents: the decision itself, under its own number."""
 
     def issue(self, order: Order) -> Document:
         return Document(order.number)
+
+    def take_back(self, order: Order, *, announced: bool) -> str:  # noqa: ARG002
+        return ""
 
 
 # transitions of an item ------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from federation.reasons import Refusal
 from node_agent import telemetry
@@ -114,6 +115,8 @@ class Office:
             with contextlib.suppress(Refusal):
                 for order in await self.thread.call(self.desk.orders):
                     await self._issue_one(order)
+                for order, announced in await self.thread.call(self.desk.in_vain):
+                    await self._take_back(order, announced=announced)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(TICK_EVERY_S):
                     await self._to_issue.wait()
@@ -130,8 +133,22 @@ class Office:
             telemetry.log.error("issuing failed", action="desk.issuing_failed", kind=type(error).__name__)
             await self.thread.call(self.desk.not_issued, order, "failed")
         else:
-            is_wanted = await self.thread.call(self.desk.issued, order, document)
-            _count("issued" if is_wanted else "issued_in_vain")
+            if await self.thread.call(self.desk.issued, order, document):
+                _count("issued")  # else it is taken back below, as after a crash between the two
+
+    async def _take_back(self, order: Order, *, announced: bool) -> None:
+        """In the thread that makes documents, so that none is being made meanwhile. What fails is tried again."""
+        loop = asyncio.get_running_loop()
+        work = partial(self._issuer.take_back, order, announced=announced)
+        try:
+            number = await loop.run_in_executor(self._issuing, work)
+        except Exception as error:
+            kind = error.reason.value if isinstance(error, Refusal) else type(error).__name__
+            telemetry.log.error("not taken back", action="desk.not_taken_back", kind=kind)
+            return
+        await self.thread.call(self.desk.taken_back, order, number)
+        if number:
+            _count("issued_in_vain")
 
     def close(self) -> None:
         """Finish what is being written and close the file."""

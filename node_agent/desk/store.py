@@ -23,6 +23,9 @@ from federation.reasons import Reason, Refusal
 FILE = "desk.sqlite"
 SCHEMA_VERSION = 2
 MOST_NOTICES = 1_000
+WITHDRAWN = "withdrawn"
+"""Reason of an item whose applicant no longer asks."""
+
 BUSY_S = 5.0
 """How long a writer waits for another process: far more than any action takes."""
 
@@ -122,11 +125,15 @@ _COLUMNS = ", ".join(
     for name in _FIELDS
 )
 _OPEN_STATES = ", ".join(f"'{state}'" for state in sorted(OPEN))
+# items that ended after their document had been ordered, until somebody has looked whether it was made
+_IN_VAIN = "state = 'closed' and issue_due_ms > 0"
+_IN_VAIN_INDEX = f"create index if not exists in_vain on items(issue_due_ms) where {_IN_VAIN}"
 _TABLES = f"""
 create table items({_COLUMNS}, primary key(case_id, grp)) strict, without rowid;
 create index open_items on items(queued_ms) where state in ({_OPEN_STATES});
 create index rule_releases on items(decided_ms) where decided_by = 'rule';
 create index issuing on items(issue_due_ms) where state = 'issuing';
+{_IN_VAIN_INDEX};
 create table outbox(seq integer primary key autoincrement, id blob not null unique, case_id text not null,
   grp integer not null, kind text not null, body blob not null, happened_ms integer not null,
   receipted_ms integer not null default 0, reason text not null default '') strict;
@@ -342,6 +349,7 @@ class Store:
             raise StoreVersionError(
                 f"{FILE} 由其他版本建立，请用该版本打开 · {FILE} was made by another version; open it with that one"
             )
+        do(_IN_VAIN_INDEX)  # files of before it are the same but for this
 
     @contextlib.contextmanager
     def writing(self, now_ms: int) -> Iterator[Transaction]:
@@ -395,6 +403,14 @@ class Store:
             f"{_ITEM} where state = 'issuing' and issue_due_ms <= ? order by issue_due_ms limit ?",
             until_ms,
             limit,
+        )
+        return [_item(row) for row in rows]
+
+    def in_vain_items(self, limit: int) -> list[Item]:
+        """Items whose case was withdrawn, or had ended by the gateway's word, after their document had been ordered."""
+        reasons = (WITHDRAWN, Reason.ILLEGAL_TRANSITION.value)
+        rows = self._rows(
+            f"{_ITEM} where {_IN_VAIN} and reason in (?, ?) order by issue_due_ms limit ?", *reasons, limit
         )
         return [_item(row) for row in rows]
 

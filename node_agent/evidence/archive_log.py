@@ -96,6 +96,15 @@ class ArchiveLog:
         if self._log.entry(event.id, case_id) is None:
             self._log.append([event])
 
+    def in_vain(self, number: str, case_id: str, reason: str, digest: str) -> None:
+        """A document nobody was told of does not stand: the case ended without it. Logged once, and here alone, since only this
+        side has it.
+        """
+        fields = {"outcome": "revoked", "reason": reason, "archive": self.archive, "digest": digest}
+        event = Event(EventKind.CLOSED, f"closed:{number}", self._now_ms(), case_id, fields)
+        if self._log.entry(event.id, case_id) is None:
+            self._log.append([event])
+
     async def run(self) -> None:
         """Sign a checkpoint each second in which something happened, until cancelled."""
         while True:

@@ -335,6 +335,30 @@ def test_whoever_received_the_paper_checks_it_by_its_code_its_file_and_its_qr_te
         assert code not in fleet.log(name)
 
 
+def test_a_document_whose_case_is_withdrawn_before_it_was_fetched_is_revoked_by_itself(fleet):
+    case = issued(fleet, "withdrawn-1")
+    assert "有效" in page(fleet, f"/verify/{case['decision']['short_code']}")[1]
+    status, said = fleet.request(f"/v1/cases/{case['id']}/withdrawal", {})
+    assert (status, said["state"]) == (200, "withdrawn")
+    folder = str(fleet.data(HOLDER))
+
+    def standing():
+        shown = fleet.node("documents", "show", case["decision"]["number"], "--data", folder)
+        return json.loads(shown)["state"] == "revoked" and json.loads(shown)
+
+    assert wait_for(standing, 60.0)["reason"] == "case_withdrawn"
+    fleet.stop_one(HOLDER)
+    fleet.start_agent(HOLDER)  # its list is fetched when it comes back
+    fleet.wait_connected(NAMES)
+    wait_for(lambda: "已撤销" in page(fleet, f"/verify/{case['decision']['short_code']}")[1], 60.0)
+
+    def revoked():
+        with LogReader(fleet.data(HOLDER) / "evidence.sqlite") as log:
+            return [one.kind for one in log.of_request(case["id"])].count("revoked")
+
+    assert wait_for(revoked) == 1
+
+
 NOBODY = {"name": "無名錢", "birth": "1970", "other_name": "查无此人"}
 
 

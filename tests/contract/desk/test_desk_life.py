@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import sqlite3
 import threading
 
@@ -11,6 +13,7 @@ from federation import mail
 from federation.reasons import Reason, Refusal
 from node_agent.desk.desk import Desk
 from node_agent.desk.issuing import Document
+from node_agent.desk.office import Office
 from node_agent.desk.reviewing import LEASE_MS
 from node_agent.desk.store import FILE, State, Store, StoreVersionError
 from tests.fakes.desks import DEPUTY, HOLDER, Clock, FakeRecords, desk_at, dispatch, give, issue, kinds, take
@@ -225,6 +228,110 @@ def test_a_withdrawn_case_can_not_be_decided_and_its_document_is_not_wanted(desk
     give(desk, mail.Withdrawn(1), "c2")
     refused(Reason.TAKEN, desk.approve, "c2", "沈甲", item.version)
     refused(Reason.ILLEGAL_TRANSITION, desk.approve, "c2", "沈甲", desk.item("c2").version)
+
+
+def in_vain(desk):
+    return [(order.case_id, announced) for order, announced in desk.in_vain()]
+
+
+def issuing_of(desk, case="c1"):
+    """An approval the gateway has taken: its document is to be made."""
+    give(desk, dispatch(), case)
+    desk.approve(case, "沈甲", desk.item(case).version)
+    take(desk)
+    return desk.orders()[-1]
+
+
+def test_what_was_ordered_for_a_case_that_ended_is_taken_back_once_also_after_a_restart(desk, other):
+    order = issuing_of(desk)
+    assert in_vain(desk) == []
+    give(desk, mail.Withdrawn(1))
+    assert desk.issued(order, Document("N1", "d" * 64)) is False
+    assert in_vain(desk) == in_vain(other) == [("c1", False)]
+    ((again, _announced),) = other.in_vain()
+    assert (again.case_id, again.group) == (order.case_id, order.group)
+    desk.taken_back(order, "N1")
+    assert in_vain(other) == []
+    assert [one.action for one in desk.history("c1")][-1] == "taken_back"
+
+
+def test_a_document_the_gateway_did_not_take_or_its_applicant_wants_no_more_is_taken_back_too(desk):
+    order = issuing_of(desk)
+    desk.issued(order, Document("N1", "d" * 64))
+    take(desk, lambda message: "illegal_transition" if isinstance(message, mail.Issued) else "")
+    assert in_vain(desk) == [("c1", True)]
+    desk.taken_back(order, "N1")
+    later = issuing_of(desk, "c2")
+    desk.issued(later, Document("N2", "e" * 64))
+    take(desk)
+    give(desk, mail.Withdrawn(1), "c2")
+    give(desk, mail.Withdrawn(1, reason="again"), "c2")
+    assert in_vain(desk) == [("c2", True)]
+
+
+def test_nothing_else_is_taken_back(desk):
+    lost = issuing_of(desk, "lost")
+    desk.issued(lost, Document("N1", "d" * 64))
+    take(desk, lambda message: "unknown_case" if isinstance(message, mail.Issued) else "")
+    kept = issuing_of(desk, "kept")
+    desk.issued(kept, Document("N2", "e" * 64))
+    take(desk)
+    give(desk, dispatch(), "never-taken")
+    desk.approve("never-taken", "沈甲", desk.item("never-taken").version)
+    take(desk, lambda message: "illegal_transition" if isinstance(message, mail.Approved) else "")
+    give(desk, dispatch(), "open")
+    give(desk, mail.Withdrawn(1), "open")
+    assert in_vain(desk) == []
+
+
+def test_a_file_from_before_there_was_an_index_for_it_is_opened(tmp_path, clock, desk):
+    order = issuing_of(desk)
+    desk.store._connection.execute("drop index in_vain")
+    again = desk_at(tmp_path, clock, people=False)
+    assert again.store._rows("select 1 from sqlite_master where name = 'in_vain'")
+    give(again, mail.Withdrawn(1))
+    assert in_vain(again) == [(order.case_id, False)]
+    again.store.close()
+
+
+class Slowly:
+    """Makes documents while somebody watches, and takes them back; `broken` refuses the latter."""
+
+    def __init__(self):
+        self.begun, self.go_on = threading.Event(), threading.Event()
+        self.revoked, self.broken = [], 0
+
+    def issue(self, order):
+        self.begun.set()
+        self.go_on.wait(30)
+        return Document("N1", "d" * 64)
+
+    def take_back(self, order, *, announced):
+        if self.broken:
+            self.broken -= 1
+            raise Refusal(Reason.STORE_UNAVAILABLE) if self.broken else OSError
+        self.revoked.append((order.case_id, announced))
+        return "N1"
+
+
+async def test_a_running_office_takes_back_what_it_made_while_the_case_was_withdrawn(desk):
+    issuing_of(desk)
+    issuer = Slowly()
+    issuer.broken = 2
+    office = Office(desk, issuer, b"k" * 32)
+    running = asyncio.gather(*[asyncio.ensure_future(one) for one in office.loops().values()])
+    await asyncio.to_thread(issuer.begun.wait, 30)
+    await office.thread.call(lambda: give(desk, mail.Withdrawn(1)))
+    issuer.go_on.set()
+    async with asyncio.timeout(30):
+        while await office.thread.call(desk.in_vain) or not issuer.revoked:
+            await asyncio.sleep(0.01)
+    assert issuer.revoked == [("c1", False)]
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+    office._stop_listening()
+    office.thread.close()
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from federation.suites.registry import suite
 from federation.tlog.checkpoint import open_checkpoint
 from federation.tlog.note import Note as SignedNote
 from federation.tlog.note import VerifierKey
+from federation.tlog.reconcile import Account
 from federation.trust import Use
 from federation.verify.challenge import Challenge, MemoryNonces
 from federation.verify.documents import verify
@@ -103,6 +104,39 @@ def test_a_document_from_before_there_were_short_codes_gets_none_afterwards(arch
     issued = archive.documents.issuer.issue(order)
     archive.documents.registry._do("delete from short_codes")
     assert archive.documents.issuer.issue(order) == msgspec.structs.replace(issued, paper=None)
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_document_made_in_vain_is_revoked_once_and_logged_where_it_is_known(archive, announced):
+    order, issuer = archive.order(), archive.documents.issuer
+    assert issuer.take_back(order, announced=announced) == ""
+    issued = issuer.issue(order)
+    for _ in range(2):
+        assert issuer.take_back(order, announced=announced) == issued.number
+    report = check(archive, archive.documents.store.read(issued.number))
+    assert report.reasons == (VerificationReason.REVOKED,)
+    (change,) = archive.documents.store.changes()
+    assert change[4] == ("case_withdrawn" if announced else "issued_in_vain")
+
+    async def until_logged():
+        for _ in range(2):  # and again by the next process
+            loops = archive.documents.loops()
+            watching = asyncio.create_task(loops.pop("document standing"))
+            for other in loops.values():
+                other.close()
+            while not kinds() & {"revoked", "closed"}:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.05)
+            watching.cancel()
+
+    def kinds():
+        return {entry.kind for entry in archive.documents.log._log.of_request("case-1")}
+
+    asyncio.run(until_logged())
+    logged = [entry.kind for entry in archive.documents.log._log.of_request("case-1")]
+    assert logged == ["document_committed", "revoked" if announced else "closed"]
+    account = Account.read(archive.fetch("log/account"))
+    assert bool(account.requests) is announced  # a gateway that was told of none misses none
 
 
 def test_pieces_a_killed_process_left_are_swept_by_the_running_agent(archive):
