@@ -53,6 +53,7 @@ from gateway.search.search import Searches
 from gateway.settings import GatewaySettings
 
 SIGNING_KEY, CALL_KEY = "signing-key.pem", "webhook-key.pem"
+STATUS_LISTS = "status-lists"
 _TICK_S = 0.5
 _COUNT_EVERY_S, _STEER_EVERY_S = 5.0, 10.0
 _TIDY_EVERY_S, _BETWEEN_BATCHES_S = 600.0, 0.2
@@ -111,7 +112,9 @@ async def run(settings: GatewaySettings, base: Path) -> None:
     limit = RateLimit(settings.requests_per_minute, time.monotonic)
     trust_list = (base / settings.trust_list).read_bytes() if settings.trust_list else b""
     trust = TrustList.load(trust_list) if trust_list else None
-    statuses = StatusKeeper(trust, carrier) if trust is not None else None
+    statuses = (
+        StatusKeeper(trust, carrier, base / settings.data / STATUS_LISTS) if trust is not None else None
+    )
     verifying, codes = None, None
     if trust is not None and statuses is not None:
         used = Presentations(evidence_log, register, store.now_ms, audience=settings.audience)

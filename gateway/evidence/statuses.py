@@ -7,7 +7,10 @@ verifiers that know the first suite alone.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 from collections.abc import Iterable
+from pathlib import Path
 
 from federation.reasons import Refusal
 from federation.trust import TrustList, Use
@@ -29,8 +32,12 @@ LARGEST_LIST = 1 << 20
 class StatusKeeper:
     """Keeps one list of each archive that signs any. `run` until cancelled; `sources` is what verifying looks at."""
 
-    def __init__(self, trust: TrustList, lists: Objects) -> None:
+    def __init__(self, trust: TrustList, lists: Objects, folder: Path | None = None) -> None:
+        """In `folder` the lists outlive the process, so that an archive's last word is known while it is away; what lies there
+        is believed as what is fetched is, by its signature.
+        """
         self.sources = StatusLists(trust)
+        self._folder = folder
         self._archives = sorted({key.issuer for key in trust.keys(Use.STATUS)})
         self._lists = lists
         self._forms = {
@@ -38,6 +45,7 @@ class StatusKeeper:
             for archive in self._archives
         }
         self._tokens: dict[tuple[str, str], bytes] = {}
+        self._recall()
         self._due: dict[str, float] = dict.fromkeys(self._archives, 0.0)
         self._wake = asyncio.Event()
 
@@ -75,14 +83,48 @@ class StatusKeeper:
         try:
             token = await self._lists.fetch(archive, _OBJECTS[believed], LARGEST_LIST)
             self.sources.add(_read(token, believed))
-            self._tokens[archive, believed] = token
+            await self._keep(archive, believed, token)
             for form in others:
                 token = await self._lists.fetch(archive, _OBJECTS[form], LARGEST_LIST)
                 self.sources.signer(_read(token, form))
-                self._tokens[archive, form] = token
+                await self._keep(archive, form, token)
         except (Refusal, VerifyError, UnicodeDecodeError):
             return False
         return True
+
+    async def _keep(self, archive: str, form: str, token: bytes) -> None:
+        self._tokens[archive, form] = token
+        path = self._path(archive, form)
+        if path is not None:
+            with contextlib.suppress(OSError):  # it is fetched again after a restart
+                await asyncio.to_thread(_write, path, token)
+
+    def _recall(self) -> None:
+        """What an earlier process kept, as far as it is believed now."""
+        for archive, forms in self._forms.items():
+            for form in forms:
+                path = self._path(archive, form)
+                if path is None:
+                    continue
+                with contextlib.suppress(OSError, VerifyError, UnicodeDecodeError):
+                    with path.open("rb") as file:
+                        token = file.read(LARGEST_LIST)
+                    if form == forms[0]:
+                        self.sources.add(_read(token, form))
+                    else:
+                        self.sources.signer(_read(token, form))
+                    self._tokens[archive, form] = token
+
+    def _path(self, archive: str, form: str) -> Path | None:
+        return None if self._folder is None else self._folder / f"{archive}.{form.rpartition('+')[2]}"
+
+
+def _write(path: Path, token: bytes) -> None:
+    """Whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
+    fresh.write_bytes(token)
+    fresh.replace(path)
 
 
 def _read(token: bytes, form: str) -> str | bytes:

@@ -321,9 +321,13 @@ def test_whoever_received_the_paper_checks_it_by_its_code_its_file_and_its_qr_te
     assert {one["outcome"] for one in used} == {"valid"}
     assert sorted(one.get("reason", "") for one in used) == ["", "", "short_code"]
     fleet.stop_one("gateway", signal.SIGKILL)
+    fleet.stop_one(HOLDER)
     fleet.start_gateway()
+    status, seen = page(fleet, f"/verify/{code}")  # years later, after any restart, while the archive is away
+    assert status == 200
+    assert "有效" in seen
+    fleet.start_agent(HOLDER)
     fleet.wait_connected(NAMES)
-    assert page(fleet, f"/verify/{code}")[0] == 200  # years later, and after any restart
     fleet.node(
         "documents", "revoke", number, "--reason", "issued_in_error", "--data", str(fleet.data(HOLDER))
     )
@@ -333,6 +337,7 @@ def test_whoever_received_the_paper_checks_it_by_its_code_its_file_and_its_qr_te
     wait_for(lambda: "已撤销" in page(fleet, f"/verify/{code}")[1], 60.0)
     for name in ("gateway", HOLDER):
         assert code not in fleet.log(name)
+        assert "欧阳" not in fleet.log(name)
 
 
 def test_a_document_whose_case_is_withdrawn_before_it_was_fetched_is_revoked_by_itself(fleet):

@@ -102,3 +102,25 @@ async def test_a_list_without_the_second_signature_is_not_believed():
         with pytest.raises(VerifyError) as unknown:
             keeper.sources.standing("330483", StatusReference(DUAL.status_uri, 7), now())
         assert unknown.value.reason is VerificationReason.STATUS_UNKNOWN
+
+
+async def test_what_an_archive_said_last_is_known_to_the_next_process_while_it_is_away(tmp_path):
+    shelves = Shelves()
+    keeper = StatusKeeper(TRUST, shelves, tmp_path / "lists")
+    for archive in ("330483", "330400"):
+        assert await keeper._fetch(archive)
+    (tmp_path / "lists" / "330400.jwt").write_bytes(Archive("330400").status_token(at=now()).encode())
+    shelves.held.clear()
+    again = StatusKeeper(TRUST, shelves, tmp_path / "lists")
+    assert not await again._fetch("330483")
+    standing = again.sources.standing("330483", StatusReference(DUAL.status_uri, 7), now())
+    assert standing.state is State.REVOKED
+    assert {form: again.token("330483", form) for form in (CWT, JWT)} == {
+        form: keeper.token("330483", form) for form in (CWT, JWT)
+    }
+    assert again.token("330400") is None  # somebody else's signature lay there
+    assert sorted(one.name for one in (tmp_path / "lists").iterdir()) == [
+        "330400.jwt",
+        "330483.cwt",
+        "330483.jwt",
+    ]
