@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
+from time import monotonic
 from typing import Protocol
 
 from federation.session.base import LARGEST_FRAME, Observer, Session
@@ -13,6 +14,10 @@ from federation.wire.v1 import holdings_pb2 as pb
 
 _LARGEST_RESULTS = LARGEST_FRAME - 4_096
 CREDITS = 256
+TURN_S = 0.010
+"""How long questions of a session are begun before the event loop has its turn: a frame of quick look-ups is not quick
+itself (up to 256 of about a millisecond), and beats, cancellings and the answers found so far should not wait for it.
+"""
 _BAD_FRAMES_ALLOWED = 3
 
 
@@ -39,6 +44,8 @@ class AnsweringSession(Session):
         self._empty: list[int] = []
         self._frames_received = 0
         self._acknowledged = 0
+        self._waiting: OrderedDict[int, tuple[pb.QueryItem, float]] = OrderedDict()  # with the time it came
+        self._turn: asyncio.Handle | None = None
         self._working: OrderedDict[int, Callable[[], None] | None] = OrderedDict()
         self._epoch = 0
         self._told_epoch = 0
@@ -60,7 +67,7 @@ class AnsweringSession(Session):
 
     @property
     def working(self) -> int:
-        return len(self._working) + len(self._results) + len(self._empty)
+        return len(self._waiting) + len(self._working) + len(self._results) + len(self._empty)
 
     def _on_frame(self, frame: pb.Frame, kind: str | None) -> bool:
         match kind:
@@ -68,10 +75,13 @@ class AnsweringSession(Session):
                 self._frames_received += 1
                 now = asyncio.get_running_loop().time()
                 for item in frame.queries.items:
-                    self._begin(item, now)
+                    self._take(item, now)
+                if self._turn is None:
+                    self._begin_some()
                 self._wake.set()
             case "cancel":
                 for cid in frame.cancel.cids:
+                    self._waiting.pop(cid, None)
                     cancel = self._working.pop(cid, None)
                     if cancel is not None:
                         cancel()
@@ -88,15 +98,26 @@ class AnsweringSession(Session):
                 self._observe("unexpected_frame")
         return False
 
-    def _begin(self, item: pb.QueryItem, now: float) -> None:
-        cid = item.cid
-        if len(self._working) >= CREDITS:
-            self._results.append(pb.ResultItem(cid=cid, status=pb.STATUS_OVERLOADED, retry_after_ms=200))
-            return
-        self._working[cid] = None
-        cancel = self._responder.begin(item, now + item.budget_ms / 1000, self._done)
-        if cid in self._working:
-            self._working[cid] = cancel
+    def _take(self, item: pb.QueryItem, now: float) -> None:
+        if len(self._waiting) + len(self._working) >= CREDITS:
+            overloaded = pb.ResultItem(cid=item.cid, status=pb.STATUS_OVERLOADED, retry_after_ms=200)
+            self._results.append(overloaded)
+        else:
+            self._waiting[item.cid] = item, now
+
+    def _begin_some(self) -> None:
+        """Begin what waits, first come first served, for one turn; the rest after the loop has had its own."""
+        self._turn = None
+        began = monotonic()
+        while self._waiting and not self.ended:
+            cid, (item, came_at) = self._waiting.popitem(last=False)
+            self._working[cid] = None
+            cancel = self._responder.begin(item, came_at + item.budget_ms / 1000, self._done)
+            if cid in self._working:
+                self._working[cid] = cancel
+            if self._waiting and monotonic() - began >= TURN_S:
+                self._turn = asyncio.get_running_loop().call_soon(self._begin_some)
+                return
 
     def _done(self, result: pb.ResultItem) -> None:
         if result.cid not in self._working:
@@ -144,6 +165,7 @@ class AnsweringSession(Session):
         return self.bad_frames >= _BAD_FRAMES_ALLOWED
 
     def _on_end(self) -> None:
+        self._waiting.clear()
         for cancel in self._working.values():
             if cancel is not None:
                 cancel()

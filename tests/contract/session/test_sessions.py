@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 
 from federation.reasons import Reason
-from federation.session.answering import CREDITS, AnsweringSession
+from federation.session import answering
+from federation.session.answering import CREDITS, TURN_S, AnsweringSession
 from federation.session.asking import (
     BAD_FRAMES_ALLOWED,
     REUSED_S,
@@ -342,6 +343,92 @@ def test_one_slow_or_silent_question_does_not_hold_back_the_others_of_its_frame(
         assert set(how.values()) == {"STATUS_OK"}
         assert max(at[number.to_bytes(16, "big")] for number in how) < 0.1
         assert 2.0 <= at[(7).to_bytes(16, "big")] <= 2.1
+        await asker.close()
+        await answerer.close()
+        await asyncio.gather(*tasks)
+
+    run(work())
+
+
+class Slow(Archive):
+    """Takes a millisecond of the loop for each question, on a clock that only it moves."""
+
+    def __init__(self, monkeypatch):
+        super().__init__()
+        self.clock = 0.0
+        monkeypatch.setattr(answering, "monotonic", lambda: self.clock)
+
+    def begin(self, item, ends_at, done):
+        self.clock += 0.001
+        return super().begin(item, ends_at, done)
+
+
+def test_the_answers_of_a_long_frame_leave_while_it_is_still_worked_on(monkeypatch):
+    async def work():
+        archive = Slow(monkeypatch)
+        asker, answerer, tasks, _events = await connected(archive)
+        begun_at = []
+
+        class Seen(list):
+            def append(self, one):
+                begun_at.append(len(archive.seen))
+                super().append(one)
+
+        ended = Seen()
+        for number in range(100):
+            assert asker.ask(question("0 hit", 2.0, ended, number.to_bytes(16, "big")), now())
+        await asyncio.sleep(0.1)
+        assert len(ended) == 100
+        assert begun_at[0] <= 2 * TURN_S / 0.001  # one turn, and perhaps the next
+        assert archive.seen == sorted(archive.seen)
+        await asker.close()
+        await answerer.close()
+        await asyncio.gather(*tasks)
+
+    run(work())
+
+
+@pytest.mark.parametrize("ending", ["cancel", "close"])
+def test_what_is_cancelled_or_lost_before_it_was_begun_is_never_begun(monkeypatch, ending):
+    async def work():
+        archive = Slow(monkeypatch)
+        asker, answerer, tasks, _events = await connected(archive)
+        ended = []
+        several = [question("0 hit", 2.0, ended, number.to_bytes(16, "big")) for number in range(100)]
+        for one in several:
+            assert asker.ask(one, now())
+        while not archive.seen:
+            await asyncio.sleep(0)
+        if ending == "cancel":
+            frame = pb.Frame(cancel=pb.Cancel(cids=[one.item.cid for one in several[50:]]))
+            answerer._on_frame(frame, "cancel")
+        else:
+            await answerer.close()
+        await asyncio.sleep(0.1)
+        if ending == "cancel":
+            assert len(archive.seen) == len(ended) == 50
+            assert answerer.working == 0
+        else:
+            assert len(archive.seen) < 50
+        await asker.close()
+        await answerer.close()
+        await asyncio.gather(*tasks)
+
+    run(work())
+
+
+def test_questions_that_wait_count_towards_the_credits(monkeypatch):
+    async def work():
+        asker, answerer, tasks, _events = await connected(Slow(monkeypatch))
+        asker.credits = 10 * CREDITS
+        ended = []
+        for number in range(2 * CREDITS):
+            assert asker.ask(question("0 hit", 2.0, ended, number.to_bytes(16, "big")), now())
+        await asyncio.sleep(0.1)
+        how = Counter(what for _name, what in ended)
+        assert set(how) == {"STATUS_OK", "STATUS_OVERLOADED"}
+        assert how["STATUS_OK"] >= CREDITS
+        assert sum(how.values()) == 2 * CREDITS
         await asker.close()
         await answerer.close()
         await asyncio.gather(*tasks)
