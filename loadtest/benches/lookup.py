@@ -72,6 +72,12 @@ def run(scale: Scale) -> Iterator[Figure]:
                     _cpu,
                 )
                 yield Figure("a whole search: all expansions, scored, ranked", whole.cpu_us, "µs CPU")
+                strangers = truths(scale.records, 4, _QUERIES)
+                yield Figure(
+                    "questions about strangers that touch no key",
+                    _untouched(lookup, keyer, strangers),
+                    "share",
+                )
                 peer.close()
         except NoPostgresError as error:
             yield Figure("no peer on this machine", 0, "", least=1, note=str(error))
@@ -90,6 +96,18 @@ def _ask(lookup: Lookup, keyer: Keyer, kind: str, one: Truth, wrong: dict[str, s
         case _:
             return [found.code for found in lookup.search(_query(kind, one, wrong), limit=20).found]
     return [record.archival_code for record in lookup.fetch([rid_of(value) for value in values]).values()]
+
+
+def _untouched(lookup: Lookup, keyer: Keyer, people: Sequence[Truth]) -> float:
+    """The share of questions for which nothing of the category stands under any key, whatever the year: all that a
+    membership filter over (key, category) could at best keep from being asked here.
+    """
+    untouched = 0
+    for one in people:
+        query = Query(category=one.category, name=one.name, id_number=one.id_number)
+        keys = [probe.key for probe in keyer.probes(query)]
+        untouched += not lookup.scan(keys, category=one.category, limit=1)
+    return untouched / len(people)
 
 
 def _one_wrong(name: str, random: Random) -> str:
