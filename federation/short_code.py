@@ -1,7 +1,7 @@
 """The short code of a document: what is printed on paper for people to type, and by which the gateway finds its standing.
 
 Fourteen random characters of 5 bits (70 bits: nobody finds one by trying) and a check character, in an alphabet without
-I, L, O and U. It says nothing about the document; printed in three groups of five: `3KQ7M-X8D2R-9TWEJ`.
+I, L, O and U. It says nothing about the document; printed in three groups of five: `3KQ7M-X8D2R-9TWEZ`.
 """
 
 from __future__ import annotations

@@ -137,6 +137,7 @@ class VerifyPage:
     def routes(self) -> list[tuple[str, str, Handler]]:
         return [
             ("GET", "/verify", self._guarded(self._start)),
+            ("GET", "/verify/", self._guarded(self._start)),  # as people type it
             ("POST", "/verify", self._guarded(self._sent)),
             ("GET", "/verify/{short_code}", self._guarded(self._look_up)),
             ("GET", "/pages/verify.css", self._style),

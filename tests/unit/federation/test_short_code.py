@@ -16,6 +16,7 @@ def test_a_code_is_random_and_has_at_least_sixty_bits():
 
 
 def test_the_check_character_stays_what_it_was():
+    assert canonical("3KQ7M-X8D2R-9TWEZ")  # the example people see
     assert _right("0123456789ABCD") == "C"  # printed codes must be read for decades
 
 

@@ -8,6 +8,7 @@ import re
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from unittest.mock import ANY
 
 import aiohttp
 import pytest
@@ -297,7 +298,7 @@ async def test_strangers_are_limited_and_told_so_by_a_page():
 
 async def test_without_a_trust_list_the_page_says_so():
     async with Page(without_trust=True) as page:
-        for path in ("/verify", f"/verify/{CODE}"):
+        for path in ("/verify", "/verify/", f"/verify/{CODE}"):
             assert (await page.see(path))[0] == 404
 
 
@@ -320,6 +321,7 @@ async def test_the_style_is_a_file_of_its_own():
         assert "url(" not in text
         status, _headers, start = await page.see("/verify")
         assert status == 200
+        assert await page.see("/verify/") == (200, ANY, start)
         assert 'href="/pages/verify.css"' in start
         assert start.count("<form ") == 3
 
