@@ -8,7 +8,6 @@ import re
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
-from unittest.mock import ANY
 
 import aiohttp
 import pytest
@@ -321,7 +320,7 @@ async def test_the_style_is_a_file_of_its_own():
         assert "url(" not in text
         status, _headers, start = await page.see("/verify")
         assert status == 200
-        assert await page.see("/verify/") == (200, ANY, start)
+        assert (await page.see("/verify/"))[::2] == (200, start)
         assert 'href="/pages/verify.css"' in start
         assert start.count("<form ") == 3
 
