@@ -1,7 +1,8 @@
 """The bytes of a sealed PDF that no signature covers, held to one form, so that none of them can be changed unseen.
 
 A PDF signature leaves out only its own /Contents. CMS leaves parts of itself unsigned: versions, algorithm parameters,
-certificates, padding. Here each has exactly one allowed form (RFC 5652 as pyHanko and RFC 3161 authorities write it).
+certificates, padding. Here each has exactly one allowed form (RFC 5652 as pyHanko and RFC 3161 authorities write it). What
+remains is ECDSA's own: of a signature (r, s) anybody can make (r, n - s), and authorities give either.
 """
 
 from __future__ import annotations
@@ -87,8 +88,13 @@ def check_cms(message: cms.ContentInfo, allowed: Sequence[bytes], content_type: 
     if signer["signature_algorithm"].dump() != _ES256:
         raise VerifyError(_R.WRONG_ALGORITHM)
     certificates = [one.chosen.dump() for one in signed["certificates"]]
-    if len(set(certificates)) != len(certificates) or not set(certificates) <= set(allowed):
+    if not set(certificates) <= set(allowed):
         raise VerifyError(_R.UNKNOWN_KEY, "CMS")
+    # nothing signs which certificates lie here: of a seal they are the whole chain but its root, of a time stamp what its
+    # authority gives; both in the order of DER
+    wanted = {allowed[0], *allowed[1:-1]} if content_type == "data" else set(certificates)
+    if certificates != sorted(wanted):
+        raise VerifyError(_R.NOT_CANONICAL, "CMS")
     _check_unsigned_attributes(signer, second_allowed=content_type == "data")
     leaf = asn1_x509.Certificate.load(allowed[0])
     named = signer["sid"].chosen

@@ -305,6 +305,11 @@ class Cases:
         except UnreadableMailError:
             answer(Reason.BAD_FRAME.value)
             return
+        if (
+            not case_id.isprintable()
+        ):  # no case has such a name, and PostgreSQL would refuse the whole batch for a NUL
+            answer(Reason.UNKNOWN_CASE.value)
+            return
         event = from_desk(archive, message)
 
         def logged(reason: str) -> None:

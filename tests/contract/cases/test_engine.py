@@ -251,6 +251,13 @@ async def test_one_desk_message_counted_by_many_deliveries_has_one_effect(stores
         assert len(claims) == 1
 
 
+async def test_a_case_id_no_database_takes_is_refused_before_it_reaches_others(stores: Stores):
+    async with core(stores.url, locator=FakeLocator(FOUND)) as running:
+        answers: list[str] = []
+        running.cases.desk_said(HOLDER, b"m" * 16, "case\0", write(Claimed(group=1)), answers.append)
+        assert answers == ["unknown_case"]
+
+
 async def test_draining_gives_back_what_was_being_done(stores: Stores):
     never = asyncio.Event()
     locator = FakeLocator(FOUND)

@@ -12,6 +12,7 @@ from shutil import which
 
 import pypdfium2
 import pytest
+from asn1crypto import cms
 from asn1crypto import crl as asn1_crl
 from cryptography.hazmat.primitives.serialization import Encoding
 from pyhanko.pdf_utils import generic
@@ -92,6 +93,26 @@ def test_bytes_no_signature_covers_have_one_form(bureau: Bureau, sealed: bytes) 
     letter = next(place for place in range(start, end) if sealed[place : place + 1].isalpha())
     assert failures(bureau.check(flipped(sealed, end - 3))) == {"bytes": "not_canonical"}
     assert failures(bureau.check(flipped(sealed, letter, 5))) == {"bytes": "not_canonical"}
+
+
+def test_the_certificates_beside_a_seal_have_one_form(bureau: Bureau, sealed: bytes) -> None:
+    """Nothing signs which of them lie there, and in what order."""
+    seal = PdfFileReader(BytesIO(sealed)).embedded_regular_signatures[0]
+    content = cms.ContentInfo.load(seal.pkcs7_content, strict=False)
+    whole, certificates = content.dump(), [one.dump() for one in content["content"]["certificates"]]
+    assert len(certificates) == 2
+    content["content"]["certificates"] = [
+        one
+        for one in content["content"]["certificates"]
+        if one.chosen.dump() == bureau.seal.chain[0].public_bytes(Encoding.DER)
+    ]
+    swapped = whole.replace(b"".join(certificates), b"".join(reversed(certificates)))
+    assert swapped != whole
+    _, left, right, _ = (int(number) for number in seal.byte_range)
+    for changed in (swapped, content.dump(force=True)):
+        hole = changed.hex().upper().encode().ljust(right - left - 2, b"0")
+        pdf = sealed[:left] + b"<" + hole + b">" + sealed[right:]
+        assert failures(bureau.check(pdf)) == {"issuer": "not_canonical"}
 
 
 def test_the_signer_is_named_letter_by_letter(bureau: Bureau, sealed: bytes) -> None:
