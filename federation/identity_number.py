@@ -11,9 +11,9 @@ from operator import mul
 
 from federation.dates import DateSpan
 
-_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
-_CHECKS = "10X98765432"
-_ZEROS = sum(_WEIGHTS) * ord("0")  # what the weights make of the code points of seventeen zeros
+WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
+CHECKS = "10X98765432"
+_ZEROS = sum(WEIGHTS) * ord("0")  # what the weights make of the code points of seventeen zeros
 _LENGTHS = frozenset({15, 18})
 _WIDTH = {ord("０") + digit: ord("0") + digit for digit in range(10)}
 _CLEAN: dict[int, int | None] = {
@@ -45,29 +45,29 @@ def tidy(text: str) -> str:
 
 def check_digit(first17: str) -> str:
     """The 18th character that belongs to 17 digits."""
-    return _CHECKS[(sum(map(mul, _WEIGHTS, first17.encode("ascii"))) - _ZEROS) % 11]
+    return CHECKS[(sum(map(mul, WEIGHTS, first17.encode("ascii"))) - _ZEROS) % 11]
 
 
 @lru_cache(65_536)
 def _weighed(part: str, place: int) -> int:
     """What a part of a number that begins at `place` adds to the weighted sum; regions, days and serials repeat."""
-    return sum(weight * int(digit) for weight, digit in zip(_WEIGHTS[place:], part, strict=False))
+    return sum(weight * int(digit) for weight, digit in zip(WEIGHTS[place:], part, strict=False))
 
 
 def _last_digit(first17: str) -> str:
     """`check_digit` of a number whose parts were met before, at a third of the price."""
-    return _CHECKS[(_weighed(first17[:6], 0) + _weighed(first17[6:14], 6) + _weighed(first17[14:], 14)) % 11]
+    return CHECKS[(_weighed(first17[:6], 0) + _weighed(first17[6:14], 6) + _weighed(first17[14:], 14)) % 11]
 
 
-_CENTENARIANS = "996"
+CENTENARIANS = "996"
 """Serials from here on were kept for people a hundred years old when they got their number, from 1984 on."""
-_ELDEST_BORN = "75"  # two digits of the year: nobody born before 1875 was there to get one
+ELDEST_BORN = "75"  # two digits of the year: nobody born before 1875 was there to get one
 _LONGEST_LIFE = 110  # years
 
 
 def widened(id15: str) -> str:
     """The 18-digit form of a 15-digit number; serials 996 to 999 were kept for people born in the 1800s."""
-    century = "18" if id15[12:] >= _CENTENARIANS and id15[6:8] >= _ELDEST_BORN else "19"
+    century = "18" if id15[12:] >= CENTENARIANS and id15[6:8] >= ELDEST_BORN else "19"
     first17 = id15[:6] + century + id15[6:]
     return first17 + _last_digit(first17)
 
@@ -93,7 +93,7 @@ def _examine(text: str) -> tuple[IdJudgement, str]:
     if len(number) not in _LENGTHS:
         return IdJudgement.WRONG_LENGTH, ""
     digits = number[:17] if len(number) == 18 else number
-    if not (digits.isascii() and digits.isdigit() and (len(number) == 15 or number[17] in _CHECKS)):
+    if not (digits.isascii() and digits.isdigit() and (len(number) == 15 or number[17] in CHECKS)):
         return IdJudgement.BAD_CHARACTERS, ""
     whole = widened(number) if len(number) == 15 else number
     if _birth(whole[6:14]) is None:
@@ -143,10 +143,10 @@ def repairs(text: str) -> list[str]:
         swapped = number[:place] + number[place + 1] + number[place] + number[place + 2 :]
         if judge(swapped) is IdJudgement.VALID:
             found.setdefault(swapped)
-    if number[17] in _CHECKS:
-        remainder = sum(weight * int(digit) for weight, digit in zip(_WEIGHTS, number[:17], strict=True)) % 11
-        wanted = _CHECKS.index(number[17])
-        for place, weight in enumerate(_WEIGHTS):
+    if number[17] in CHECKS:
+        remainder = sum(weight * int(digit) for weight, digit in zip(WEIGHTS, number[:17], strict=True)) % 11
+        wanted = CHECKS.index(number[17])
+        for place, weight in enumerate(WEIGHTS):
             for digit in range(10):
                 change = digit - int(number[place])
                 if change and (remainder + weight * change) % 11 == wanted:
@@ -161,7 +161,7 @@ def repairs(text: str) -> list[str]:
 
 def other_century(id18: str) -> str:
     """The other 18-digit number with the same 15 digits, "" when the serial leaves no doubt."""
-    if id18[14:17] < _CENTENARIANS or id18[6:8] not in {"18", "19"}:
+    if id18[14:17] < CENTENARIANS or id18[6:8] not in {"18", "19"}:
         return ""
     first17 = f"{id18[:6]}{'19' if id18[6:8] == '18' else '18'}{id18[8:17]}"
     return first17 + _last_digit(first17)

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum
 from hashlib import blake2b
+from itertools import chain
 from typing import NamedTuple
 
 from federation.identity_number import canonical, other_century, repairs
@@ -20,7 +21,7 @@ from federation.names import (
     fold,
     fold_text,
     fuzzy_syllables,
-    sound_code,
+    sound_codes,
     spelled,
     strip,
     surname_alternatives,
@@ -29,7 +30,7 @@ from federation.names import (
 from federation.query import Query
 
 KEY_BITS = 48
-_MEMO = 262_144
+_MEMO = 524_288  # some 120 MB when full
 _LONGEST_WILDCARD_NAME = 4  # longer names (transliterations) meet by N, Z and their two ends
 _SEPARATOR = "\x1f"
 
@@ -64,20 +65,6 @@ class Probe(NamedTuple):
     year_slack: int | None
 
 
-class _Memo(dict[str, bytes]):
-    """What was computed before; forgets all when it is full. Lighter than an LRU: an import asks it for every name."""
-
-    def __init__(self, compute: Callable[[str], bytes]) -> None:
-        super().__init__()
-        self._compute = compute
-
-    def __missing__(self, code: str) -> bytes:
-        if len(self) >= _MEMO:
-            self.clear()
-        found = self[code] = self._compute(code)
-        return found
-
-
 class Keyer:
     """Computes keys under one secret `key` (1 to 64 bytes): without it a stolen key table tells nothing.
 
@@ -91,40 +78,62 @@ class Keyer:
             self._seeds[kind] = seed.copy()
             self._seeds[kind].update(kind.encode())
         # names are too many to remember, their sounds fewer, and patterns with a wildcard fewer still
-        self._sounds = _Memo(self._sound_keys)
-        self._patterns = _Memo(self._pattern_key)
+        self._sounds: dict[str, bytes] = {}
+        self._patterns: dict[str, bytes] = {}
 
-    def _packed(self, kind: str, text: str) -> bytes:
-        state = self._seeds[kind].copy()
-        state.update(text.encode("utf-8", "surrogatepass"))
-        return _eight(state.digest())
+    def _packed(self, kind: str, texts: Iterable[str]) -> bytes:
+        """Keys of one kind, eight bytes each: in one loop, because an import asks for millions."""
+        copy = self._seeds[kind].copy
+        digests = []
+        for text in map(_utf8, texts):
+            state = copy()
+            state.update(text)
+            digests.append(state.digest())
+        return _widened(b"".join(digests))
 
     def _digest(self, kind: str, text: str) -> int:
-        return int.from_bytes(self._packed(kind, text), sys.byteorder)
+        return int.from_bytes(self._packed(kind, (text,)), sys.byteorder)
 
-    def packed_name_keys(self, name: str) -> bytes:
-        """N, Z and D or E keys of a record's name, packed; empty for an empty name."""
-        folded = fold_text(name)
-        if not folded:
-            return b""
-        return self._packed("N", folded) + self._sounds[sound_code(folded)]
+    def packed_name_keys(self, folded: Sequence[str]) -> tuple[bytes, list[bytes]]:
+        """The keys of folded names, none of them empty: N, packed, one each; and for each Z and D or E, packed."""
+        codes = sound_codes(folded)
+        known = list(map(self._sounds.get, codes))
+        new = self._learn(code for code, keys in zip(codes, known, strict=True) if keys is None)
+        return self._packed("N", folded), [keys or new[code] for code, keys in zip(codes, known, strict=True)]
 
     def name_keys(self, name: str) -> tuple[int, ...]:
-        """The same as numbers."""
-        return tuple(array("q", self.packed_name_keys(name)))
+        """N, Z and D or E keys of a record's name; none of an empty name."""
+        folded = fold_text(name)
+        if not folded:
+            return ()
+        own, sounds = self.packed_name_keys((folded,))
+        return tuple(array("q", own + sounds[0]))
 
-    def _sound_keys(self, code: str) -> bytes:
-        """Z and D or E keys of the sounds of a name."""
-        sounds = spelled(code)
-        keys = [self._packed("Z", _SEPARATOR.join(sounds))]
-        if 2 <= len(code) <= _LONGEST_WILDCARD_NAME:
-            keys += [self._patterns[f"{code[:place]}*{code[place + 1 :]}"] for place in range(len(code))]
-        elif len(code) > _LONGEST_WILDCARD_NAME:
-            keys += [self._packed("E", _SEPARATOR.join(part)) for part in _ends(sounds)]
-        return b"".join(dict.fromkeys(keys))
+    def _learn(self, codes: Iterable[str]) -> dict[str, bytes]:
+        """The Z and D or E keys of the sounds of names not met before; they are remembered."""
+        codes = list(dict.fromkeys(codes))
+        patterns = list(map(_patterns_of, codes))
+        unknown = [one for one in dict.fromkeys(chain.from_iterable(patterns)) if one not in self._patterns]
+        if len(self._patterns) + len(unknown) > _MEMO:
+            self._patterns.clear()
+            unknown = list(dict.fromkeys(chain.from_iterable(patterns)))
+        texts = [f"{len(code)}{_SEPARATOR}{_SEPARATOR.join(spelled(code))}" for code in unknown]
+        known = self._patterns
+        known.update(zip(unknown, _eights(self._packed("D", texts)), strict=True))
+        whole = _eights(self._packed("Z", [_SEPARATOR.join(spelled(code)) for code in codes]))
+        found = {
+            code: b"".join((sound, *[known[one] for one in of]))
+            if len(code) <= _LONGEST_WILDCARD_NAME
+            else sound + self._both_ends(code)
+            for code, sound, of in zip(codes, whole, patterns, strict=True)
+        }
+        if len(self._sounds) + len(found) > _MEMO:
+            self._sounds.clear()
+        self._sounds.update(found)
+        return found
 
-    def _pattern_key(self, code: str) -> bytes:
-        return self._packed("D", str(len(code)) + _SEPARATOR + _SEPARATOR.join(spelled(code)))
+    def _both_ends(self, code: str) -> bytes:
+        return self._packed("E", [_SEPARATOR.join(part) for part in _ends(spelled(code))])
 
     def _sound(self, sounds: tuple[str, ...]) -> int:
         return self._digest("Z", _SEPARATOR.join(sounds))
@@ -143,17 +152,17 @@ class Keyer:
         """Key of a valid 18-digit number; the check digit is left out."""
         return self._digest("I", id18[:17])
 
-    def packed_id_key(self, id18: str) -> bytes:
-        """The same packed."""
-        return self._packed("I", id18[:17])
+    def packed_id_keys(self, ids: Iterable[str]) -> bytes:
+        """The keys of several numbers, packed."""
+        return self._packed("I", [id18[:17] for id18 in ids])
 
     def certificate_key(self, text: str) -> int:
         """Key of a certificate number; brackets, hyphens, width and spaces do not count."""
         return self._digest("C", fold_certificate(text))
 
-    def packed_certificate_key(self, text: str) -> bytes:
-        """The same packed."""
-        return self._packed("C", fold_certificate(text))
+    def packed_certificate_keys(self, texts: Iterable[str]) -> bytes:
+        """The keys of several numbers, packed."""
+        return self._packed("C", map(fold_certificate, texts))
 
     def probes(self, query: Query) -> tuple[Probe, ...]:
         """All keys a question looks up, the cheapest and surest first."""
@@ -198,9 +207,29 @@ class Keyer:
                 add(self._end(part), KeyKind.WILDCARD)
 
 
-def _eight(digest: bytes) -> bytes:
-    """A digest of six bytes, a big-endian number, as the machine keeps a number in eight."""
-    return digest[::-1] + b"\0\0" if sys.byteorder == "little" else b"\0\0" + digest
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _widened(digests: bytes) -> bytes:
+    """Digests of six bytes, big-endian numbers, as the machine keeps each in eight."""
+    wide = bytearray(len(digests) // 6 * 8)
+    for place in range(6):
+        wide[5 - place if sys.byteorder == "little" else place + 2 :: 8] = digests[place::6]
+    return bytes(wide)
+
+
+def _eights(packed: bytes) -> list[bytes]:
+    return [packed[start : start + 8] for start in range(0, len(packed), 8)]
+
+
+def _patterns_of(code: str) -> tuple[str, ...]:
+    """One wildcard per place of a `sound_code`; none for a name too short or too long."""
+    if len(code) == 3:  # as most names are
+        return f"*{code[1:]}", f"{code[0]}*{code[2]}", f"{code[:2]}*"
+    if not 2 <= len(code) <= _LONGEST_WILDCARD_NAME:
+        return ()
+    return tuple([f"{code[:place]}*{code[place + 1 :]}" for place in range(len(code))])
 
 
 def fold_certificate(text: str) -> str:

@@ -8,11 +8,19 @@ from federation.names.folding import (
     FOLD_VERSION,
     fold,
     fold_text,
+    fold_texts,
     strip,
     surname_alternatives,
     surname_length,
 )
-from federation.names.pinyin import PINYIN_VERSION, fuzzy_syllables, sound_code, spelled, syllables
+from federation.names.pinyin import (
+    PINYIN_VERSION,
+    fuzzy_syllables,
+    sound_code,
+    sound_codes,
+    spelled,
+    syllables,
+)
 from federation.names.shapes import alike
 
 __all__ = [
@@ -21,8 +29,10 @@ __all__ = [
     "alike",
     "fold",
     "fold_text",
+    "fold_texts",
     "fuzzy_syllables",
     "sound_code",
+    "sound_codes",
     "spelled",
     "strip",
     "surname_alternatives",

@@ -6,6 +6,7 @@ name differently in different company (measured: 0.3 us a name against 1.0 us of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 from federation.names.tables import rows
@@ -60,6 +61,24 @@ def fold(text: str) -> str:
 def fold_text(text: str) -> str:
     """The same for texts that hardly repeat, titles: nothing is remembered."""
     return text.translate(_FOLD)
+
+
+def fold_texts(texts: Sequence[str]) -> list[str]:
+    """`fold_text` of each of many texts. Few of their characters change, so each of these is replaced in all at once:
+    a quarter of the price.
+    """
+    joined = _BETWEEN.join(texts)
+    if joined.count(_BETWEEN) != len(texts) - 1:
+        return [fold_text(text) for text in texts]
+    for char in sorted(
+        _CHANGED & set(joined)
+    ):  # ＇ becomes ', which is dropped where it stands, so ' comes first
+        joined = joined.replace(char, char.translate(_FOLD))
+    return joined.split(_BETWEEN)
+
+
+_BETWEEN = "\x1f"  # folding leaves it alone
+_CHANGED = frozenset(map(chr, _FOLD))
 
 
 def surname_length(folded: str) -> int:

@@ -7,6 +7,7 @@ joins hu- (Jianghuai: 福 fu = 湖 hu).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 from federation.names.folding import fold
@@ -81,7 +82,7 @@ _CODE = {
     sound: chr(0xD800 + place) for place, sound in enumerate(_SOUNDS)
 }  # no text holds half a surrogate pair
 _SOUND = {code: sound for sound, code in _CODE.items()}
-_CODES = {ord(char): _CODE[sound] for char, sound in _FUZZY_READING.items()}
+_CODES = {char: _CODE[sound] for char, sound in _FUZZY_READING.items()}
 _SURNAME_CODES = {
     surname: "".join([_CODE[one] for one in reading]) for surname, reading in _FUZZY_SURNAMES.items()
 }
@@ -90,15 +91,34 @@ _SURNAME_FIRST = frozenset(surname[0] for surname in _SURNAME_CODES)
 
 def sound_code(folded: str) -> str:
     """`fuzzy_syllables` as a string of one character a syllable: cheap to compute, to compare and to remember."""
-    code = folded.translate(_CODES)
-    if folded[:1] in _SURNAME_FIRST and len(folded) > 1:
-        if len(folded) > 2 and (compound := _SURNAME_CODES.get(folded[:2])) is not None:
-            return compound + code[2:]
-        if (surname := _SURNAME_CODES.get(folded[0])) is not None:
-            return surname + code[1:]
+    code = "".join(map(_CODES.get, folded, folded))
+    return _surnamed(folded, code) if folded[:1] in _SURNAME_FIRST else code
+
+
+def sound_codes(folded: Sequence[str]) -> list[str]:
+    """`sound_code` of each of many names."""
+    joined = _BETWEEN.join(folded)
+    codes = "".join(map(_CODES.get, joined, joined)).split(_BETWEEN)
+    if len(codes) != len(folded):  # a name holds the separator, or there is none
+        return [sound_code(name) for name in folded]
+    return [
+        _surnamed(name, code) if name[:1] in _SURNAME_FIRST else code
+        for name, code in zip(folded, codes, strict=True)
+    ]
+
+
+_BETWEEN = "\x1f"
+
+
+def _surnamed(name: str, code: str) -> str:
+    """The code of a name that may begin with a surname of a reading of its own."""
+    if len(name) > 2 and (compound := _SURNAME_CODES.get(name[:2])) is not None:
+        return compound + code[2:]
+    if len(name) > 1 and (surname := _SURNAME_CODES.get(name[0])) is not None:
+        return surname + code[1:]
     return code
 
 
 def spelled(code: str) -> tuple[str, ...]:
     """The syllables of a `sound_code`."""
-    return tuple([_SOUND.get(char, char) for char in code])
+    return tuple(map(_SOUND.get, code, code))  # a character without a sound stands for itself

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from federation.identity_number import IdJudgement, canonical, judge, tidy
@@ -235,3 +235,26 @@ def is_plain(whole: str) -> bool:
     Damaged text begins with a whole character, so the first of its pairs of bytes is one of `_leading`.
     """
     return _DOUBTFUL.search(whole) is None
+
+
+def doubtful_cells(cells: Sequence[str]) -> set[int]:
+    """Which of a column's cells are not surely plain. TypeError when one is no text."""
+    whole = "".join(cells)
+    if whole.isascii() and whole.isprintable() and "&" not in whole:
+        return set()
+    joined = "\x1f".join(cells)
+    if joined.count("\x1f") != len(cells) - 1:
+        return set(range(len(cells)))
+    found = set()
+    row = counted = 0
+    for match in _DOUBTFUL.finditer(joined):
+        row += joined.count("\x1f", counted, match.start())
+        counted = match.start()
+        found.add(row)
+    return found
+
+
+def is_damaged(cells: Sequence[str]) -> bool:
+    """Whether a doubtful row is unclean or garbled after all."""
+    whole = "\x1f".join(cells)
+    return not is_clean(whole) or (may_be_garbled(whole) and any_garbled(cells))

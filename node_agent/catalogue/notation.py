@@ -157,11 +157,11 @@ class SettledYears:
     def __init__(self) -> None:
         self._first, self._last, self._rows = 9999, 0, 0
 
-    def add(self, year: int) -> None:
-        """A year a row gives beyond doubt."""
-        self._rows += 1
-        self._last = max(self._last, year)
-        self._first = min(self._first, year)
+    def add(self, *years: int) -> None:
+        """Years that rows give beyond doubt, one each."""
+        self._rows += len(years)
+        self._last = max((self._last, *years))
+        self._first = min((self._first, *years))
 
     def settle(self, cell: object) -> DateSpan | None:
         """The span of a sexagenary date, None when the table does not settle it."""

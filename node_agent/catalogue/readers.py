@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import csv
 import html.parser
+import io
 import re
 import struct
 import zipfile
@@ -25,6 +26,7 @@ from node_agent.catalogue.mapping import Mapping
 Row = tuple[int, list[Any], Finding | None]
 
 _SAMPLE = 512 * 1024
+_TOGETHER = 128 * 1024  # bytes of lines decoded together
 _DELIMITERS = (",", "\t", ";", "|")
 _ENCODINGS = ("utf-8", "gb18030", "big5")
 
@@ -97,21 +99,41 @@ def _lines(path: Path, encoding: str, odd: dict[int, Finding]) -> Iterator[str]:
         with path.open(encoding="utf-16", errors="replace", newline="") as handle:
             yield from handle
         return
-    others = [one for one in ("utf-8", "gb18030", "big5") if one != encoding]
+    if encoding == "utf-8":
+        yield from _utf8_lines(path, odd)
+        return
     with path.open("rb") as handle:
         for number, raw in enumerate(handle, start=1):
-            if number == 1:
-                raw = raw.removeprefix(codecs.BOM_UTF8)  # noqa: PLW2901
-            if encoding != "utf-8" and not raw.isascii() and _decodes(raw, "utf-8"):
+            line = raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw
+            if not line.isascii() and _decodes(line, "utf-8"):
                 odd[number] = Finding.OTHER_ENCODING  # valid UTF-8 by chance does not happen to Chinese lines
-                yield raw.decode("utf-8")
-                continue
+                yield line.decode("utf-8")
+            else:
+                yield _line(line, encoding, number, odd)
+
+
+def _utf8_lines(path: Path, odd: dict[int, Finding]) -> Iterator[str]:
+    """Lines of a file in UTF-8, decoded a thousand at a time where all of them can be."""
+    with path.open("rb") as handle:
+        number = 0
+        if handle.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
+            handle.seek(0)
+        while lines := handle.readlines(_TOGETHER):
             try:
-                yield raw.decode(encoding)
+                yield from io.StringIO(b"".join(lines).decode("utf-8"), newline="\n")
             except UnicodeDecodeError:
-                other = next((one for one in others if _decodes(raw, one)), "")
-                odd[number] = Finding.OTHER_ENCODING if other else Finding.UNDECODABLE
-                yield raw.decode(other) if other else raw.decode(encoding, "replace")
+                yield from [_line(line, "utf-8", at, odd) for at, line in enumerate(lines, start=number + 1)]
+            number += len(lines)
+
+
+def _line(raw: bytes, encoding: str, number: int, odd: dict[int, Finding]) -> str:
+    try:
+        return raw.decode(encoding)
+    except UnicodeDecodeError:
+        others = (one for one in ("utf-8", "gb18030", "big5") if one != encoding)
+        other = next((one for one in others if _decodes(raw, one)), "")
+        odd[number] = Finding.OTHER_ENCODING if other else Finding.UNDECODABLE
+        return raw.decode(other) if other else raw.decode(encoding, "replace")
 
 
 def _delimited(path: Path, head: bytes, mapping: Mapping) -> Table:
@@ -147,27 +169,25 @@ def _csv_rows(path: Path, encoding: str, delimiter: str) -> Iterator[Row]:
     before = 0
     while True:
         try:
-            cells = next(reader)
-        except StopIteration:
-            return
+            for cells in reader:
+                number = before + 1
+                before = reader.line_num
+                if odd:
+                    problem = next((odd.pop(line) for line in range(number, before + 1) if line in odd), None)
+                else:
+                    problem = None
+                if len(cells) != 1 or cells[0].strip() != "\x1a":
+                    yield number, cells, problem
         except csv.Error:
             before = reader.line_num
             yield reader.line_num, [], Finding.WRONG_COLUMNS
-            continue
-        number = before + 1
-        before = reader.line_num
-        if len(cells) == 1 and cells[0].strip() == "\x1a":
-            continue
-        problem = None
-        if odd:
-            problem = next((odd.pop(line) for line in range(number, before + 1) if line in odd), None)
-        yield number, cells, problem
+        else:
+            return
 
 
 def _without_nul(lines: Iterable[str]) -> Iterator[str]:
     """The csv module of some versions refuses NUL; a control character the cell cleaning reports stands in for it."""
-    for line in lines:
-        yield line.replace("\0", "\x01") if "\0" in line else line
+    return (line.replace("\0", "\x01") if "\0" in line else line for line in lines)
 
 
 def _fixed_rows(path: Path, mapping: Mapping) -> Iterator[Row]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from federation.archival_code import comparison_form, from_columns
@@ -53,6 +54,7 @@ _SIGNATURE = re.compile(r"(?:填表|审核|制表|录入|经办|负责)人?\s*[:
 _NOTE = re.compile(r"^\s*(?:注|说明|备注)\s*[:：]|^本表")
 _FONDS = re.compile(r"全宗号?\s*[:：]\s*([A-Za-z0-9]+)")
 _SERIES = re.compile(r"(?:目录|类别)号?\s*[:：]\s*([A-Za-z0-9·]+)")
+_BLOCK = 1_000  # rows read together
 _YES = frozenset({"是", "y", "yes", "true", "t", "1", "已数字化", "有"})
 
 Report = Callable[[RowFinding], None]
@@ -220,43 +222,70 @@ class TableReader:
                 category_of=_category_said,
                 yes=_YES,
             )
-        plain, enough = self._plain, _enough(width)
-        heading = self._header[0] if self._header else None
-        for number, cells, problem in self._rows:
-            if (
-                plain is not None
-                and problem is None
-                and len(cells) == width
-                and cells[0] != heading
-                and width - cells.count("") > enough
-            ):
-                record = plain.read(number, tuple(cells))
+        while block := list(islice(self._rows, _BLOCK)):
+            found = self._plain_records(block)
+            run: list[Record] = []  # of plain rows that follow one another
+            for row, record in zip(block, found, strict=True):
                 if record is not None:
-                    if self._noted(number, record):
-                        yield record
+                    run.append(record)
                     continue
-            if problem is Finding.DELETED:
-                self._skip(number, Finding.DELETED)
-                continue
-            skipped = self._no_row(cells, width)
-            if skipped is not None:
-                self._skip(number, skipped)
-                continue
-            if len(cells) != width and not self._fits(cells, width):
-                self._set_aside(number, "", Finding.WRONG_COLUMNS)
-                continue
-            if problem is Finding.UNDECODABLE or problem is Finding.WRONG_COLUMNS:
-                self._set_aside(number, "", problem)
-                continue
-            if household:
-                yield from self._household_rows(number, cells, problem)
-                continue
-            record = self._read(number, cells, problem)
-            if record is not None:
-                yield record
+                if run:
+                    yield from self._noted(run)
+                    run = []
+                yield from self._with_care(row, household=household)
+            yield from self._noted(run)
         if self._household is not None:
             yield self._household
             self._household = None
+
+    def _plain_records(self, block: list[Row]) -> list[Record | None]:
+        """The records of the plain rows among these, None for the others."""
+        found: list[Record | None] = [None] * len(block)
+        if self._plain is None:
+            return found
+        width = len(self.columns.headings)
+        most_blank = width - _enough(width)
+        heading = self._header[0] if self._header else None
+        places = [
+            place
+            for place, (_number, cells, problem) in enumerate(block)
+            if problem is None
+            and len(cells) == width
+            and cells[0] != heading
+            and cells.count("") < most_blank
+        ]
+        if places:
+            numbers = [block[place][0] for place in places]
+            records = self._plain.read(numbers, [tuple(block[place][1]) for place in places])
+            if len(records) == len(block):
+                return records
+            for place, record in zip(places, records, strict=True):
+                found[place] = record
+        return found
+
+    def _with_care(self, row: Row, *, household: bool) -> Iterator[Record]:
+        """The record of any row, if it has one; in a table of households the one before it."""
+        number, cells, problem = row
+        width = len(self.columns.headings)
+        if problem is Finding.DELETED:
+            self._skip(number, Finding.DELETED)
+            return
+        skipped = self._no_row(cells, width)
+        if skipped is not None:
+            self._skip(number, skipped)
+            return
+        if len(cells) != width and not self._fits(cells, width):
+            self._set_aside(number, "", Finding.WRONG_COLUMNS)
+            return
+        if problem is Finding.UNDECODABLE or problem is Finding.WRONG_COLUMNS:
+            self._set_aside(number, "", problem)
+            return
+        if household:
+            yield from self._household_rows(number, cells, problem)
+            return
+        record = self._read(number, cells, problem)
+        if record is not None:
+            yield record
 
     def _fits(self, cells: list[Any], width: int) -> bool:
         """A row whose surplus is as blank as the header's, as spreadsheets export it; a surplus beyond is a shift."""
@@ -392,24 +421,32 @@ class TableReader:
             self._memory.count_warned(place)
         return record
 
-    def _noted(self, number: int, record: Record) -> bool:
-        """Counts a plain record; False when its row is a repetition. All else that can be amiss is that its code is shared."""
-        self.report.read += 1
-        place = self._base | number
-        first = self._memory.rows.first(self._row_key(record.cells), place)
-        if first:
-            self._reject_repeated(first, _RowBeingRead(self, number))
-            return False
-        found = self._memory.codes.first(hash(record.archival_code), place)
-        if found:
-            row = _RowBeingRead(self, number)
-            self._warn_shared(found, number, row)
-            self._memory.count_warned(place)
-            record.flags = tuple(row.flags)
-        self.report.taken += 1
-        if record.event is not None:
-            self._years.add(record.event.first // 10000)
-        return True
+    def _noted(self, records: list[Record]) -> list[Record]:
+        """Counts plain records that follow one another, and leaves out those whose row repeats another. All else that can
+        be amiss is that a code is shared.
+        """
+        places = [self._base | one.row for one in records]
+        said = [one.cells for one in records]
+        keys = list(map(self._row_key, said)) if self._counters else list(map(hash, said))
+        repeats = self._memory.rows.first_of(keys, places)
+        new = [place for place, first in zip(places, repeats, strict=True) if not first]
+        codes = [hash(one.archival_code) for one, first in zip(records, repeats, strict=True) if not first]
+        shared = dict(zip(new, self._memory.codes.first_of(codes, new), strict=True))
+        if len(new) < len(records) or any(shared.values()):
+            for record, place, first in zip(records, places, repeats, strict=True):
+                row = _RowBeingRead(self, record.row)
+                if first:
+                    self.report.read += 1
+                    self._reject_repeated(first, row)
+                elif shared[place]:
+                    self._warn_shared(shared[place], record.row, row)
+                    self._memory.count_warned(place)
+                    record.flags = tuple(row.flags)
+            records = [record for record, first in zip(records, repeats, strict=True) if not first]
+        self.report.read += len(records)
+        self.report.taken += len(records)
+        self._years.add(*[one.event.first // 10000 for one in records if one.event is not None])
+        return records
 
     def _row_category(self, cells: list[Any]) -> str:
         if not self.columns.has("category"):

@@ -6,25 +6,34 @@ bound, and are written sorted. Peak memory does not grow with the archive.
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from federation.keys import Keyer
-from node_agent.index import postings
-from node_agent.index.packing import CATEGORY_NUMBER, LAST_PLACE, pack, year_of
-from node_agent.index.payload import TRAINING_ROWS, Codec, digest_of, encode, train
+from federation.names import fold_texts
+from node_agent.index import postings, rows
+from node_agent.index.packing import CATEGORY_NUMBER, LAST_PLACE, UNDATED, Numbers, pack_all, year_of
+from node_agent.index.payload import TRAINING_ROWS, Codec, train
 from node_agent.index.schema import FLAG_COPY, FLAG_DIGITISED, create, finish, versions
 from node_agent.index.titles import bigrams
 from node_agent.record import Record
 
-_BATCH = 2_000
-_SPILL_AT = 3_000_000  # keys in memory: 24 MB, and some 150 MB while they are sorted
+BATCH = 2_000  # records taken together
+_SPILL_AT = 12_000_000  # keys in memory: 144 MB with their owners, and some 400 MB while they are sorted
+_WORD = 64  # bits that a key and a rank must fit together
 _PARTITIONS = 32
 _PARTITION_SHIFT = 48 - 5
+
+
+_RecordIds = NDArray[np.uint32]
+
+_NONE = np.array([], dtype=np.int64)
+_NOBODY = np.array([], dtype=np.uint32)
 
 
 class Places:
@@ -48,37 +57,64 @@ class Tally:
     def __init__(self) -> None:
         self.rows: dict[int, list[int]] = {}
 
-    def add(self, category: int, year: int, flags: int) -> None:
-        row = self.rows.get(category)
-        if row is None:
-            row = self.rows[category] = [0, 0, 0, 0, 0, 0]
-        row[0] += 1
-        if year:
-            row[1] = year if not row[1] or year < row[1] else row[1]
-            row[2] = max(year, row[2])
-        else:
-            row[3] += 1
-        row[4] += flags & FLAG_COPY
-        row[5] += (flags & FLAG_DIGITISED) >> 1
+    def add(self, categories: Numbers, years: Numbers, flags: Numbers) -> None:
+        """Count records, given as columns."""
+        for category in np.unique(categories).tolist():
+            here = categories == category
+            dated, marks = years[here][years[here] != UNDATED], flags[here]
+            row = self.rows.setdefault(category, [0, 0, 0, 0, 0, 0])
+            row[0] += len(marks)
+            if len(dated):
+                first, last = int(dated.min()), int(dated.max())
+                row[1] = min(first, row[1] or first)
+                row[2] = max(last, row[2])
+            row[3] += len(marks) - len(dated)
+            row[4] += int(np.count_nonzero(marks & FLAG_COPY))
+            row[5] += int(np.count_nonzero(marks & FLAG_DIGITISED))
 
 
-def packed_keys(record: Record, keyer: Keyer) -> bytes:
-    """All matching keys of a record, packed; a key that two of its people share stands there twice."""
-    packed = b""
-    for person in record.persons:
-        packed += keyer.packed_name_keys(person.name)
-        for alias in person.aliases:
-            packed += keyer.packed_name_keys(alias)
-        if person.id_number:
-            packed += keyer.packed_id_key(person.id_number)
-    if record.certificate_no:
-        packed += keyer.packed_certificate_key(record.certificate_no)
-    return packed
+def filed_under(records: Sequence[Record]) -> tuple[Numbers, Numbers, Numbers]:
+    """(categories, years, flags) of records, as the numbers the index stores."""
+    return (
+        np.array([CATEGORY_NUMBER[one.category] for one in records], dtype=np.int64),
+        np.array([year_of(one.event) for one in records], dtype=np.int64),
+        np.array([flags_of(one) for one in records], dtype=np.int64),
+    )
+
+
+def matching_keys(records: Sequence[Record], keyer: Keyer) -> tuple[Numbers, Numbers]:
+    """All matching keys of records, and beside each the place of its record; a key that two people of a record share
+    stands there twice.
+    """
+    people = [one.persons for one in records]
+    everybody = list(chain.from_iterable(people))
+    owners = np.repeat(np.arange(len(records)), list(map(len, people)))
+    names = [one.name for one in everybody]
+    if renamed := [place for place, one in enumerate(everybody) if one.aliases]:
+        names += [alias for place in renamed for alias in everybody[place].aliases]
+        called = np.repeat(owners[renamed], [len(everybody[place].aliases) for place in renamed])
+    else:
+        called = owners[:0]
+    folded = fold_texts(names)
+    named = [place for place, name in enumerate(folded) if name]
+    of_names = np.concatenate((owners, called))[named]
+    exact, sounds = keyer.packed_name_keys([folded[place] for place in named])
+    numbered = [place for place, one in enumerate(everybody) if one.id_number]
+    certified = [place for place, one in enumerate(records) if one.certificate_no]
+    packed = (
+        exact,
+        *sounds,
+        keyer.packed_id_keys([everybody[place].id_number for place in numbered]),
+        keyer.packed_certificate_keys([records[place].certificate_no for place in certified]),
+    )
+    of_sounds = np.repeat(of_names, np.array(list(map(len, sounds)), dtype=np.int64) // 8)
+    of = (of_names, of_sounds, owners[numbered], np.array(certified, dtype=np.int64))
+    return np.frombuffer(b"".join(packed), dtype=np.int64), np.concatenate(of)
 
 
 def record_keys(record: Record, keyer: Keyer) -> set[int]:
     """All matching keys of a record."""
-    return set(array("q", packed_keys(record, keyer)))
+    return set(matching_keys((record,), keyer)[0].tolist())
 
 
 def flags_of(record: Record) -> int:
@@ -97,14 +133,15 @@ class Builder:
         self._connection.execute("begin")
         self._codec: Codec | None = None
         self._dictionary = b""
-        self._waiting: list[tuple[int, int, int, int, int, int, int, str, bytes]] = []
-        self._titles: list[tuple[int, str]] = []
-        self._keys, self._values, self._counts = (
-            array("q"),
-            array("q"),
-            array("q"),
-        )  # keys, and of how many a value
-        self._spills: list[Path] = []
+        self._waiting: list[list[Any]] = [
+            [] for _column in range(9)
+        ]  # columns of `rec`, the payload not packed
+        self._titles: tuple[list[int], list[str]] = ([], [])
+        self._keys: list[Numbers] = []
+        self._owners: list[_RecordIds] = []  # as many: the record ids
+        self._values: list[Numbers] = []  # the packed value of each record
+        self._held = 0  # keys in memory
+        self._spills: list[tuple[Path, Path]] = []  # of keys, and of their owners
         self._next_rid = 1
         self.places = Places()
         self._tallies: dict[int, Tally] = {}
@@ -118,86 +155,131 @@ class Builder:
         return number
 
     def add(
-        self, record: Record, source: int, encoded: bytes | None = None, digest: int | None = None
+        self,
+        records: Sequence[Record],
+        sources: Sequence[int],
+        encoded: Sequence[bytes],
+        digests: Sequence[int],
     ) -> None:
-        """Add one record."""
-        if encoded is None:
-            encoded = encode(record)
-        if digest is None:
-            digest = digest_of(record, encoded)
-        rid = self._next_rid
-        self._next_rid = rid + 1
-        year = year_of(record.event)
-        category = CATEGORY_NUMBER[record.category]
-        place = self.places.number(record.place)
-        flags = (1 if record.is_copy else 0) | (2 if record.digitised else 0)
-        self._waiting.append(
-            (rid, source, category, year, place, flags, digest, record.archival_code, encoded)
+        """Add records, some thousand at a time: what is done once for many costs a fraction."""
+        rids = range(self._next_rid, self._next_rid + len(records))
+        self._next_rid = rids.stop
+        categories, years, flags = filed_under(records)
+        places = [self.places.number(one.place) for one in records]
+        codes = [one.archival_code for one in records]
+        columns = (
+            rids,
+            sources,
+            categories.tolist(),
+            years.tolist(),
+            places,
+            flags.tolist(),
+            digests,
+            codes,
+            encoded,
         )
-        if record.title:
-            self._titles.append((rid, bigrams(record.title)))
-        value = pack(year, category, place, rid)
-        packed = packed_keys(record, self._keyer)
-        self._keys.frombytes(packed)
-        self._values.append(value)
-        self._counts.append(len(packed) // 8)
-        self._tallies[source].add(category, year, flags)
-        if len(self._waiting) >= (TRAINING_ROWS if self._codec is None else _BATCH):
+        for waiting, column in zip(self._waiting, columns, strict=True):
+            waiting.extend(column)
+        titled = [(rid, one.title) for rid, one in zip(rids, records, strict=True) if one.title]
+        self._titles[0].extend([rid for rid, _title in titled])
+        self._titles[1].extend(bigrams([title for _rid, title in titled]))
+        keys, owners = matching_keys(records, self._keyer)
+        values = pack_all(years, categories, np.array(places, dtype=np.int64), np.array(rids, dtype=np.int64))
+        self._keys.append(keys)
+        self._owners.append((owners + rids.start).astype(np.uint32))
+        self._values.append(values)
+        self._held += len(keys)
+        of = np.array(sources)
+        for source in np.unique(of).tolist():
+            here = of == source
+            self._tallies[source].add(categories[here], years[here], flags[here])
+        if len(self._waiting[0]) >= (TRAINING_ROWS if self._codec is None else BATCH):
             self._flush()
 
     def _flush(self) -> None:
+        encoded = self._waiting[-1]
         if self._codec is None:
-            self._dictionary = train([row[8] for row in self._waiting])
+            self._dictionary = train(encoded[:TRAINING_ROWS])
             self._codec = Codec(self._dictionary)
-        pack_payload = self._codec.pack
-        self._connection.executemany(
-            "insert into rec values(?,?,?,?,?,?,?,?,?)",
-            [(*row[:8], pack_payload(row[8])) for row in self._waiting],
-        )
-        self._connection.executemany("insert into title(rowid, x) values(?,?)", self._titles)
-        self._waiting.clear()
-        self._titles.clear()
-        if len(self._keys) >= _SPILL_AT:
+        if encoded:
+            rows.insert(self._connection, "rec", [*self._waiting[:-1], self._codec.pack_all(encoded)])
+        if self._titles[0]:
+            # one by one: a statement of several rows is a savepoint, at which FTS5 writes out what waits
+            self._connection.executemany(
+                "insert into title(rowid, x) values(?,?)", list(zip(*self._titles, strict=True))
+            )
+        for column in (*self._waiting, *self._titles):
+            column.clear()
+        if self._held >= _SPILL_AT:
             self._spill()
 
     def _spill(self) -> None:
-        keys, values = self._taken()
-        partition = keys >> _PARTITION_SHIFT
+        keys, owners = self._taken()
+        partition = (keys >> _PARTITION_SHIFT).astype(np.uint8)  # so small a number is sorted by counting
         order = np.argsort(partition, kind="stable")
-        keys, values, partition = keys[order], values[order], partition[order]
-        bounds = np.searchsorted(partition, np.arange(_PARTITIONS + 1))
+        bounds = np.searchsorted(partition, np.arange(_PARTITIONS + 1), sorter=order).tolist()
         if not self._spills:
             self._spills = [
-                self.path.with_name(f"{self.path.name}.{number}.spill") for number in range(_PARTITIONS)
+                (
+                    self.path.with_name(f"{self.path.name}.{number}.keys.spill"),
+                    self.path.with_name(f"{self.path.name}.{number}.owners.spill"),
+                )
+                for number in range(_PARTITIONS)
             ]
-        for number, path in enumerate(self._spills):
-            low, high = bounds[number], bounds[number + 1]
-            with path.open("ab") as handle:
-                np.column_stack((keys[low:high], values[low:high])).tofile(handle)
+        for paths, low, high in zip(self._spills, bounds[:-1], bounds[1:], strict=True):
+            here = order[low:high]
+            with paths[0].open("ab") as handle:
+                keys[here].tofile(handle)
+            with paths[1].open("ab") as handle:
+                owners[here].tofile(handle)
 
-    def _taken(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        keys = np.frombuffer(self._keys, dtype=np.int64).copy()
-        values = np.repeat(
-            np.frombuffer(self._values, dtype=np.int64), np.frombuffer(self._counts, dtype=np.int64)
-        )
-        self._keys, self._values, self._counts = array("q"), array("q"), array("q")
-        return keys, values
+    def _taken(self) -> tuple[Numbers, _RecordIds]:
+        keys, owners = np.concatenate((*self._keys, _NONE)), np.concatenate((*self._owners, _NOBODY))
+        self._keys, self._owners, self._held = [], [], 0
+        return keys, owners
 
-    def _runs(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    def _runs(self) -> Iterator[tuple[Numbers, _RecordIds]]:
         if self._spills:
             self._spill()
-            for path in self._spills:
-                pairs = np.fromfile(path, dtype=np.int64).reshape(-1, 2)
-                path.unlink()
-                yield pairs[:, 0], pairs[:, 1]
+            for keys, owners in self._spills:
+                yield np.fromfile(keys, dtype=np.int64), np.fromfile(owners, dtype=np.uint32)
+                keys.unlink()
+                owners.unlink()
         else:
             yield self._taken()
+
+    def _postings(self) -> Iterator[tuple[Numbers, Numbers]]:
+        """All keys and values in order, each pair once, in parts.
+
+        A value is told by its rank among all values, so that key and rank fit one number, and numbers sort ten times as
+        fast as pairs. Where they do not fit, a part is the keys that begin with the same bits.
+        """
+        values = np.concatenate((*self._values, _NONE))
+        order = np.argsort(values)
+        ranks = np.empty(len(values), dtype=np.uint64)
+        ranks[order] = np.arange(len(values), dtype=np.uint64)
+        values = values[order]
+        rank_bits = len(values).bit_length()
+        apart = max(0, _WORD - rank_bits)  # bits of a key that go beside a rank
+        shift, mask = np.uint64(rank_bits), np.uint64((1 << rank_bits) - 1)
+        for keys, owners in self._runs():
+            if not len(keys):
+                continue
+            ranked, beginnings = ranks[owners - np.uint32(1)], keys >> apart
+            for beginning in range(int(beginnings.min()), int(beginnings.max()) + 1):
+                here = beginnings == beginning
+                base = beginning << apart
+                pairs = np.sort((keys[here] - base).astype(np.uint64) << shift | ranked[here])
+                if len(pairs):
+                    once = np.append(True, pairs[1:] != pairs[:-1])  # two people of a record may share a key
+                    pairs = pairs[once]
+                    yield (pairs >> shift).astype(np.int64) + base, values[pairs & mask]
 
     def finish(self) -> None:
         """Write what waited, sort and write the keys, and close the file ready for readers."""
         self._flush()
         connection = self._connection
-        for keys, values in self._runs():
+        for keys, values in self._postings():
             postings.write(connection, keys, values)
         connection.executemany("insert into source values(?,?,?,?,?)", self._sources)
         connection.executemany(
@@ -219,5 +301,5 @@ class Builder:
     def abandon(self) -> None:
         """Throw the half-built file away."""
         self._connection.close()
-        for path in [self.path, *self._spills]:
+        for path in (self.path, *chain.from_iterable(self._spills)):
             path.unlink(missing_ok=True)

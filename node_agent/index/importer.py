@@ -13,15 +13,16 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from federation.keys import Keyer
 from node_agent.index import postings
-from node_agent.index.builder import Builder, Places, Tally, flags_of, record_keys
+from node_agent.index.builder import BATCH, Builder, Places, Tally, filed_under, flags_of, record_keys
 from node_agent.index.calls import Part, SourceCounts
 from node_agent.index.folder import BusyError, DataFolder
 from node_agent.index.packing import CATEGORY_KEY, CATEGORY_NUMBER, pack, year_of
-from node_agent.index.payload import Codec, digest_of, encode, restore
+from node_agent.index.payload import Codec, digests_of, encode, restore
 from node_agent.index.schema import (
     FLAG_COPY,
     FLAG_DIGITISED,
@@ -132,25 +133,26 @@ class _Change:
         for number, part in enumerate(parts):
             self._parts.append((part.name, json.dumps(part.headings, ensure_ascii=False)))
             tally = self._tallies[number] = Tally()
-            for record in part.records:
-                encoded = encode(record)
-                digest = digest_of(record, encoded)
-                while seen_here.first(digest, 1):  # the same row twice in one file: two records
-                    digest = (digest + 1) % (1 << 62)
+            records = iter(part.records)
+            while batch := list(islice(records, BATCH)):
+                encoded = list(map(encode, batch))
+                digests = _apart(digests_of(batch, encoded), seen_here)
                 if self._builder is not None and not self._known:  # a first import: nothing to compare with
+                    counts.imported += len(batch)
+                    self._builder.add(batch, [self._built_source(number)] * len(batch), encoded, digests)
+                    continue
+                tally.add(*filed_under(batch))
+                for record, whole, digest in zip(batch, encoded, digests, strict=True):
+                    rid = unseen.pop(digest, None) if unseen else None
+                    if rid is not None:
+                        counts.unchanged += 1
+                        self._moved[rid] = number
+                        continue
                     counts.imported += 1
-                    self._builder.add(record, self._built_source(number), encoded, digest)
-                    continue
-                tally.add(CATEGORY_NUMBER[record.category], year_of(record.event), flags_of(record))
-                rid = unseen.pop(digest, None) if unseen else None
-                if rid is not None:
-                    counts.unchanged += 1
-                    self._moved[rid] = number
-                    continue
-                counts.imported += 1
-                if self._known or counts.unchanged:
-                    changed_codes.append(record.archival_code)
-                self._take(_Changed(record, number, encoded, digest))
+                    if self._known or counts.unchanged:
+                        changed_codes.append(record.archival_code)
+                    self._buffer.append(_Changed(record, number, whole, digest))
+                self._settle()
         removed_codes = self._codes(unseen.values())
         counts.updated = sum((removed_codes & Counter(changed_codes)).values())
         counts.imported -= counts.updated
@@ -175,23 +177,28 @@ class _Change:
                 codes[self._old.execute("select code from rec where rid=?", (rid,)).fetchone()[0]] += 1
         return codes
 
-    def _take(self, changed: _Changed) -> None:
-        if self._builder is not None:
-            self._add(changed)
-            return
-        self._buffer.append(changed)
-        if len(self._buffer) > self._threshold:
+    def _settle(self) -> None:
+        """Begin a new file once the change is too large for a transaction; what is to go into it goes at once."""
+        if self._builder is None and len(self._buffer) > self._threshold:
             self._begin_build()
+        if self._builder is not None:
+            self._add_buffered()
 
     def _begin_build(self) -> None:
         self._builder = Builder(self._folder.file_for(self._epoch), self._keyer, self._epoch)
-        for changed in self._buffer:
-            self._add(changed)
-        self._buffer.clear()
+        self._add_buffered()
 
-    def _add(self, changed: _Changed) -> None:
+    def _add_buffered(self) -> None:
         assert self._builder is not None
-        self._builder.add(changed.record, self._built_source(changed.part), changed.encoded, changed.digest)
+        for start in range(0, len(self._buffer), BATCH):
+            some = self._buffer[start : start + BATCH]
+            self._builder.add(
+                [one.record for one in some],
+                [self._built_source(one.part) for one in some],
+                [one.encoded for one in some],
+                [one.digest for one in some],
+            )
+        self._buffer.clear()
 
     def _built_source(self, part: int) -> int:
         found = self._built_sources.get(part)
@@ -225,19 +232,25 @@ class _Change:
         ):
             others[number] = builder.source(file, name, digest, headings)
         rows = old.execute("select rid, source, cat, place, flags, digest, code, payload from rec")
-        for rid, source, category, place, flags, digest, code, payload in rows:
-            if rid in gone:
-                continue
-            record = restore(
-                codec.read(payload),
-                category=CATEGORY_KEY[category],
-                code=code,
-                place=places[place],
-                digitised=bool(flags & FLAG_DIGITISED),
-                is_copy=bool(flags & FLAG_COPY),
-            )
-            target = others[source] if source in others else self._built_source(self._moved[rid])
-            builder.add(record, target, None, digest)
+        while some := rows.fetchmany(BATCH):
+            staying = [row for row in some if row[0] not in gone]
+            records = [
+                restore(
+                    codec.read(payload),
+                    category=CATEGORY_KEY[category],
+                    code=code,
+                    place=places[place],
+                    digitised=bool(flags & FLAG_DIGITISED),
+                    is_copy=bool(flags & FLAG_COPY),
+                )
+                for _rid, _source, category, place, flags, _digest, code, payload in staying
+            ]
+            sources = [
+                others[row[1]] if row[1] in others else self._built_source(self._moved[row[0]])
+                for row in staying
+            ]
+            if records:
+                builder.add(records, sources, list(map(encode, records)), [row[5] for row in staying])
 
     def _apply(self, gone: set[int]) -> None:
         """One transaction in the current file, beside its readers."""
@@ -310,6 +323,17 @@ class _Change:
             self._builder.abandon()
 
 
+def _apart(digests: list[int], seen: Seen) -> list[int]:
+    """Digests of the rows of a file, made different where the same row stands twice in it: that is two records."""
+    for place, found in enumerate(seen.first_of(digests, [1] * len(digests))):
+        if found:
+            digest = digests[place]
+            while seen.first(digest, 1):
+                digest = (digest + 1) % (1 << 62)
+            digests[place] = digest
+    return digests
+
+
 def _insert(
     connection: sqlite3.Connection,
     codec: Codec,
@@ -340,7 +364,7 @@ def _insert(
         ),
     )
     if record.title:
-        connection.execute("insert into title(rowid, x) values(?,?)", (rid, bigrams(record.title)))
+        connection.execute("insert into title(rowid, x) values(?,?)", (rid, bigrams([record.title])[0]))
     value = pack(year, category, place, rid)
     for key in record_keys(record, keyer):
         postings.add(connection, key, value)
@@ -364,7 +388,7 @@ def _delete(connection: sqlite3.Connection, codec: Codec, keyer: Keyer, rid: int
     if record.title:
         # a contentless full-text table forgets a row only when told what it held
         connection.execute(
-            "insert into title(title, rowid, x) values('delete', ?, ?)", (rid, bigrams(record.title))
+            "insert into title(title, rowid, x) values('delete', ?, ?)", (rid, bigrams([record.title])[0])
         )
     connection.execute("delete from rec where rid=?", (rid,))
 

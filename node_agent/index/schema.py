@@ -15,7 +15,7 @@ PAGE = 8192
 _TABLES = """
 create table rec(rid integer primary key, source int, cat int, year int, place int, flags int, digest int, code text, payload blob);
 {postings}
-create virtual table title using fts5(x, tokenize='unicode61', content='', detail=none, columnsize=0);
+create virtual table title using fts5(x, tokenize='ascii', content='', detail=none, columnsize=0);
 create table source(id integer primary key, file text, name text, digest blob, headings text);
 create table place(idx integer primary key, code text unique);
 create table holdings(source int, cat int, records int, first int, last int, undated int, copies int, digitised int,
@@ -23,6 +23,10 @@ create table holdings(source int, cat int, records int, first int, last int, und
 create table meta(name text primary key, value) without rowid;
 """
 _INDEXES = "create index rec_code on rec(code);"
+
+# terms wait in memory (bytes) and are merged once, at the end; afterwards as FTS5 has it by itself
+_BUILDING = {"hashsize": 32 << 20, "automerge": 0, "crisismerge": 1_000}
+_CHANGING = {"hashsize": 1 << 20, "automerge": 4, "crisismerge": 16}
 
 FLAG_COPY, FLAG_DIGITISED = 1, 2
 
@@ -40,15 +44,22 @@ def create(path: Path) -> sqlite3.Connection:
     connection.execute("pragma cache_size=-65536")  # all is written in order
     connection.execute("pragma locking_mode=exclusive")
     connection.executescript(_TABLES.format(postings=postings.TABLE))
+    _configure_titles(connection, _BUILDING)
     return connection
 
 
 def finish(connection: sqlite3.Connection) -> None:
     """Add what is cheaper to add last, and leave the file ready for readers beside a writer."""
+    connection.execute("insert into title(title) values('optimize')")
+    _configure_titles(connection, _CHANGING)
     connection.executescript(_INDEXES)
     connection.execute("pragma locking_mode=normal")
     connection.execute("pragma journal_mode=wal")
     connection.close()
+
+
+def _configure_titles(connection: sqlite3.Connection, settings: dict[str, int]) -> None:
+    connection.executemany("insert into title(title, rank) values(?,?)", list(settings.items()))
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:

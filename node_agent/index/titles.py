@@ -7,19 +7,43 @@ question of one character is a question for terms that begin with it.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from operator import add
 
-from federation.names import fold, fold_text
+import numpy as np
+
+from federation.names import fold, fold_texts
 
 _WORD = re.compile(r"[^\W_]+")
 
 
-def bigrams(title: str) -> str:
-    """The terms of a title, joined by spaces."""
-    folded = fold_text(title)
-    if folded.isalnum():  # one run: most titles
-        return " ".join([*map(add, folded, folded[1:]), folded[-1]])
+def bigrams(titles: Sequence[str]) -> list[str]:
+    """The terms of each title, joined by spaces."""
+    folded = fold_texts(titles)
+    plain = [title.isalnum() for title in folded]  # one run of characters, as most are
+    runs = _pairs([title for title, one in zip(folded, plain, strict=True) if one])
+    return [next(runs) if one else _terms(title) for title, one in zip(folded, plain, strict=True)]
+
+
+def _pairs(runs: Sequence[str]) -> Iterator[str]:
+    """The terms of each run, made for all at once: of every character the next one and a space, of the last neither."""
+    chars = np.frombuffer("\n".join([*runs, ""]).encode("utf-32-le"), dtype="<u4")
+    ends = chars == _END
+    terms = np.full((len(chars), 3), ord(" "), dtype="<u4")
+    terms[:, 0] = chars
+    terms[:-1, 1] = chars[1:]
+    kept = np.empty(terms.shape, dtype=np.bool_)
+    kept[:, 0] = True
+    kept[:-1, 1] = kept[:-1, 2] = ~(ends[:-1] | ends[1:])
+    kept[-1:, 1:] = False
+    return iter(terms[kept].tobytes().decode("utf-32-le").split("\n"))
+
+
+_END = ord("\n")
+
+
+def _terms(folded: str) -> str:
     terms: list[str] = []
     for run in _WORD.findall(folded):
         terms += map(add, run, run[1:])

@@ -162,7 +162,7 @@ def test_both_paths_read_and_report_the_same(table, name):
 def test_a_plain_row_goes_the_short_way(monkeypatch):
     taken = []
     short = PlainRows.read
-    monkeypatch.setattr(PlainRows, "read", lambda self, *row: taken.append(short(self, *row)) or taken[-1])
+    monkeypatch.setattr(PlainRows, "read", lambda self, *rows: taken.append(short(self, *rows)) or taken[-1])
     row = [
         "J1-1",
         "王芳结婚登记",
@@ -180,4 +180,4 @@ def test_a_plain_row_goes_the_short_way(monkeypatch):
         "",
     ]
     read(LAYOUTS["canonical"], [row], [None], "")
-    assert taken[0] is not None
+    assert taken[0][0] is not None
