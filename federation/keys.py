@@ -9,11 +9,9 @@ costs no space. Keys are 48-bit keyed digests: a hit is a candidate, not proof, 
 from __future__ import annotations
 
 import sys
-from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from enum import IntEnum
 from hashlib import blake2b
-from itertools import chain
 from typing import NamedTuple
 
 from federation.identity_number import canonical, other_century, repairs
@@ -21,7 +19,7 @@ from federation.names import (
     fold,
     fold_text,
     fuzzy_syllables,
-    sound_codes,
+    sound_code,
     spelled,
     strip,
     surname_alternatives,
@@ -30,7 +28,6 @@ from federation.names import (
 from federation.query import Query
 
 KEY_BITS = 48
-_MEMO = 524_288  # some 120 MB when full
 _LONGEST_WILDCARD_NAME = 4  # longer names (transliterations) meet by N, Z and their two ends
 _SEPARATOR = "\x1f"
 
@@ -68,7 +65,7 @@ class Probe(NamedTuple):
 class Keyer:
     """Computes keys under one secret `key` (1 to 64 bytes): without it a stolen key table tells nothing.
 
-    A key is a number below 2**48. The packed form of several is eight bytes each in the machine's order, as `array("q")` holds them.
+    A key is a number below 2**48. The packed form of several is eight bytes each in the machine's order.
     """
 
     def __init__(self, key: bytes) -> None:
@@ -77,69 +74,48 @@ class Keyer:
         for kind in "NZDEIC":
             self._seeds[kind] = seed.copy()
             self._seeds[kind].update(kind.encode())
-        # names are too many to remember, their sounds fewer, and patterns with a wildcard fewer still
-        self._sounds: dict[str, bytes] = {}
-        self._patterns: dict[str, bytes] = {}
 
-    def _packed(self, kind: str, texts: Iterable[str]) -> bytes:
+    def packed(self, kind: str, texts: Iterable[str]) -> bytes:
         """Keys of one kind, eight bytes each: in one loop, because an import asks for millions."""
         copy = self._seeds[kind].copy
         digests = []
-        for text in map(_utf8, texts):
+        for text in texts:
             state = copy()
-            state.update(text)
+            state.update(text.encode("utf-8", "surrogatepass"))
             digests.append(state.digest())
         return _widened(b"".join(digests))
 
     def _digest(self, kind: str, text: str) -> int:
-        return int.from_bytes(self._packed(kind, (text,)), sys.byteorder)
-
-    def packed_name_keys(self, folded: Sequence[str]) -> tuple[bytes, list[bytes]]:
-        """The keys of folded names, none of them empty: N, packed, one each; and for each Z and D or E, packed."""
-        codes = sound_codes(folded)
-        known = list(map(self._sounds.get, codes))
-        new = self._learn(code for code, keys in zip(codes, known, strict=True) if keys is None)
-        return self._packed("N", folded), [keys or new[code] for code, keys in zip(codes, known, strict=True)]
+        state = self._seeds[kind].copy()
+        state.update(text.encode("utf-8", "surrogatepass"))
+        return int.from_bytes(state.digest(), "big")
 
     def name_keys(self, name: str) -> tuple[int, ...]:
         """N, Z and D or E keys of a record's name; none of an empty name."""
         folded = fold_text(name)
         if not folded:
             return ()
-        own, sounds = self.packed_name_keys((folded,))
-        return tuple(array("q", own + sounds[0]))
+        code = sound_code(folded)
+        keys = (self._digest("N", folded), self._sound(spelled(code)), *self.inexact_keys(code))
+        return tuple(dict.fromkeys(keys))
 
-    def _learn(self, codes: Iterable[str]) -> dict[str, bytes]:
-        """The Z and D or E keys of the sounds of names not met before; they are remembered."""
-        codes = list(dict.fromkeys(codes))
-        patterns = list(map(_patterns_of, codes))
-        unknown = [one for one in dict.fromkeys(chain.from_iterable(patterns)) if one not in self._patterns]
-        if len(self._patterns) + len(unknown) > _MEMO:
-            self._patterns.clear()
-            unknown = list(dict.fromkeys(chain.from_iterable(patterns)))
-        texts = [f"{len(code)}{_SEPARATOR}{_SEPARATOR.join(spelled(code))}" for code in unknown]
-        known = self._patterns
-        known.update(zip(unknown, _eights(self._packed("D", texts)), strict=True))
-        whole = _eights(self._packed("Z", [_SEPARATOR.join(spelled(code)) for code in codes]))
-        found = {
-            code: b"".join((sound, *[known[one] for one in of]))
-            if len(code) <= _LONGEST_WILDCARD_NAME
-            else sound + self._both_ends(code)
-            for code, sound, of in zip(codes, whole, patterns, strict=True)
-        }
-        if len(self._sounds) + len(found) > _MEMO:
-            self._sounds.clear()
-        self._sounds.update(found)
-        return found
-
-    def _both_ends(self, code: str) -> bytes:
-        return self._packed("E", [_SEPARATOR.join(part) for part in _ends(spelled(code))])
+    def inexact_keys(self, code: str) -> list[int]:
+        """The D or E keys of a name, given its `sound_code`."""
+        sounds = spelled(code)
+        if len(sounds) > _LONGEST_WILDCARD_NAME:
+            return [self._end(part) for part in _ends(sounds)]
+        return [self._wildcard(pattern) for pattern in _wildcards(sounds)]
 
     def _sound(self, sounds: tuple[str, ...]) -> int:
         return self._digest("Z", _SEPARATOR.join(sounds))
 
-    def _wildcard(self, sounds: tuple[str, ...]) -> int:
-        return self._digest("D", str(len(sounds)) + _SEPARATOR + _SEPARATOR.join(sounds))
+    def _wildcard(self, pattern: tuple[str, ...]) -> int:
+        return self._digest("D", self.pattern_text(pattern))
+
+    @staticmethod
+    def pattern_text(pattern: tuple[str, ...]) -> str:
+        """What the D key of a pattern is the digest of."""
+        return str(len(pattern)) + _SEPARATOR + _SEPARATOR.join(pattern)
 
     def _end(self, part: tuple[str, ...]) -> int:
         return self._digest("E", _SEPARATOR.join(part))
@@ -154,7 +130,7 @@ class Keyer:
 
     def packed_id_keys(self, ids: Iterable[str]) -> bytes:
         """The keys of several numbers, packed."""
-        return self._packed("I", [id18[:17] for id18 in ids])
+        return self.packed("I", [id18[:17] for id18 in ids])
 
     def certificate_key(self, text: str) -> int:
         """Key of a certificate number; brackets, hyphens, width and spaces do not count."""
@@ -162,7 +138,7 @@ class Keyer:
 
     def packed_certificate_keys(self, texts: Iterable[str]) -> bytes:
         """The keys of several numbers, packed."""
-        return self._packed("C", map(fold_certificate, texts))
+        return self.packed("C", map(fold_certificate, texts))
 
     def probes(self, query: Query) -> tuple[Probe, ...]:
         """All keys a question looks up, the cheapest and surest first."""
@@ -207,29 +183,12 @@ class Keyer:
                 add(self._end(part), KeyKind.WILDCARD)
 
 
-def _utf8(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
-
-
 def _widened(digests: bytes) -> bytes:
     """Digests of six bytes, big-endian numbers, as the machine keeps each in eight."""
     wide = bytearray(len(digests) // 6 * 8)
     for place in range(6):
         wide[5 - place if sys.byteorder == "little" else place + 2 :: 8] = digests[place::6]
     return bytes(wide)
-
-
-def _eights(packed: bytes) -> list[bytes]:
-    return [packed[start : start + 8] for start in range(0, len(packed), 8)]
-
-
-def _patterns_of(code: str) -> tuple[str, ...]:
-    """One wildcard per place of a `sound_code`; none for a name too short or too long."""
-    if len(code) == 3:  # as most names are
-        return f"*{code[1:]}", f"{code[0]}*{code[2]}", f"{code[:2]}*"
-    if not 2 <= len(code) <= _LONGEST_WILDCARD_NAME:
-        return ()
-    return tuple([f"{code[:place]}*{code[place + 1 :]}" for place in range(len(code))])
 
 
 def fold_certificate(text: str) -> str:

@@ -75,12 +75,11 @@ def fuzzy_syllables(folded: str) -> tuple[str, ...]:
     return tuple([fuzzy.get(char, char) for char in folded])
 
 
-_SOUNDS = sorted(
-    {*_FUZZY_READING.values(), *(one for reading in _FUZZY_SURNAMES.values() for one in reading)}
-)
-_CODE = {
-    sound: chr(0xD800 + place) for place, sound in enumerate(_SOUNDS)
-}  # no text holds half a surrogate pair
+SOUNDS = sorted({*_FUZZY_READING.values(), *(one for reading in _FUZZY_SURNAMES.values() for one in reading)})
+"""Every fuzzy syllable there is."""
+FIRST_SOUND_CODE = 0xD800
+"""The character that stands for the first of SOUNDS in a `sound_code`: no text holds half a surrogate pair."""
+_CODE = {sound: chr(FIRST_SOUND_CODE + place) for place, sound in enumerate(SOUNDS)}
 _SOUND = {code: sound for sound, code in _CODE.items()}
 _CODES = {char: _CODE[sound] for char, sound in _FUZZY_READING.items()}
 _SURNAME_CODES = {
@@ -122,3 +121,14 @@ def _surnamed(name: str, code: str) -> str:
 def spelled(code: str) -> tuple[str, ...]:
     """The syllables of a `sound_code`."""
     return tuple(map(_SOUND.get, code, code))  # a character without a sound stands for itself
+
+
+def spelled_all(codes: Sequence[str]) -> list[str]:
+    """The syllables of each of many `sound_codes`, joined by the unit separator."""
+    try:
+        return [one[:-1] for one in "".join(map(_SPELT.__getitem__, "\n".join(codes))).split("\n")]
+    except KeyError:  # a character without a sound
+        return [_BETWEEN.join(spelled(code)) for code in codes]
+
+
+_SPELT = {"\n": "\n", **{code: sound + _BETWEEN for code, sound in _SOUND.items()}}

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from federation.keys import Keyer
 from federation.names import fold_texts
 from node_agent.index import postings, rows
+from node_agent.index.many_keys import ManyKeys
 from node_agent.index.packing import CATEGORY_NUMBER, LAST_PLACE, UNDATED, Numbers, pack_all, year_of
 from node_agent.index.payload import TRAINING_ROWS, Codec, train
 from node_agent.index.schema import FLAG_COPY, FLAG_DIGITISED, create, finish, versions
@@ -82,7 +83,7 @@ def filed_under(records: Sequence[Record]) -> tuple[Numbers, Numbers, Numbers]:
     )
 
 
-def matching_keys(records: Sequence[Record], keyer: Keyer) -> tuple[Numbers, Numbers]:
+def matching_keys(records: Sequence[Record], many: ManyKeys) -> tuple[Numbers, Numbers]:
     """All matching keys of records, and beside each the place of its record; a key that two people of a record share
     stands there twice.
     """
@@ -98,23 +99,26 @@ def matching_keys(records: Sequence[Record], keyer: Keyer) -> tuple[Numbers, Num
     folded = fold_texts(names)
     named = [place for place, name in enumerate(folded) if name]
     of_names = np.concatenate((owners, called))[named]
-    exact, sounds = keyer.packed_name_keys([folded[place] for place in named])
+    keys, of = many.of_names([folded[place] for place in named])
     numbered = [place for place, one in enumerate(everybody) if one.id_number]
     certified = [place for place, one in enumerate(records) if one.certificate_no]
-    packed = (
-        exact,
-        *sounds,
-        keyer.packed_id_keys([everybody[place].id_number for place in numbered]),
-        keyer.packed_certificate_keys([records[place].certificate_no for place in certified]),
+    ids = many.keyer.packed_id_keys([everybody[place].id_number for place in numbered])
+    certificates = many.keyer.packed_certificate_keys([records[place].certificate_no for place in certified])
+    return (
+        np.concatenate((keys, np.frombuffer(ids + certificates, dtype=np.int64))),
+        np.concatenate((of_names[of], owners[numbered], np.array(certified, dtype=np.int64))),
     )
-    of_sounds = np.repeat(of_names, np.array(list(map(len, sounds)), dtype=np.int64) // 8)
-    of = (of_names, of_sounds, owners[numbered], np.array(certified, dtype=np.int64))
-    return np.frombuffer(b"".join(packed), dtype=np.int64), np.concatenate(of)
 
 
 def record_keys(record: Record, keyer: Keyer) -> set[int]:
     """All matching keys of a record."""
-    return set(matching_keys((record,), keyer)[0].tolist())
+    keys = {keyer.id_key(one.id_number) for one in record.persons if one.id_number}
+    for one in record.persons:
+        for name in (one.name, *one.aliases):
+            keys.update(keyer.name_keys(name))
+    if record.certificate_no:
+        keys.add(keyer.certificate_key(record.certificate_no))
+    return keys
 
 
 def flags_of(record: Record) -> int:
@@ -126,7 +130,7 @@ class Builder:
 
     def __init__(self, path: Path, keyer: Keyer, epoch: int) -> None:
         self.path = path
-        self._keyer = keyer
+        self._many_keys = ManyKeys(keyer)
         self._epoch = epoch
         path.unlink(missing_ok=True)
         self._connection = create(path)
@@ -183,7 +187,7 @@ class Builder:
         titled = [(rid, one.title) for rid, one in zip(rids, records, strict=True) if one.title]
         self._titles[0].extend([rid for rid, _title in titled])
         self._titles[1].extend(bigrams([title for _rid, title in titled]))
-        keys, owners = matching_keys(records, self._keyer)
+        keys, owners = matching_keys(records, self._many_keys)
         values = pack_all(years, categories, np.array(places, dtype=np.int64), np.array(rids, dtype=np.int64))
         self._keys.append(keys)
         self._owners.append((owners + rids.start).astype(np.uint32))

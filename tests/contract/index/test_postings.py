@@ -36,7 +36,8 @@ def test_one_statement_reads_what_each_key_holds(rows, copies, asked, category, 
     ]
     connection = sqlite3.connect(":memory:")
     connection.executescript(postings.TABLE)
-    postings.write(connection, np.array([key for key, _v in values]), np.array([v for _key, v in values]))
+    keys, packed = zip(*sorted(values), strict=True)
+    postings.write(connection, np.array(keys), np.array(packed))
     found = postings.scan(connection, [(key, *span) for key, span in asked], category, limit, bounded=bounded)
     connection.close()
     assert found == [
