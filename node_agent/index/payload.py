@@ -142,10 +142,10 @@ class Codec:
     def pack(self, encoded: bytes) -> bytes:
         return self._compressor.compress(encoded)
 
-    def pack_all(self, encoded: Sequence[bytes]) -> list[zstandard.BufferSegment]:
-        """The same of many records in one call, as buffers."""
+    def pack_all(self, encoded: Sequence[bytes]) -> list[bytearray]:
+        """The same of many records in one call."""
         packed = self._compressor.multi_compress_to_buffer([*encoded])
-        return [packed[place] for place in range(len(packed))]
+        return [bytearray(packed[place].tobytes()) for place in range(len(packed))]
 
     def read(self, payload: bytes) -> Stored:
         return _DECODER.decode(self._decompress(payload))

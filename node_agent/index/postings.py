@@ -172,11 +172,11 @@ def write(connection: sqlite3.Connection, keys: NDArray[np.int64], values: NDArr
     # where a chunk begins: at another key, and every CHUNK values of one
     starts = np.flatnonzero((places - run) % CHUNK == 0)
     ends = np.append(starts[1:], len(keys))
-    data = values.astype("<i8", copy=False).tobytes()
+    data = bytearray(values.astype("<i8", copy=False).tobytes())
     hs, lasts = keys[starts] + stored_key(0), values[ends - 1]
     for low in range(0, len(starts), _BATCH):  # as numbers of Python only so many at a time
         part = slice(low, low + _BATCH)
-        packed: list[bytes | None] = [None] * len(starts[part])
+        packed: list[bytearray | int] = [0] * len(starts[part])
         several = np.flatnonzero(ends[part] - starts[part] > 1)
         for place, start, end in zip(
             several.tolist(),
@@ -185,4 +185,4 @@ def write(connection: sqlite3.Connection, keys: NDArray[np.int64], values: NDArr
             strict=True,
         ):
             packed[place] = data[start:end]
-        rows.insert(connection, "k", (hs[part].tolist(), lasts[part].tolist(), packed))
+        rows.insert(connection, "k", (hs[part].tolist(), lasts[part].tolist(), packed), "?,?,nullif(?,0)")
