@@ -109,18 +109,23 @@ class GatewayLog:
 
     # writing -----------------------------------------------------------------------------------------------------
 
-    def note(self, event: Event) -> asyncio.Future[None]:
+    def note(self, event: Event, *, first_stays: bool = False) -> asyncio.Future[None]:
         """Log an event; the future ends when it is durable, or with EvidenceError. The same event again is logged once,
-        with the time of its first coming.
+        with the time of its first coming; with `first_stays` so is whatever else comes under its id.
         """
         waiting: asyncio.Future[None] = self._loop.create_future()
-        self._commit.submit(event).add_done_callback(lambda done: self._written(event, waiting, done))
+        self._commit.submit(event).add_done_callback(
+            lambda done: self._written(event, waiting, done, first_stays=first_stays)
+        )
         return waiting
 
-    def _written(self, event: Event, waiting: asyncio.Future[None], done: Future[int]) -> None:
+    def _written(
+        self, event: Event, waiting: asyncio.Future[None], done: Future[int], *, first_stays: bool
+    ) -> None:
         """In the writer's thread; all of a batch are told in one turn of the loop."""
         error = done.exception()
-        if isinstance(error, EvidenceError) and error.flaw is Flaw.EVENT_CONFLICT and self._is_known(event):
+        is_conflict = isinstance(error, EvidenceError) and error.flaw is Flaw.EVENT_CONFLICT
+        if is_conflict and (first_stays or self._is_known(event)):
             error = None
         with self._settling:
             is_first = not self._settled

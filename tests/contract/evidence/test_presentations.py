@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from datetime import UTC, datetime
+from hashlib import sha256
 
 from federation import short_code
 from federation.mail import Paper
@@ -62,24 +63,35 @@ def unbound(both):
     return [one.read() for one in both.log._reader.entries() if one.request == ""]
 
 
-async def test_a_verified_document_stands_under_its_case_once_a_day_for_each_outcome(tmp_path):
-    async with using(tmp_path) as (both, case, _register):
-        for _ in range(3):
-            both.used.verified(b"a document", report())
-        both.used.verified(b"a document", report(check=FAILED))
-        await until(lambda: len(events(both, case.id, "verified")) == 2)
+async def test_a_certificate_stands_under_its_case_once_a_day_for_each_outcome_however_it_is_spelt(tmp_path):
+    """One genuine QR text has endless valid spellings; whoever sends them does not make the log longer."""
+    day, counts = [1_800_000_000_000], Counts()
+    async with using(tmp_path, counts) as (both, case, register):
+        both.used = Presentations(both.log, register, lambda: day[0])
+        for turn in range(40):
+            both.used.verified(b"AC1: the same text" + b" " * turn, report(("qr", "document")[turn % 2]))
+        both.used.verified(b"AC1: the same text!", report(check=FAILED))
+        await until(lambda: not both.used._waiting)
         first, second = events(both, case.id, "verified")
         assert {first.fields["outcome"], second.fields["outcome"]} == {"valid", "invalid"}
         assert (first.fields["archive"], first.fields["number"]) == (HOLDER, NUMBER)
+        assert first.fields["digest"] == sha256(b"AC1: the same text").hexdigest()
+        day[0] += 86_400_000
+        both.used.verified(b"AC1: the same text", report())
+        await until(lambda: len(events(both, case.id, "verified")) == 3)
+        assert counts.failures == {}
 
 
 async def test_a_restarted_gateway_notes_the_same_only_once_too(tmp_path):
-    async with using(tmp_path) as (both, case, register):
-        for _ in range(2):
-            Presentations(both.log, register, lambda: 1_800_000_000_000).verified(b"a document", report())
-        both.used.verified(b"another", report())
-        await until(lambda: len(events(both, case.id, "verified")) == 2)
-        assert len({one.id for one in events(both, case.id, "verified")}) == 2
+    counts = Counts()
+    async with using(tmp_path, counts) as (both, case, register):
+        for turn in range(3):
+            used = Presentations(both.log, register, lambda: 1_800_000_000_000)
+            used.verified(b"a document %d" % turn, report())
+            await until(lambda used=used: not used._waiting)
+        (only,) = events(both, case.id, "verified")
+        assert only.fields["digest"] == sha256(b"a document 0").hexdigest()  # the first of the day stays
+        assert counts.failures == {}  # and nothing was missed
 
 
 async def test_a_presentation_to_this_gateway_says_to_whom_and_what_for(tmp_path):
@@ -94,6 +106,20 @@ async def test_a_presentation_to_this_gateway_says_to_whom_and_what_for(tmp_path
         assert (here["audience"], here["purpose"], here["number"]) == (AUDIENCE, "marriage_proof", NUMBER)
         assert other.keys() == {"digest", "archive", "number"}  # words that anybody may choose are not kept
         assert events(both, case.id, "verified") == []
+
+
+async def test_a_holder_is_bounded_in_how_many_presentations_are_entries_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(presentations, "MOST_PRESENTED", 3)
+    counts = Counts()
+    async with using(tmp_path, counts) as (both, case, _register):
+        for turn in range(8):
+            both.used.verified(
+                b"the same bytes", report("presentation"), Challenge(AUDIENCE, f"nonce {turn}", None)
+            )
+        await until(lambda: not both.used._waiting)
+        assert len(events(both, case.id, "presented")) == 3
+        assert len(events(both, case.id, "verified")) == 1  # that there were more
+        assert counts.failures == {}
 
 
 async def test_one_that_was_not_accepted_was_verified_and_not_presented(tmp_path):
@@ -125,14 +151,15 @@ async def test_what_is_no_document_or_belongs_to_no_case_here_is_not_laid_at_any
             b"z", report("presentation", number="330483-2026-000999"), Challenge(AUDIENCE, "n", None)
         )
         both.used.verified(b"elsewhere", report(number="330483-2026-000999"))
-        await until(lambda: len(unbound(both)) == 2)
+        await until(lambda: not both.used._waiting)
+        assert len(unbound(both)) == 1  # both say that it was found valid that day
 
         async def broken(_archive, _number):
             raise Refusal(Reason.STORE_UNAVAILABLE)
 
         register.by_number = broken
         both.used.verified(b"while the store is away", report())
-        await until(lambda: len(unbound(both)) == 3)
+        await until(lambda: len(unbound(both)) == 2)
         assert {one.kind.value for one in unbound(both)} == {"verified"}
         assert events(both, case.id, "verified", "presented") == []
 
@@ -140,21 +167,55 @@ async def test_what_is_no_document_or_belongs_to_no_case_here_is_not_laid_at_any
 async def test_strangers_can_not_fill_the_memory_and_what_is_left_out_is_counted(tmp_path, monkeypatch):
     monkeypatch.setattr(presentations, "MOST_WAITING", 2)
     counts = Counts()
-    async with using(tmp_path, counts) as (both, case, _register):
+    async with using(tmp_path, counts) as (both, _case, _register):
         for number in range(5):
-            both.used.verified(b"%d" % number, report())
+            both.used.verified(b"a document", report(number=f"330483-2026-10000{number}"))
         assert counts.failures == {"overloaded": 3}
-        await until(lambda: len(events(both, case.id, "verified")) == 2)
         await until(lambda: not both.used._waiting)  # there is room again
-        both.used.verified(b"4", report())
-        await until(lambda: len(events(both, case.id, "verified")) == 3)
+        assert len(unbound(both)) == 2
+        both.used.verified(b"a document", report(number="330483-2026-100004"))
+        await until(lambda: len(unbound(both)) == 3)
+
+
+async def test_a_stranger_takes_one_waiting_place_and_none_of_another_kind(tmp_path, monkeypatch):
+    """While the case store is slow, whoever sends much of one certificate puts out nobody else's entries."""
+    monkeypatch.setattr(presentations, "MOST_WAITING", 2)
+    counts = Counts()
+    async with using(tmp_path, counts) as (both, case, register):
+        by_number, slow = register.by_number, asyncio.Event()
+
+        async def waits(archive, number):
+            await slow.wait()
+            return await by_number(archive, number)
+
+        register.by_number = waits
+        for turn in range(10):  # a stranger, with one certificate
+            both.used.verified(
+                b"%d" % turn, report(number="330483-2026-100001", check=(PASSED, FAILED)[turn % 2])
+            )
+            shown = report("presentation", number="330483-2026-100001")
+            both.used.verified(b"%d" % turn, shown, Challenge(AUDIENCE, f"n{turn}", None))
+        both.used.verified(b"a document", report())  # others
+        both.used.verified(b"a~b~c", report("presentation"), Challenge(AUDIENCE, "n", None))
+        both.used.verified(b"a document", report(number="330483-2026-100002"))
+        assert counts.failures == {"overloaded": 1}  # a third certificate
+        both.used.looked_up(Found(both.certificate, "馆", State.VALID, datetime.now(UTC)))
+        await until(lambda: len(events(both, case.id, "verified")) == 1)  # it waits for none of them
+        slow.set()
+        await until(lambda: not both.used._waiting)
+        assert [one.kind.value for one in events(both, case.id, "verified", "presented")].count(
+            "verified"
+        ) == 2
+        assert len(events(both, case.id, "presented")) == 1
+        assert len(unbound(both)) == 2  # valid and invalid of the stranger's
+        assert counts.failures == {"overloaded": 1}
 
 
 async def test_what_could_not_be_logged_is_tried_when_it_comes_again(tmp_path):
     async with using(tmp_path) as (both, case, _register):
         note = both.log.note
 
-        def full(_event):
+        def full(_event, *, first_stays):
             future = asyncio.get_running_loop().create_future()
             future.set_exception(EvidenceError(Flaw.LOG_UNAVAILABLE, "disk full"))
             return future
