@@ -1,4 +1,8 @@
-"""One POST to a configured address, bounded as a whole: a server that sends a byte now and then holds nobody longer."""
+"""One POST to a configured address, bounded as a whole: a server that sends a byte now and then holds nobody longer.
+
+It goes to that address and nowhere else: no redirect is followed, no proxy of the environment is asked, and there is no
+handler for anything but http and https, whose connections alone are bounded.
+"""
 
 from __future__ import annotations
 
@@ -6,27 +10,30 @@ import contextlib
 import http.client
 import socket
 import threading
-import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from typing import Any
+
+
+class RedirectedError(OSError):
+    """The server sends whoever asks elsewhere; an address that has moved is for the operator to set."""
 
 
 def post(url: str, body: bytes, headers: Mapping[str, str], *, within_s: float, most: int) -> bytes:
     """The answer's body, cut after `most` bytes and one more, by which the caller knows that it is too large.
 
     Waiting of the connection is bounded by `within_s` as is the whole: socket timeouts begin anew with each byte. OSError
-    when there is no whole answer in that time.
+    when there is no whole answer in that time, RedirectedError when there is only a redirect.
     """
     limit = _Limit(within_s)
-    opener = urllib.request.build_opener(limit.handler(), limit.secure_handler())
+    # `build_opener` would add redirects, proxies, ftp, files and data
+    opener = urllib.request.OpenerDirector()
+    for handler in (limit.handler(), limit.secure_handler(), _Refusing(), urllib.request.UnknownHandler()):
+        opener.add_handler(handler)
     asked = urllib.request.Request(url, body, dict(headers))  # noqa: S310 - callers check the scheme of a setting
     try:
         with opener.open(asked, timeout=within_s) as answer:
             read = bytes(answer.read(most + 1))
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise
     except http.client.HTTPException as error:  # what answers speaks no HTTP, or stopped in the middle
         raise OSError(type(error).__name__) from error
     finally:
@@ -34,6 +41,25 @@ def post(url: str, body: bytes, headers: Mapping[str, str], *, within_s: float, 
     if limit.is_over:  # what came is a part
         raise TimeoutError
     return read
+
+
+class _Refusing(urllib.request.HTTPErrorProcessor):
+    """Every answer but 2xx is an error."""
+
+    def http_response(
+        self,
+        request: urllib.request.Request,  # noqa: ARG002
+        response: http.client.HTTPResponse,
+    ) -> http.client.HTTPResponse:
+        code = response.status
+        if 200 <= code < 300:
+            return response
+        response.close()
+        if 300 <= code < 400:
+            raise RedirectedError(f"HTTP {code}")
+        raise OSError(f"HTTP {code}")
+
+    https_response = http_response
 
 
 class _Limit:

@@ -33,6 +33,7 @@ class Flaw(StrEnum):
     STAMP_INVALID = "stamp_invalid"
     STAMP_OVERDUE = "stamp_overdue"
     STAMP_UNAVAILABLE = "stamp_unavailable"
+    STAMP_REDIRECTED = "stamp_redirected"
     # the log itself
     EVENT_CONFLICT = "event_conflict"
     UNKNOWN_ENTRY = "unknown_entry"
@@ -80,6 +81,10 @@ TEXTS: dict[Flaw, Text] = {
         "时间戳中断超过允许时限，停止出证", "No time stamp for longer than allowed; issuing stops"
     ),
     Flaw.STAMP_UNAVAILABLE: Text("时间戳服务无应答", "The time-stamp authority gives no answer"),
+    Flaw.STAMP_REDIRECTED: Text(
+        "时间戳服务要求转往别的地址，不予跟随",
+        "The time-stamp authority redirects to another address, which is not followed",
+    ),
     Flaw.EVENT_CONFLICT: Text(
         "同一事件编号已记有不同内容", "The event id was logged before with other contents"
     ),

@@ -20,7 +20,7 @@ from rfc3161_client import (
     decode_timestamp_response,
 )
 
-from federation.posting import post
+from federation.posting import RedirectedError, post
 from federation.tlog.checkpoint import Checkpoint
 from federation.tlog.event import EventKind
 from federation.tlog.flaws import EvidenceError, Flaw
@@ -32,7 +32,8 @@ STAMPED = "rfc3161"
 LARGEST_ANSWER = 64 * 1024
 
 Exchange = Callable[[bytes], bytes]
-"""Carries a TimeStampReq to the authority and brings its TimeStampResp; raises OSError when there is no answer."""
+"""Carries a TimeStampReq to the authority and brings its TimeStampResp; raises OSError when there is no answer,
+RedirectedError when it leads elsewhere."""
 
 
 def over_http(url: str, within_s: float = 10.0) -> Exchange:
@@ -58,7 +59,9 @@ class TimeAuthority:
     roots: tuple[Certificate, ...]
 
     def stamp(self, data: bytes) -> bytes:
-        """A verified TimeStampResp over `data`. Raises EvidenceError: `stamp_unavailable` or `stamp_invalid`."""
+        """A verified TimeStampResp over `data`. Raises EvidenceError: `stamp_unavailable`, `stamp_redirected` or
+        `stamp_invalid`.
+        """
         request = (
             TimestampRequestBuilder()
             .data(data)
@@ -68,6 +71,8 @@ class TimeAuthority:
         )
         try:
             answer = self.exchange(request.as_bytes())
+        except RedirectedError as error:
+            raise EvidenceError(Flaw.STAMP_REDIRECTED, self.name) from error
         except OSError as error:
             raise EvidenceError(Flaw.STAMP_UNAVAILABLE, self.name) from error
         verify_stamp(answer, data, self.roots, nonce=request.nonce)

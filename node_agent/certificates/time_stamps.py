@@ -11,7 +11,7 @@ from cryptography import x509
 from pyhanko.sign.timestamps import TimeStamper
 from rfc3161_client import VerificationError, VerifierBuilder, decode_timestamp_response
 
-from federation.posting import post
+from federation.posting import RedirectedError, post
 
 WAIT_S = 3.0
 """How long a document waits for its time stamp: a quarter of the 12 s a case has for issuing."""
@@ -46,6 +46,10 @@ class TimeAuthority:
         headers = {"Content-Type": "application/timestamp-query"}
         try:
             body = post(self.url, request, headers, within_s=self.wait_s, most=MOST_BYTES)
+        except RedirectedError as error:
+            raise NoTimeStampError(
+                "时间戳机构要求转往别的地址，不予跟随 · the time-stamp authority redirects to another address"
+            ) from error
         except (OSError, ValueError) as error:
             raise NoTimeStampError("时间戳机构无应答 · the time-stamp authority does not answer") from error
         if len(body) > MOST_BYTES:

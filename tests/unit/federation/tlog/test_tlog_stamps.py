@@ -142,6 +142,13 @@ def test_an_authority_that_trickles_its_answer_is_given_up_as_a_whole(log, tmp_p
             assert stamper.tick(NOW_MS)
 
 
+def test_an_authority_that_redirects_is_told_by_name_and_not_followed(log, stamper, authority):
+    authority[1].broken = (302, b"")
+    grow(log, 1, NOW_MS)
+    assert flaw_of(stamper.tick, NOW_MS) is Flaw.STAMP_REDIRECTED
+    assert log.stamps() == []
+
+
 def test_no_authority_listening_is_unavailable(log):
     authority = TimeAuthority("tsa-2", over_http("http://127.0.0.1:9/", within_s=1), ())
     grow(log, 1, NOW_MS)

@@ -275,6 +275,15 @@ class Broken:
         self.server.server_close()
 
 
+def test_an_authority_that_redirects_is_told_by_name_and_not_followed(tmp_path: Path) -> None:
+    with (
+        Bureau(tmp_path) as bureau,
+        Broken(b"", 302) as broken,
+        pytest.raises(NoTimeStampError, match="转往"),
+    ):
+        TimeAuthority(broken.url, bureau.stamper.chain).ask(b"asked", b"digest")
+
+
 @pytest.mark.timeout(60)
 def test_an_authority_that_trickles_its_answer_holds_no_document(tmp_path: Path) -> None:
     with Bureau(tmp_path / "bureau") as bureau, time_authority(tmp_path) as served:
@@ -291,6 +300,7 @@ def test_an_authority_that_trickles_its_answer_holds_no_document(tmp_path: Path)
         (b"hello", 200),
         (b"\x30\x03\x02\x01\x02", 200),
         (b"down", 503),
+        (b"", 302),
         (bytes(1 << 20), 200),
         (None, 200),
     ],
