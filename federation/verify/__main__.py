@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         trust = TrustList.load(
             _bytes(_trust_path(options.trust), 16 << 20), signed_by=_federation_key(options)
         )
-        status = StatusLists(trust)
+        status = StatusLists(trust, clock=lambda: max(at, datetime.now(UTC)))
     except (OSError, ValueError, VerifyError) as error:
         return _cannot(error)
     warnings = []

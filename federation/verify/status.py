@@ -46,7 +46,7 @@ class StatusSource(Protocol):
         """What the list of `issuer` says at the time `at`.
 
         Raises VerifyError: `status_unknown` or `status_too_old` (both open) when no list fresh enough is at hand,
-        `wrong_status_list` when the list is not the issuer's.
+        `wrong_status_list` when the issuer's list has no such index. A list of another issuer is as good as none.
         """
         ...
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from federation.credential.status_list import StatusList, StatusToken, parse
 from federation.trust import TrustedKey, TrustList, Use
-from federation.verify.judging import check_one_signature_is_enough, check_second_signature
+from federation.verify.judging import CLOCK_SKEW, check_one_signature_is_enough, check_second_signature
 from federation.verify.report import VerificationReason, VerifyError, rfc3339
 from federation.verify.status import Standing, State, StatusReference
 
@@ -16,56 +16,65 @@ OLDEST = timedelta(hours=24)
 """A list older than this says nothing any more, whatever expiry its issuer wrote into it."""
 
 
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
 @dataclass(frozen=True, slots=True)
 class _Held:
-    issuer: str
     token: StatusToken
     entries: StatusList
     is_signed_twice: bool
 
 
 class StatusLists:
-    """A StatusSource over signed tokens; of two lists of one address the newer counts."""
+    """A StatusSource over signed tokens; of two lists of one issuer and address the newer counts.
+
+    Lists of different issuers have nothing to do with each other, whatever address they name.
+    """
 
     def __init__(
-        self, trust: TrustList, tokens: Iterable[str | bytes] = (), *, oldest: timedelta = OLDEST
+        self,
+        trust: TrustList,
+        tokens: Iterable[str | bytes] = (),
+        *,
+        oldest: timedelta = OLDEST,
+        clock: Callable[[], datetime] = _utc_now,
     ) -> None:
-        self._trust, self._oldest = trust, oldest
-        self._held: dict[str, _Held] = {}
+        """`clock` (UTC) says which lists are dated in the future."""
+        self._trust, self._oldest, self._clock = trust, oldest, clock
+        self._held: dict[tuple[str, str], _Held] = {}
         for token in tokens:
             self.add(token)
 
-    def add(self, token: str | bytes) -> None:
-        """Check a token and keep it.
+    def add(self, token: str | bytes, *, issuer: str = "") -> None:
+        """Check a token and keep it; `issuer` is the archive it must be of, "" = any.
 
         Raises VerifyError: `wrong_issuer` or `unknown_key` if no archive has the key for status lists, `altered`,
-        `malformed`, `too_large`, a reason of the key or of the second signature where the trust list asks for one, or
-        `wrong_status_list` when another archive owns the address.
+        `malformed`, `too_large`, a reason of the key or of the second signature where the trust list asks for one,
+        `wrong_status_list` if it is another archive's, or `not_yet_valid` if it is dated later than CLOCK_SKEW from now:
+        it would put off every honest list until then.
         """
         read = parse(token)
-        key = self._key(read)
-        issuer = key.issuer
+        key = self._key(read, issuer)
+        self._check_date(read)
         # as of its own time: what a list of before the second suite is worth by now is asked in `standing`
         is_signed_twice = check_second_signature(
             self._trust, key, read.second, read.signed, read.issued_at, read.issued_at
         )
         entries = read.entries()
-        known = self._held.get(read.uri)
-        if known is not None and known.issuer != issuer:
-            raise VerifyError(VerificationReason.WRONG_STATUS_LIST)
+        known = self._held.get((key.issuer, read.uri))
         if known is None or known.token.issued_at < read.issued_at:
-            self._held[read.uri] = _Held(issuer, read, entries, is_signed_twice)
+            self._held[key.issuer, read.uri] = _Held(read, entries, is_signed_twice)
 
     def standing(self, issuer: str, reference: StatusReference, at: datetime) -> Standing:
         """See StatusSource. A revocation is final: an old list that says revoked or replaced still counts.
 
         Also raises `issue_time_unproven` (open) for a list of before the second suite, once that is asked for.
         """
-        held = self._held.get(reference.uri)
+        held = self._held.get((issuer, reference.uri))
         if held is None:
             raise VerifyError(VerificationReason.STATUS_UNKNOWN, open=True)
-        if held.issuer != issuer:
-            raise VerifyError(VerificationReason.WRONG_STATUS_LIST)
         asked = self._trust.parties[issuer].second_suite
         if asked is not None and not held.is_signed_twice:
             check_one_signature_is_enough(asked, held.token.issued_at, at)
@@ -80,13 +89,22 @@ class StatusLists:
             raise VerifyError(VerificationReason.STATUS_TOO_OLD, rfc3339(token.issued_at), open=True)
         return Standing(state, token.issued_at, token.successors.get(reference.index))
 
-    def signer(self, token: str | bytes) -> str:
-        """The archive whose first signature a list bears. Raises VerifyError as `add`, but for the second signature."""
-        return self._key(parse(token)).issuer
+    def check_signer(self, token: str | bytes, issuer: str) -> None:
+        """Raise VerifyError as `add` does unless the first signature of a list is of `issuer` and its date has come; the
+        second is not asked for, and nothing is kept.
+        """
+        read = parse(token)
+        self._key(read, issuer)
+        self._check_date(read)
 
-    def _key(self, read: StatusToken) -> TrustedKey:
+    def _check_date(self, read: StatusToken) -> None:
+        if read.issued_at > self._clock() + CLOCK_SKEW:
+            raise VerifyError(VerificationReason.NOT_YET_VALID, rfc3339(read.issued_at))
+
+    def _key(self, read: StatusToken, issuer: str) -> TrustedKey:
         """The status key that signed; a list does not name its issuer, its key id does."""
         problem = VerifyError(VerificationReason.UNKNOWN_KEY)
+        signers: list[TrustedKey] = []
         for key in self._trust.keys(Use.STATUS):
             if key.id != read.key_id:
                 continue
@@ -96,5 +114,10 @@ class StatusLists:
             except VerifyError as error:
                 problem = error
             else:
+                signers.append(key)
+        if not signers:
+            raise problem
+        for key in signers:
+            if issuer in {"", key.issuer}:
                 return key
-        raise problem
+        raise VerifyError(VerificationReason.WRONG_STATUS_LIST)

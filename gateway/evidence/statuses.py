@@ -82,11 +82,11 @@ class StatusKeeper:
         believed, *others = self._forms[archive]
         try:
             token = await self._lists.fetch(archive, _OBJECTS[believed], LARGEST_LIST)
-            self.sources.add(_read(token, believed))
+            self.sources.add(_read(token, believed), issuer=archive)
             await self._keep(archive, believed, token)
             for form in others:
                 token = await self._lists.fetch(archive, _OBJECTS[form], LARGEST_LIST)
-                self.sources.signer(_read(token, form))
+                self.sources.check_signer(_read(token, form), archive)
                 await self._keep(archive, form, token)
         except (Refusal, VerifyError, UnicodeDecodeError):
             return False
@@ -110,9 +110,9 @@ class StatusKeeper:
                     with path.open("rb") as file:
                         token = file.read(LARGEST_LIST)
                     if form == forms[0]:
-                        self.sources.add(_read(token, form))
+                        self.sources.add(_read(token, form), issuer=archive)
                     else:
-                        self.sources.signer(_read(token, form))
+                        self.sources.check_signer(_read(token, form), archive)
                     self._tokens[archive, form] = token
 
     def _path(self, archive: str, form: str) -> Path | None:

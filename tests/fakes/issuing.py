@@ -138,5 +138,6 @@ def trust_of(*entries: dict[str, Any], **other: Any) -> TrustList:
     return TrustList.load(trust_json(*entries, **other))
 
 
-def statuses(trust: TrustList, *tokens: str | bytes) -> StatusLists:
-    return StatusLists(trust, tokens)
+def statuses(trust: TrustList, *tokens: str | bytes, **other: Any) -> StatusLists:
+    """Lists at hand, at NOW whatever this machine's clock says."""
+    return StatusLists(trust, tokens, **{"clock": lambda: NOW} | other)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -91,6 +91,39 @@ async def test_a_list_that_is_not_the_archives_is_neither_believed_nor_passed_on
     shelves.held["330483", "status/list"] = Archive("330483").status_token(at=now()).encode()
     async with serving(shelves) as (edge, _keeper):
         assert (await got(edge, "330483", JWT))[1] == CWT  # the false JWT is not given out
+
+
+async def test_a_list_that_another_archive_signed_is_neither_believed_nor_passed_on_as_this_ones():
+    shelves = Shelves()
+    true, once = shelves.held["330483", "status/list.cwt"], shelves.held["330483", "status/list"]
+    theirs = {
+        cwt: PLAIN.status_token({7: State.SUSPENDED}, uri=DUAL.status_uri, at=now(), cwt=cwt)
+        for cwt in (True, False)
+    }
+    async with serving(shelves) as (edge, keeper):
+        for name, token in (("status/list.cwt", theirs[True]), ("status/list", theirs[False].encode())):
+            held, shelves.held["330483", name] = shelves.held["330483", name], token
+            assert not await keeper._fetch("330483")
+            shelves.held["330483", name] = held
+        assert await got(edge, "330483") == (200, CWT, true)
+        assert await got(edge, "330483", JWT) == (200, JWT, once)
+        shelves.held["330400", "status/list"] = theirs[False].encode()  # its own, for another's address
+        assert await keeper._fetch("330400")
+        assert await keeper._fetch("330483")  # and the rightful one still comes in
+        standing = keeper.sources.standing("330483", StatusReference(DUAL.status_uri, 7), now())
+        assert standing.state is State.REVOKED
+
+
+async def test_a_list_of_the_future_does_not_stand_in_the_way_of_the_next():
+    shelves = Shelves()
+    shelves.held["330483", "status/list.cwt"] = DUAL.status_token(at=now() + timedelta(days=300))
+    keeper = StatusKeeper(TRUST, shelves)
+    assert not await keeper._fetch("330483")
+    assert keeper.token("330483") is None
+    shelves.held["330483", "status/list.cwt"] = DUAL.status_token({7: State.REVOKED}, at=now())
+    assert await keeper._fetch("330483")
+    standing = keeper.sources.standing("330483", StatusReference(DUAL.status_uri, 7), now())
+    assert standing.state is State.REVOKED
 
 
 async def test_a_list_without_the_second_signature_is_not_believed():

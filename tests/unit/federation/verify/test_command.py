@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,16 @@ def test_valid_invalid_and_unknown_leave_by_their_own_doors(
     assert run(folder, ARCHIVE.qr(), status=None) == 2
     assert run(folder, ARCHIVE.qr(), at=NOW + timedelta(hours=25)) == 2
     assert "无法判定 · cannot tell" in capsys.readouterr().out
+
+
+def test_a_list_dated_in_the_future_is_named_and_left_out(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ahead = max(NOW, datetime.now(UTC)) + timedelta(days=1)
+    (folder / "ahead.jwt").write_text(str(ARCHIVE.status_token(at=ahead)))
+    assert run(folder, ARCHIVE.qr(), status="ahead.jwt") == 2
+    assert f"尚未生效 · Not yet valid ({rfc3339(ahead)})" in capsys.readouterr().out
+    assert run(folder, ARCHIVE.qr(), status="ahead.jwt", at=ahead) == 0  # judged as at that time it is none
 
 
 def test_json_says_the_same(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

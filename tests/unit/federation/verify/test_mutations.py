@@ -17,7 +17,6 @@ from federation.tlog.note import Note, SecondSigner, signed_note
 from federation.verify.challenge import Challenge
 from federation.verify.documents import verify
 from federation.verify.report import Report, Verdict, VerifyError
-from federation.verify.status_lists import StatusLists
 from tests.fakes.issuing import NOW, Archive, statuses, trust_of
 from tests.fakes.tlog import LOG
 from tests.unit.federation.test_sealing import ARCHIVE as SENDER
@@ -99,7 +98,7 @@ def test_no_damaged_document_passes(kind: str) -> None:
 
     def list_at_hand(data: bytes | str, trust: Any = TRUST) -> bool:
         try:
-            StatusLists(trust).add(data)
+            statuses(trust, data)
         except VerifyError:
             return False
         return True

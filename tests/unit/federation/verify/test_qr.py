@@ -15,7 +15,6 @@ from federation.suites.registry import suite
 from federation.verify.qr import CHECKS, check_qr
 from federation.verify.report import Report, Verdict, VerifyError
 from federation.verify.status import State, StatusReference
-from federation.verify.status_lists import StatusLists
 from tests.fakes.issuing import NOW, Archive, statuses, trust_of
 
 INTL = suite("intl-1")
@@ -153,26 +152,24 @@ def test_every_character_of_the_code_is_protected() -> None:
 
 @pytest.mark.parametrize("cwt", [False, True])
 def test_a_list_speaks_for_its_issuer_while_it_is_fresh(cwt: bool) -> None:
-    lists = StatusLists(TRUST, [ARCHIVE.status_token(STATES, cwt=cwt, successors={10: "no 2"})])
+    lists = statuses(TRUST, ARCHIVE.status_token(STATES, cwt=cwt, successors={10: "no 2"}))
     reference = StatusReference(ARCHIVE.status_uri, 7)
     standing = lists.standing("330483", reference, NOW + timedelta(hours=23))
     assert (standing.state, standing.as_of, standing.successor) == (State.VALID, NOW, None)
     assert lists.standing("330483", StatusReference(ARCHIVE.status_uri, 10), NOW).successor == "no 2"
-    assert reason(lambda: lists.standing("330400", reference, NOW)) == "wrong_status_list"
+    assert reason(lambda: lists.standing("330400", reference, NOW)) == "status_unknown"
     assert reason(lambda: lists.standing("330483", StatusReference("elsewhere", 7), NOW)) == "status_unknown"
     assert reason(lambda: lists.standing("330483", reference, NOW + timedelta(hours=24))) == "status_too_old"
 
 
 def test_the_verifier_does_not_believe_a_list_for_longer_than_its_own_policy() -> None:
-    lists = StatusLists(TRUST, [ARCHIVE.status_token(lifetime=timedelta(days=3_650))])
+    lists = statuses(TRUST, ARCHIVE.status_token(lifetime=timedelta(days=3_650)))
     late = NOW + timedelta(hours=25)
     assert (
         reason(lambda: lists.standing("330483", StatusReference(ARCHIVE.status_uri, 7), late))
         == "status_too_old"
     )
-    patient = StatusLists(
-        TRUST, [ARCHIVE.status_token(lifetime=timedelta(days=3_650))], oldest=timedelta(days=7)
-    )
+    patient = statuses(TRUST, ARCHIVE.status_token(lifetime=timedelta(days=3_650)), oldest=timedelta(days=7))
     assert patient.standing("330483", StatusReference(ARCHIVE.status_uri, 7), late).state is State.VALID
 
 
@@ -180,12 +177,12 @@ def test_the_newer_list_counts_whatever_order_they_come_in() -> None:
     old = ARCHIVE.status_token(at=NOW - timedelta(hours=1))
     new = ARCHIVE.status_token({7: State.REVOKED})
     for tokens in ([old, new], [new, old]):
-        lists = StatusLists(TRUST, tokens)
+        lists = statuses(TRUST, *tokens)
         assert lists.standing("330483", StatusReference(ARCHIVE.status_uri, 7), NOW).state is State.REVOKED
 
 
 def test_lists_of_others_are_refused_by_name() -> None:
-    lists = StatusLists(TRUST)
+    lists = statuses(TRUST)
     stranger = Archive("330499")
     assert reason(lambda: lists.add(stranger.status_token())) == "altered"
     assert reason(lambda: lists.add(ARCHIVE.status_token(key_id="status-9"))) == "unknown_key"
@@ -198,11 +195,41 @@ def test_lists_of_others_are_refused_by_name() -> None:
     assert (
         reason(lambda: lists.add(ARCHIVE.status_token(at=NOW - timedelta(days=3_000)))) == "key_not_yet_valid"
     )
-    lists.add(ARCHIVE.status_token())
-    takeover = OTHER.status_token(uri=ARCHIVE.status_uri, at=NOW + timedelta(minutes=1))
-    assert reason(lambda: lists.add(takeover)) == "wrong_status_list"
+    others = OTHER.status_token(uri=ARCHIVE.status_uri)
+    for at_the_door in (
+        lambda: lists.add(others, issuer="330483"),
+        lambda: lists.check_signer(others, "330483"),
+    ):
+        assert reason(at_the_door) == "wrong_status_list"
     assert reason(lambda: lists.add(ARCHIVE.qr())) == "malformed"
     assert reason(lambda: lists.add(base45.decode(ARCHIVE.qr()[4:]))) == "wrong_type"
+
+
+def test_a_list_of_another_archive_for_the_same_address_spoils_nothing() -> None:
+    ours = ARCHIVE.status_token({9: State.REVOKED})
+    theirs = OTHER.status_token({7: State.REVOKED}, uri=ARCHIVE.status_uri, at=NOW + timedelta(minutes=1))
+    for tokens in ([ours, theirs], [theirs, ours]):
+        lists = statuses(TRUST, *tokens)
+        assert lists.standing("330483", StatusReference(ARCHIVE.status_uri, 7), NOW).state is State.VALID
+        assert lists.standing("330483", StatusReference(ARCHIVE.status_uri, 9), NOW).state is State.REVOKED
+    alone = statuses(TRUST, theirs)  # of an archive whose own list did not come: nobody can tell
+    assert check(ARCHIVE.qr(), status=alone).verdict is Verdict.UNKNOWN
+
+
+def test_a_list_dated_in_the_future_is_refused_and_puts_off_none_that_comes_later() -> None:
+    lists = statuses(TRUST)
+    for future in (timedelta(minutes=5, seconds=1), timedelta(days=300)):
+        token = ARCHIVE.status_token(at=NOW + future)
+        for at_the_door in (
+            lambda token=token: lists.add(token),
+            lambda token=token: lists.check_signer(token, "330483"),
+        ):
+            assert reason(at_the_door) == "not_yet_valid"
+    lists.add(ARCHIVE.status_token())
+    assert check(ARCHIVE.qr(), status=lists).verdict is Verdict.VALID
+    ahead = NOW + timedelta(minutes=5)  # a clock that goes a little before ours
+    lists.add(ARCHIVE.status_token({7: State.REVOKED}, at=ahead))
+    assert check(ARCHIVE.qr(), status=lists).reasons == ("revoked",)
 
 
 def bomb(size: int) -> bytes:

@@ -11,7 +11,6 @@ from federation.verify.judging import check_second_signature
 from federation.verify.qr import check_qr
 from federation.verify.report import Report, Result, Verdict, VerifyError
 from federation.verify.status import State, StatusReference
-from federation.verify.status_lists import StatusLists
 from tests.fakes.issuing import NOW, Archive, statuses, trust_of
 from tests.unit.federation.test_sealing import PARTS, binding
 
@@ -99,9 +98,9 @@ def test_a_list_of_two_suites_is_believed_and_read_by_those_who_know_one() -> No
 
 @pytest.mark.parametrize("cwt", [False, True])
 def test_a_list_without_its_second_signature_is_refused_by_name(cwt: bool) -> None:
-    lists = StatusLists(TRUST)
+    lists = statuses(TRUST)
     assert reason(lambda: lists.add(PLAIN.status_token(cwt=cwt))) == ("second_signature_missing", False)
-    assert lists.signer(PLAIN.status_token(cwt=cwt)) == "330483"  # what is only passed on
+    lists.check_signer(PLAIN.status_token(cwt=cwt), "330483")  # what is only passed on
     lists.add(PLAIN.status_token(cwt=cwt, at=BEFORE))
     assert lists.standing("330483", REFERENCE, BEFORE).state is State.VALID
     assert reason(lambda: lists.standing("330483", REFERENCE, NOW)) == ("issue_time_unproven", True)
@@ -121,4 +120,4 @@ def test_a_list_with_a_foreign_second_signature_is_refused_by_name() -> None:
         "wrong_suite": (ARCHIVE.keys["status-1"], "status-1"),
     }.items():
         token = ARCHIVE.status_token(second=pair)
-        assert reason(lambda token=token: StatusLists(TRUST).add(token)) == (named, False)
+        assert reason(lambda token=token: statuses(TRUST, token)) == (named, False)
