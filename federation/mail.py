@@ -229,7 +229,8 @@ class Referred(_FromDesk, frozen=True, omit_defaults=True):
 
 class Paper(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a document is found again by whoever holds it on paper: its short code (canonical), the day it bears
-    (YYYY-MM-DD), and where its status stands in the archive's signed list.
+    (YYYY-MM-DD), and where its status stands in the archive's signed list. No expiry: no order of a desk sets one
+    (`Decision.expires_on`); whoever lets it must tell it here, for the register and `/verify` to say expired.
     """
 
     short_code: str
