@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING
 
 from gateway.cases.policy import TARGET_CROSS_CITY_S, TARGET_IN_CITY_S
 from loadtest import plots
 from loadtest.days.figures import STAGES, DayFigures, Figures
+from loadtest.days.outcome import DECIDERS, Loaded, is_passed, rows
 from loadtest.days.scenario import Scenario
 from loadtest.plots import Plot
 from loadtest.report import STYLE, environment, legend
-
-if TYPE_CHECKING:
-    from loadtest.days.report import Loaded
 
 _STAGE_COLOURS = (plots.GREY, plots.RED, plots.ORANGE, plots.BLUE, plots.INK, plots.GREEN)
 
 
 def page(scenario: Scenario, header: str, loads: list[Loaded]) -> str:
     """The whole report."""
-    from loadtest.days.report import is_passed
-
     passed = is_passed(loads)
     missed = any(not verdict.is_met for one in loads for verdict in one.verdicts)
     surroundings = "".join(_row(key, value) for key, value in environment().items())
@@ -41,8 +36,6 @@ def page(scenario: Scenario, header: str, loads: list[Loaded]) -> str:
 
 
 def _load(scenario: Scenario, one: Loaded) -> str:
-    from loadtest.days.report import DECIDERS, rows
-
     day = one.day
     verdicts = "".join(
         f'<tr class="{"met" if verdict.is_met else "missed"}"><td>{escape(verdict.kind)}</td>'

@@ -5,46 +5,19 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from loadtest.days import engine_day, model, page
 from loadtest.days.draw import draw
 from loadtest.days.figures import DayFigures, Figures, difference, model_figures, of_day
+from loadtest.days.outcome import AIM, DECIDERS, TARGET, Loaded, Verdict, is_passed, rows
 from loadtest.days.scenario import STEPS, Measures, Scenario
 
 MOST_BY_ENGINE = 600
 """Up to so many cases the engine itself runs the day again for each measure; above, the plain model does, which by then
 has been held against it.
 """
-
-
-TARGET, AIM = "承诺 promise", "志在 aim"
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """One demand: TARGET or AIM, what was measured, what was wanted."""
-
-    kind: str
-    name: str
-    measured: float
-    wanted: float
-    is_met: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """Everything about one load of a plan."""
-
-    day: DayFigures
-    verdicts: list[Verdict]
-    model_mean: float
-    model_difference: float
-    measures: list[tuple[str, Figures]]
-    what_ifs: list[tuple[str, Figures]]
-    by_engine: bool
-    real_s: float
 
 
 def run(scenario: Scenario, out: Path, say: Callable[[str], None] = print) -> bool:
@@ -63,11 +36,6 @@ def run(scenario: Scenario, out: Path, say: Callable[[str], None] = print) -> bo
     path.write_text(page.page(scenario, header(scenario), loads), "utf-8")
     say(f"\n报告 report: {path}")
     return is_passed(loads)
-
-
-def is_passed(loads: list[Loaded]) -> bool:
-    """Whether every target was met; an aim that is missed is said, and fails nothing."""
-    return all(verdict.is_met for one in loads for verdict in one.verdicts if verdict.kind == TARGET)
 
 
 def one_load(scenario: Scenario, load: int) -> Loaded:
@@ -178,22 +146,6 @@ def lines(scenario: Scenario, one: Loaded) -> list[str]:
         for name, figures in one.what_ifs
     ]
     return written
-
-
-DECIDERS = {"holder": "保管馆 holder", "deputy": "代理馆 deputy", "rule": "规则 rule", "": "无须 nobody"}
-
-
-def rows(day: DayFigures) -> list[tuple[str, Figures]]:
-    """The lines of the main table, in order."""
-    return [
-        ("同城 in city", day.in_city),
-        ("跨城 cross-city", day.cross_city),
-        ("跨城、有保管馆 cross-city, held", day.cross_city_held),
-        ("全部 all", day.everyone),
-        ("全部、挂钟 all, wall clock", day.wall),
-        ("服务时间内受理、挂钟 begun in hours, wall", day.wall_in_hours),
-        ("有保管馆、服务时间 held, service time", day.service),
-    ]
 
 
 def table(day: DayFigures) -> list[str]:
