@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Coroutine, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from io import BytesIO
@@ -122,13 +123,14 @@ def check_pdf(data: bytes, trust: TrustList, status: StatusSource, at: datetime)
     """All checks of one document at the time `at` (UTC). Never raises for what `data` holds; fetches nothing."""
     checks = Checklist(CHECKS)
     found: _Found | None = None
-    try:
-        found = _check(checks, data, trust, status, at)
-    except VerifyError:
-        pass
-    except _Stopped as stopped:
-        found = stopped.found
-    return _report(checks, found)
+    with ExitStack() as readers:
+        try:
+            found = _check(checks, data, readers, trust, status, at)
+        except VerifyError:
+            pass
+        except _Stopped as stopped:
+            found = stopped.found
+        return _report(checks, found)
 
 
 class _Stopped(Exception):
@@ -139,9 +141,11 @@ class _Stopped(Exception):
         self.found = found
 
 
-def _check(checks: Checklist, data: bytes, trust: TrustList, status: StatusSource, at: datetime) -> _Found:
+def _check(
+    checks: Checklist, data: bytes, readers: ExitStack, trust: TrustList, status: StatusSource, at: datetime
+) -> _Found:
     with checks.judging("file"):
-        reader = _guarded(lambda: _open(data))
+        reader = _guarded(lambda: _open(data, readers))
     with checks.judging("seal"):
         found = _guarded(lambda: _signatures(reader))
     try:
@@ -181,19 +185,36 @@ def _guarded(work: Callable[[], _T]) -> _T:
 # 1 file, 2 seal ----------------------------------------------------------------------------------------------------
 
 
-def _open(data: bytes) -> PdfFileReader:
+class _Reader(PdfFileReader):
+    """pyHanko's reader, emptied when `readers` close.
+
+    It and the objects it has read point at each other; the garbage collector hardly runs (`federation.collector`), so they
+    and the document would stay for long.
+    """
+
+    def __init__(self, data: bytes, readers: ExitStack, *, strict: bool) -> None:
+        readers.callback(self._empty)  # first: a reader that fails half-way holds the document too
+        super().__init__(BytesIO(data), strict=strict)
+
+    def _empty(self) -> None:
+        for earlier in vars(self).get("_historical_resolver_cache", {}).values():
+            vars(earlier).clear()
+        vars(self).clear()
+
+
+def _open(data: bytes, readers: ExitStack) -> PdfFileReader:
     if len(data) > LARGEST_DOCUMENT:
         raise VerifyError(_R.TOO_LARGE)
     if not data.startswith(b"%PDF-"):
         raise VerifyError(_R.UNSUPPORTED_FORMAT)
     try:
-        reader = PdfFileReader(BytesIO(data), strict=True)
+        reader = _Reader(data, readers, strict=True)
         reader.root["/Pages"]
     except Exception:
         if b"/ByteRange" in data:
             raise
         # nothing was ever signed here: say that, rather than judge the syntax of somebody's program
-        reader = PdfFileReader(BytesIO(data), strict=False)
+        reader = _Reader(data, readers, strict=False)
     if reader.encrypted:
         raise VerifyError(_R.UNSUPPORTED_FORMAT)
     if int(reader.trailer["/Size"]) > _MOST_OBJECTS or int(reader.root["/Pages"]["/Count"]) > _MOST_PAGES:
