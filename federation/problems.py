@@ -12,6 +12,7 @@ from federation.reasons import TEXTS, Reason, Refusal
 STATUS: dict[Reason, int] = {
     Reason.MALFORMED_JSON: 400,
     Reason.MALFORMED_TEXT: 400,
+    Reason.MALFORMED_BODY: 400,
     Reason.WRONG_TYPE: 422,
     Reason.MISSING_FIELD: 422,
     Reason.UNKNOWN_FIELD: 422,

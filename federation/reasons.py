@@ -16,6 +16,7 @@ class Reason(StrEnum):
     # the request itself
     MALFORMED_JSON = "malformed_json"
     MALFORMED_TEXT = "malformed_text"
+    MALFORMED_BODY = "malformed_body"
     WRONG_TYPE = "wrong_type"
     MISSING_FIELD = "missing_field"
     UNKNOWN_FIELD = "unknown_field"
@@ -101,6 +102,7 @@ class Text:
 TEXTS: dict[Reason, Text] = {
     Reason.MALFORMED_JSON: Text("请求体不是合法的 JSON", "The body is not valid JSON"),
     Reason.MALFORMED_TEXT: Text("请求体不是合法的 UTF-8 文本", "The body is not valid UTF-8 text"),
+    Reason.MALFORMED_BODY: Text("请求体不完整或无法解码", "The body is cut off or can not be decoded"),
     Reason.WRONG_TYPE: Text("字段类型不对", "A field has the wrong type"),
     Reason.MISSING_FIELD: Text("缺少必填字段", "A required field is missing"),
     Reason.UNKNOWN_FIELD: Text("有不认识的字段", "A field is not known"),

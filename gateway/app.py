@@ -27,6 +27,7 @@ from gateway.adapters.locating import SearchLocator, stored_question
 from gateway.adapters.nodes import NodeSessions
 from gateway.adapters.register import StoredRegister
 from gateway.adapters.webhook_signing import CallKey
+from gateway.bodies import Bodies
 from gateway.cases.cases import Cases
 from gateway.cases.clock import SteadyClock, wall_ms
 from gateway.cases.engine import Engine
@@ -120,10 +121,11 @@ async def run(settings: GatewaySettings, base: Path) -> None:
         used = Presentations(evidence_log, register, store.now_ms, audience=settings.audience)
         verifying = Verifying(trust, statuses.sources, used.verified)
         codes = ShortCodes(register, trust, statuses.sources, used.looked_up)
+    bodies = Bodies()
     verification = VerificationRoutes(
-        verifying, statuses, limit, audience=settings.audience, trust_list=trust_list
+        verifying, statuses, limit, bodies, audience=settings.audience, trust_list=trust_list
     )
-    page = VerifyPage(codes, verifying, limit)
+    page = VerifyPage(codes, verifying, limit, bodies)
     edge = Edge(
         searches,
         nodes,

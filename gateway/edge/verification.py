@@ -12,6 +12,7 @@ from federation.limits import RateLimit
 from federation.reasons import Reason, Refusal
 from federation.verify.challenge import NONCE_LIFETIME, Challenge
 from federation.verify.report import Report
+from gateway.bodies import Bodies
 from gateway.evidence.verifying import LARGEST_DOCUMENT
 
 Handler = Callable[[web.Request, str], Awaitable[web.StreamResponse]]
@@ -48,11 +49,12 @@ class VerificationRoutes:
         verifying: VerifyingFeature | None,
         statuses: StatusTokens | None,
         limit: RateLimit,
+        bodies: Bodies,
         *,
         audience: str,
         trust_list: bytes,
     ) -> None:
-        self._verifying, self._statuses, self._limit = verifying, statuses, limit
+        self._verifying, self._statuses, self._limit, self._bodies = verifying, statuses, limit, bodies
         self._audience, self._trust_list = audience, trust_list
 
     def routes(self) -> list[tuple[str, str, Handler]]:
@@ -72,12 +74,11 @@ class VerificationRoutes:
         self._take(request)
         assert self._verifying is not None
         kind = request.content_type
-        if kind == "application/json":
-            data, challenge = _presented(await request.read())
-        elif kind in _TYPES:
-            data, challenge = await _whole(request), None
-        else:
+        if kind != "application/json" and kind not in _TYPES:
             raise Refusal(Reason.UNSUPPORTED_MEDIA_TYPE)
+        async with self._bodies.reading(request) as came:
+            body = await (request.read() if kind == "application/json" else _whole(request, came))
+        data, challenge = _presented(body) if kind == "application/json" else (body, None)
         report = await self._verifying.verify(data, challenge)
         return web.json_response(report.as_json(), headers={"Cache-Control": "no-store"}, dumps=_dumps)
 
@@ -109,18 +110,23 @@ class VerificationRoutes:
         return web.Response(body=self._trust_list, headers=headers)
 
 
-async def _whole(request: web.Request) -> bytes:
+async def _whole(request: web.Request, came: Callable[[int], None]) -> bytes:
     """The body, refused as soon as it is larger than allowed."""
     said = request.headers.get(hdrs.CONTENT_LENGTH, "")
     if said.isdigit() and int(said) > LARGEST_DOCUMENT:
         raise Refusal(Reason.TOO_LARGE)
-    parts, size = [], 0
-    async for part in request.content.iter_chunked(1 << 18):
-        size += len(part)
-        if size > LARGEST_DOCUMENT:
-            raise Refusal(Reason.TOO_LARGE)
-        parts.append(part)
-    return b"".join(parts)
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async for part in request.content.iter_chunked(1 << 18):
+            size += len(part)
+            if size > LARGEST_DOCUMENT:
+                raise Refusal(Reason.TOO_LARGE)
+            came(len(part))
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        parts.clear()  # the request keeps what ended it, and with that this frame, until garbage is collected
 
 
 def _presented(body: bytes) -> tuple[bytes, Challenge | None]:

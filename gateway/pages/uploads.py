@@ -1,78 +1,75 @@
-"""What a form of a page sent: a few small fields or one file, read under a deadline, refused as soon as it is too large."""
+"""What a form of a page sent: a few small fields or one file, refused as soon as it is too large."""
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Callable
 from urllib.parse import parse_qsl
 
 from aiohttp import BodyPartReader, web
-from aiohttp.http_exceptions import HttpProcessingError
 
 from federation.reasons import Reason, Refusal
+from gateway.bodies import Bodies
 
-READ_WITHIN_S = 120.0
-"""64 MB over 5 Mbit/s, as a counter's line has them."""
-
-_AT_ONCE = 8
 _MOST_PARTS = 4
 _PIECE = 1 << 16
 _LARGEST_PLAIN = 64 * 1024
-_BAD_PARTS = (ValueError, AssertionError, RuntimeError, LookupError, HttpProcessingError)
+_BAD_PARTS = (ValueError, AssertionError, RuntimeError, LookupError)
 """What aiohttp raises over parts that are none."""
 
 
 class Uploads:
-    """Reads forms; a few at a time, so that slow senders take no more memory than that. `most` bounds each field, in bytes."""
+    """Reads forms, each in a place of `bodies`. `most` bounds each field, in bytes."""
 
-    def __init__(self, most: dict[str, int]) -> None:
-        self._most = most
-        self._reading = 0
+    def __init__(self, most: dict[str, int], bodies: Bodies) -> None:
+        self._most, self._bodies = most, bodies
 
     async def read(self, request: web.Request) -> dict[str, bytes]:
         """The fields that hold something.
 
-        Refusal: unsupported_media_type, unknown_field, too_large, malformed_text, out_of_time, overloaded.
+        Refusal: unsupported_media_type, unknown_field, too_large, malformed_text, and those of `Bodies`.
         """
-        if self._reading >= _AT_ONCE:
-            raise Refusal(Reason.OVERLOADED, retry_after_s=5.0)
-        self._reading += 1
         try:
-            async with asyncio.timeout(READ_WITHIN_S):
+            async with self._bodies.reading(request) as came:
                 match request.content_type:
                     case "multipart/form-data":
-                        fields = await self._parts(request)
+                        fields = await self._parts(request, came)
                     case "application/x-www-form-urlencoded":
-                        fields = await self._plain(request)
+                        fields = await self._plain(request, came)
                     case _:
                         raise Refusal(Reason.UNSUPPORTED_MEDIA_TYPE)
-        except TimeoutError:
-            raise Refusal(Reason.OUT_OF_TIME) from None
         except _BAD_PARTS as error:
             raise Refusal(Reason.MALFORMED_TEXT) from error
-        finally:
-            self._reading -= 1
         return {name: data for name, data in fields.items() if data}
 
-    async def _parts(self, request: web.Request) -> dict[str, bytes]:
+    async def _parts(self, request: web.Request, came: Callable[[int], None]) -> dict[str, bytes]:
         fields: dict[str, bytes] = {}
-        async for part in await request.multipart():
-            if not isinstance(part, BodyPartReader) or len(fields) >= _MOST_PARTS:
-                raise Refusal(Reason.MALFORMED_TEXT)
-            name = part.name or ""
-            if name not in self._most or name in fields:
-                raise Refusal(Reason.UNKNOWN_FIELD)
-            pieces, size = [], 0
-            while piece := await part.read_chunk(_PIECE):
-                size += len(piece)
-                if size > self._most[name]:
-                    raise Refusal(Reason.TOO_LARGE)
-                pieces.append(piece)
-            fields[name] = b"".join(pieces)
-        return fields
+        pieces: list[bytes] = []
+        try:
+            async for part in await request.multipart():
+                if not isinstance(part, BodyPartReader) or len(fields) >= _MOST_PARTS:
+                    raise Refusal(Reason.MALFORMED_TEXT)
+                name = part.name or ""
+                if name not in self._most or name in fields:
+                    raise Refusal(Reason.UNKNOWN_FIELD)
+                size = 0
+                while piece := await part.read_chunk(_PIECE):
+                    size += len(piece)
+                    if size > self._most[name]:
+                        raise Refusal(Reason.TOO_LARGE)
+                    came(len(piece))
+                    pieces.append(piece)
+                fields[name] = b"".join(pieces)
+                pieces.clear()
+            return dict(fields)
+        finally:
+            # the request keeps what ended it, and with that this frame, until garbage is collected
+            pieces.clear()
+            fields.clear()
 
-    async def _plain(self, request: web.Request) -> dict[str, bytes]:
+    async def _plain(self, request: web.Request, came: Callable[[int], None]) -> dict[str, bytes]:
         body = b""
         async for piece in request.content.iter_chunked(_PIECE):
+            came(len(piece))
             body += piece
             if len(body) > _LARGEST_PLAIN:
                 raise Refusal(Reason.TOO_LARGE)

@@ -24,6 +24,7 @@ from federation.verify.report import TEXTS as VERIFICATION_TEXTS
 from federation.verify.report import Report, Verdict
 from federation.verify.status import State
 from gateway import telemetry
+from gateway.bodies import Bodies
 from gateway.evidence.register import Found
 from gateway.evidence.verifying import LARGEST_DOCUMENT
 from gateway.pages import facts
@@ -101,7 +102,7 @@ _REFUSED: dict[Reason, tuple[Text, Text]] = {
         ),
     ),
     **dict.fromkeys(
-        (Reason.UNSUPPORTED_MEDIA_TYPE, Reason.MALFORMED_TEXT, Reason.UNKNOWN_FIELD),
+        (Reason.UNSUPPORTED_MEDIA_TYPE, Reason.MALFORMED_TEXT, Reason.MALFORMED_BODY, Reason.UNKNOWN_FIELD),
         (
             Text("无法读取提交的内容", "What was sent can not be read"),
             Text("请用本页的表单提交。", "Use the forms of this page."),
@@ -126,9 +127,12 @@ class Verifying(Protocol):
 class VerifyPage:
     """Without a trust list (`codes`, `verifying` None) the page says that nothing can be checked here."""
 
-    def __init__(self, codes: LookingUp | None, verifying: Verifying | None, limit: RateLimit) -> None:
+    def __init__(
+        self, codes: LookingUp | None, verifying: Verifying | None, limit: RateLimit, bodies: Bodies
+    ) -> None:
         self._codes, self._verifying, self._limit = codes, verifying, limit
-        self._uploads = Uploads({"code": _LONGEST_CODE, "text": _LARGEST_TEXT, "file": LARGEST_DOCUMENT})
+        fields = {"code": _LONGEST_CODE, "text": _LARGEST_TEXT, "file": LARGEST_DOCUMENT}
+        self._uploads = Uploads(fields, bodies)
         self._templates = Environment(
             loader=PackageLoader("gateway.pages", "templates"), autoescape=True, undefined=StrictUndefined
         )

@@ -13,6 +13,7 @@ from federation.limits import RateLimit
 from federation.reasons import Reason, Refusal
 from federation.verify.report import VerificationReason, VerifyError
 from federation.verify.status import State, StatusReference
+from gateway.bodies import Bodies
 from gateway.edge.verification import VerificationRoutes
 from gateway.evidence.statuses import CWT, JWT, StatusKeeper
 from gateway.evidence.verifying import Verifying
@@ -53,7 +54,7 @@ async def serving(shelves: Shelves):
     keeper = StatusKeeper(TRUST, shelves)
     running = asyncio.create_task(keeper.run())
     routes = VerificationRoutes(
-        Verifying(TRUST, keeper.sources), keeper, RateLimit(60_000, time.monotonic), audience="a", trust_list=b"{}"
+        Verifying(TRUST, keeper.sources), keeper, RateLimit(60_000, time.monotonic), Bodies(), audience="a", trust_list=b"{}"
     )  # fmt: skip
     gateway = Gateway()
     gateway.edge._beside = routes.routes()

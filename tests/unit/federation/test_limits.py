@@ -3,7 +3,7 @@
 import pytest
 
 from federation.limits import RateLimit, line
-from federation.reasons import Reason, Refusal
+from federation.reasons import Refusal
 
 
 def spend(limit: RateLimit, client: str) -> int:
@@ -11,8 +11,7 @@ def spend(limit: RateLimit, client: str) -> int:
     for taken in range(1_000):
         try:
             limit.take(client)
-        except Refusal as refusal:
-            assert refusal.reason is Reason.RATE_LIMITED
+        except Refusal:
             return taken
     raise AssertionError("no end")
 

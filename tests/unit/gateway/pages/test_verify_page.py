@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import html
 import re
 import time
+import tracemalloc
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -19,8 +22,11 @@ from federation.verify.documents import refused
 from federation.verify.report import TEXTS as VERIFICATION
 from federation.verify.report import Check, Report, Result, VerificationReason, VerifyError
 from federation.verify.status import Standing, State, StatusReference
+from gateway import bodies
+from gateway.bodies import LARGE, SMALL, Bodies, Places
+from gateway.edge.verification import VerificationRoutes
 from gateway.evidence.register import Found, Registered, ShortCodes
-from gateway.pages import uploads, verify
+from gateway.pages import verify
 from gateway.pages.verify import VerifyPage
 from tests.fakes.edge import Gateway
 
@@ -86,12 +92,23 @@ class Verifier:
 
 
 class Page(Gateway):
-    def __init__(self, *, per_minute: int = 60_000, without_trust: bool = False) -> None:
+    """The page and the API beside it, as the gateway has them."""
+
+    def __init__(
+        self,
+        *,
+        per_minute: int = 60_000,
+        without_trust: bool = False,
+        small: Places = SMALL,
+        large: Places = LARGE,
+    ) -> None:
         super().__init__()
         self.registry, self.statuses, self.verifier = Registry(), Statuses(), Verifier()
         codes = None if without_trust else ShortCodes(self.registry, Trust(), self.statuses)
-        page = VerifyPage(codes, self.verifier, RateLimit(per_minute, time.monotonic))
-        self.edge._beside = page.routes()
+        limit, places = RateLimit(per_minute, time.monotonic), Bodies(small, large)
+        page = VerifyPage(codes, self.verifier, limit, places)
+        api = VerificationRoutes(self.verifier, None, limit, places, audience="a", trust_list=b"{}")
+        self.edge._beside = [*page.routes(), *api.routes()]
 
     async def see(self, path: str, form: aiohttp.FormData | dict | None = None, **more):
         """(status, headers, text) of a page, as a browser gets it."""
@@ -264,26 +281,106 @@ async def test_a_file_larger_than_allowed_is_refused_while_it_comes(monkeypatch)
         assert page.verifier.given == []
 
 
-async def test_slow_senders_have_a_deadline_and_few_places(monkeypatch):
-    monkeypatch.setattr(uploads, "READ_WITHIN_S", 2.0)
-    monkeypatch.setattr(uploads, "_AT_ONCE", 1)
-    kind = {"Content-Type": "application/x-www-form-urlencoded"}
-    ended = asyncio.Event()
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+PDF = {"Content-Type": "application/pdf"}
 
-    async def never_ending():
-        yield b"text="
-        await ended.wait()
 
-    async with Page() as page:
-        slow = asyncio.ensure_future(page.see("/verify", data=never_ending(), headers=kind))
+@contextlib.asynccontextmanager
+async def held(page: Page, path: str, head: dict[str, str], begin: bytes, *, length: int | None = None):
+    """A connection that sent the beginning of a body and no more."""
+    url = page.client.make_url(path)
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    how = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
+    lines = [f"POST {path} HTTP/1.1", "Host: x", *(f"{name}: {value}" for name, value in head.items()), how]
+    body = b"%x\r\n%s\r\n" % (len(begin), begin) if length is None else begin
+    writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+    await writer.drain()
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+
+
+async def test_who_sends_slowly_has_two_places_and_leaves_those_of_typed_codes():
+    async with Page() as page, contextlib.AsyncExitStack() as slow:
+        for path, head in (("/verify", FORM), ("/v1/documents/verify", PDF)):
+            await slow.enter_async_context(held(page, path, head, b"text=", length=1 << 20))
+        large = b"%PDF-" + b"x" * 100_000
         status = 0
-        while status != 503:  # as soon as the slow one has the only place
-            status, headers, _text = await page.see("/verify", {"text": "AC1:X"})
-            assert status in {200, 503}
+        while status != 503:  # as soon as both of the line's places are taken
+            async with page.client.post("/v1/documents/verify", data=large, headers=PDF) as answer:
+                status = answer.status
+                assert status in {200, 503}
+                problem = await answer.json()
+        assert problem["reason"] == "overloaded"
+        upload = aiohttp.FormData()
+        upload.add_field("file", large, filename="a.pdf")
+        status, headers, text = await page.see("/verify", upload)
+        assert (status, "系统繁忙" in text) == (503, True)
         assert int(headers["Retry-After"]) > 0
-        assert (await slow)[0] == 504
-        ended.set()
+        assert (await page.see("/verify", {"code": CODE}))[0] == 303
+        async with page.client.post("/v1/documents/verify", data=b"AC1:X", headers=PDF) as answer:
+            assert answer.status == 200
+
+
+@pytest.mark.parametrize(("path", "head"), [("/verify", FORM), ("/v1/documents/verify", PDF)])
+@pytest.mark.parametrize("length", [60, 1 << 20, None])
+async def test_who_sends_nothing_more_is_let_go_on_both_routes(monkeypatch, path, head, length):
+    monkeypatch.setattr(bodies, "GRACE_S", 0.3)
+    async with Page(small=Places(1, 1, 0.3), large=Places(1, 1, 120.0)) as page:
+        async with held(page, path, head, b"text=", length=length) as (reader, _writer):
+            async with asyncio.timeout(20):
+                answered = await reader.readline()
+            assert answered.split()[1] == b"504"
         assert (await page.see("/verify", {"text": "AC1:X"}))[0] == 200
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+async def test_a_body_that_is_not_as_it_says_it_is_coded_is_refused_by_name(coding):
+    async with Page() as page:
+        form = {**FORM, "Content-Encoding": coding, "Connection": "close"}
+        status, headers, text = await page.see("/verify", data=b"nope", headers=form)
+        assert (status, "无法读取提交的内容" in text) == (400, True)
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+        status, _headers, problem = await page.ask(
+            raw=b"nope", path="/v1/documents/verify", headers={**PDF, "Content-Encoding": coding}
+        )
+        assert (status, problem["reason"]) == (400, "malformed_body")
+        assert page.verifier.given == []
+
+
+@pytest.mark.parametrize(
+    ("path", "head", "begin"),
+    [
+        ("/v1/documents/verify", PDF, b""),
+        (
+            "/verify",
+            {"Content-Type": "multipart/form-data; boundary=b"},
+            b'--b\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\n',
+        ),
+    ],
+)
+async def test_of_a_body_whose_sender_hung_up_nothing_stays(path, head, begin):
+    """Where the garbage collector hardly runs: what ended the reading outlives it, and must not hold the body."""
+    async with Page() as page:
+        gc.collect()
+        gc.disable()
+        try:
+            tracemalloc.start()
+            for _ in range(3):
+                body = begin + (b"\n" + b"x" * 65_535) * 64
+                async with held(page, path, head, body, length=64 << 20) as (_reader, writer):
+                    del body
+                    while tracemalloc.get_traced_memory()[0] < 3 << 20:
+                        await asyncio.sleep(0.01)  # until it was read
+                    await asyncio.sleep(0.1)
+                    writer.transport.abort()
+                async with asyncio.timeout(20):
+                    while tracemalloc.get_traced_memory()[0] > 2 << 20:
+                        await asyncio.sleep(0.01)
+        finally:
+            tracemalloc.stop()
+            gc.enable()
 
 
 async def test_strangers_are_limited_and_told_so_by_a_page():
