@@ -6,7 +6,6 @@ Used by the demo, the benchmarks and the tests. Every process is stopped by its 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import secrets
@@ -30,6 +29,14 @@ from node_agent.desk.setup import now_ms
 from node_agent.desk.store import Store
 
 _PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
+_RUN_MODULE = f"""
+import ctypes, runpy, sys
+ctypes.CDLL(None).prctl({_PR_SET_PDEATHSIG}, {int(signal.SIGTERM)})
+runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
+"""
+"""Runs a module in a process that the kernel ends when whoever started it is gone, however it went (Linux). The process says
+so itself: said between fork and exec, in a parent that has used gRPC, the child may hang before it ever runs.
+"""
 READY_WITHIN_S = 60.0
 
 
@@ -61,11 +68,6 @@ def free_port(wanted: int = 0) -> int:
                 continue
             return int(probe.getsockname()[1])
     raise FleetError("no free port on loopback")
-
-
-def _end_with_parent() -> None:
-    """Have the kernel end this process when whoever started it is gone, however it went (Linux)."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class Fleet:
@@ -248,20 +250,19 @@ class Fleet:
         return self
 
     def start_agent(self, code: str) -> None:
-        self._spawn(code, "-m", "node_agent", "run", "--data", str(self.data(code)))
+        self._spawn(code, "node_agent", "run", "--data", str(self.data(code)))
 
     def start_gateway(self) -> None:
-        self._spawn("gateway", "-m", "gateway", "run", "--config", str(self.folder / "gateway.toml"))
+        self._spawn("gateway", "gateway", "run", "--config", str(self.folder / "gateway.toml"))
         self._wait(lambda: self._get("/readyz") == 200, "gateway")
 
-    def _spawn(self, name: str, *arguments: str) -> None:
+    def _spawn(self, name: str, module: str, *arguments: str) -> None:
         with (self.folder / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
-                [sys.executable, *arguments],
+                [sys.executable, "-c", _RUN_MODULE, module, *arguments],
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
-                preexec_fn=_end_with_parent,  # noqa: PLW1509 - one system call, before any thread of the child
             )
 
     def _wait(self, ready: Any, name: str) -> None:
