@@ -582,7 +582,8 @@ def test_sessions_up_time_is_on_the_scorecard(world: World):
 
 
 def test_nobodys_name_is_in_the_log(world: World):
-    log = world.gateway.log()
+    # the digits of a time or of a trace may make any year
+    log = re.sub(r'"(timestamp|trace)":"[^"]*"|"ms":[0-9.]+', "", world.gateway.log())
     assert "request" in log
     for word in ("钱试验", "王样本", "钱*明", "1963"):
         assert word not in log
