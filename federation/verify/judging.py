@@ -66,9 +66,8 @@ def check_second_signature(
         check_one_signature_is_enough(asked, signed_at, at, proven_at)
         return False
     other = trust.key(key.issuer, second.key_id, key.use, signed_at, proven_at=proven_at)
-    suite(asked.suite).verify(
-        other.public, message, second.signature
-    )  # refuses a key of another suite by name
+    # refuses a key of another suite by name
+    suite(asked.suite).verify(other.public, message, second.signature)
     return True
 
 

@@ -71,17 +71,15 @@ class Bulk:
 
 
 class Matching:
-    """One statement over the rows that match given keys, with rows as its answer: for a table and its key columns, `sqlite`
-    and `postgresql` say it, in which {given} stands for the keys and {matching} for the condition.
+    """One statement over the rows that match given keys, with rows as its answer: in its SQL {given} stands for the keys and
+    {matching} for the condition; `shared` is more of it where others write too.
     """
 
-    def __init__(self, table: Table, key: Sequence[str], sqlite: str, postgresql: str = "") -> None:
+    def __init__(self, table: Table, key: Sequence[str], sql: str, shared: str = "") -> None:
         matching = _matching(table, key)
         self._names = tuple(key)
-        self._sqlite = sqlite.format(given=_given(table, key, is_sqlite=True), matching=matching)
-        self._postgresql = (postgresql or sqlite).format(
-            given=_given(table, key, is_sqlite=False), matching=matching
-        )
+        self._sqlite = sql.format(given=_given(table, key, is_sqlite=True), matching=matching)
+        self._postgresql = sql.format(given=_given(table, key, is_sqlite=False), matching=matching) + shared
 
     @classmethod
     def finding(
@@ -90,10 +88,10 @@ class Matching:
         """SELECT of `columns`; with `locking`, where others write too, in the order of the key and held until COMMIT."""
         wanted = ", ".join(f"{table.name}.{_quoted(name)}" for name in columns)
         # CROSS JOIN: SQLite then goes through the keys and looks each up
-        sqlite = f"SELECT {wanted} FROM {{given}} CROSS JOIN {table.name} WHERE {{matching}}"
+        sql = f"SELECT {wanted} FROM {{given}} CROSS JOIN {table.name} WHERE {{matching}}"
         order = ", ".join(f"{table.name}.{_quoted(name)}" for name in key)
         held = f" ORDER BY {order} FOR UPDATE OF {table.name}" if locking else ""
-        return cls(table, key, sqlite, sqlite + held)
+        return cls(table, key, sql, held)
 
     def __call__(self, connection: Connection, keys: Sequence[Any]) -> Sequence[Any]:
         """The rows. A key of one column is its value, of several a tuple."""

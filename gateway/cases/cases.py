@@ -305,9 +305,8 @@ class Cases:
         except UnreadableMailError:
             answer(Reason.BAD_FRAME.value)
             return
-        if (
-            not case_id.isprintable()
-        ):  # no case has such a name, and PostgreSQL would refuse the whole batch for a NUL
+        # no case has such a name, and PostgreSQL would refuse the whole batch for a NUL
+        if not case_id.isprintable():
             answer(Reason.UNKNOWN_CASE.value)
             return
         event = from_desk(archive, message)

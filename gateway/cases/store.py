@@ -812,8 +812,6 @@ _COMPLETE_HELD = Matching(
     TASKS,
     ["id", "fence"],
     "UPDATE tasks SET visible_at = NULL, owner = '' FROM {given} WHERE {matching} AND tasks.visible_at IS NOT NULL"
-    " RETURNING id, fence",
-    "UPDATE tasks SET visible_at = NULL, owner = '' FROM {given} WHERE {matching} AND tasks.visible_at IS NOT NULL"
     " RETURNING tasks.id, tasks.fence",
 )
 _COMPLETE = Bulk.updating(TASKS, "id", fixed="visible_at = NULL, owner = '', payload = '{}'")
