@@ -38,6 +38,7 @@ runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
 so itself: said between fork and exec, in a parent that has used gRPC, the child may hang before it ever runs.
 """
 READY_WITHIN_S = 60.0
+_GIVEN_PORTS: set[int] = set()
 
 
 class FleetError(Exception):
@@ -58,15 +59,20 @@ class Archive:
 
 
 def free_port(wanted: int = 0) -> int:
-    """`wanted` when nothing listens there, else any free port on loopback."""
-    for port in (wanted, 0):
+    """`wanted` when nothing listens there, else any free port on loopback that was not given before: nothing listens on it
+    yet, so that the kernel may name it a second time.
+    """
+    for port in (wanted, *[0] * 20):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return int(probe.getsockname()[1])
+            given = int(probe.getsockname()[1])
+        if given == wanted or given not in _GIVEN_PORTS:
+            _GIVEN_PORTS.add(given)
+            return given
     raise FleetError("no free port on loopback")
 
 
