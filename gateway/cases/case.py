@@ -133,6 +133,10 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     data: dict[str, Any] = {}
 
 
+SEARCH, MAIL, HOOK = "search", "mail", "hook"
+"""Kinds of tasks: ask archives, send a message to an archive's desk, call a platform back."""
+
+
 class Task(msgspec.Struct, frozen=True):
     """Work a transition orders. `id` is derived, so that ordering twice is one task. Due at `visible_at_ms`."""
 
@@ -153,6 +157,17 @@ class Stopped(msgspec.Struct, frozen=True):
     outcome: str
     scope: str
     counted_ms: int
+
+
+class StoppedCase(msgspec.Struct, frozen=True):
+    """What remains to be counted of a case whose clock stopped; `spent` is milliseconds by stage."""
+
+    outcome: str
+    scope: str
+    state: str
+    stopped_ms: int
+    counted_ms: int
+    spent: dict[str, int]
 
 
 class Effects(msgspec.Struct):

@@ -15,14 +15,14 @@ import msgspec
 
 from federation.mail import UnreadableMailError, read_from_desk
 from federation.reasons import Reason, Refusal
-from gateway.cases.case import Case, Entry, Event
+from gateway.cases.case import Case, Entry, Event, StoppedCase
 from gateway.cases.engine import Engine
 from gateway.cases.letters import NEWS_ONLY, from_desk
 from gateway.cases.minutes import Minutes, minutes
 from gateway.cases.ports import Evidence, Hooks, Hours, NoEvidence
 from gateway.cases.scorecard import Scorecard, estimate_s, scorecard
 from gateway.cases.states import ENDED, Kind, State
-from gateway.cases.store import Done, StoppedCase, Store, Unit
+from gateway.cases.store import Done, Store, Unit
 from gateway.cases.upkeep import DAY_MS, availability
 
 _LOOK_EVERY_S = 0.5

@@ -21,10 +21,9 @@ import msgspec
 
 from federation.mail import mail_id, read_to_desk, write
 from federation.reasons import Reason, Refusal
-from gateway.cases import machine
-from gateway.cases.case import Case, Event, Task, decode_case
+from gateway.cases.case import HOOK, MAIL, SEARCH, Case, Event, Task, decode_case
 from gateway.cases.letters import to_desk
-from gateway.cases.machine import HOOK, MAIL, SEARCH, TICK
+from gateway.cases.machine import TICK
 from gateway.cases.ports import CaseObserver, Desks, Evidence, Hooks, Locator, NoEvidence
 from gateway.cases.states import ANSWER_IN_THE_CASE, Kind, State
 from gateway.cases.store import Done, Store, Unit
@@ -355,13 +354,11 @@ class Engine:
     async def _work(self, task: Task, raw: bytes) -> Unit:
         """What came of a task; whatever goes wrong makes it visible again later, never lost."""
         try:
-            match task.kind:
-                case machine.SEARCH:
-                    return await self._search(task, raw)
-                case machine.MAIL:
-                    return await self._mail(task, raw)
-                case _:
-                    return await self._hook(task)
+            if task.kind == SEARCH:
+                return await self._search(task, raw)
+            if task.kind == MAIL:
+                return await self._mail(task, raw)
+            return await self._hook(task)
         except asyncio.CancelledError:
             raise
         except Exception:

@@ -12,13 +12,10 @@ from typing import Any
 import msgspec
 
 from federation.reasons import Reason, Refusal
-from gateway.cases.case import Case, Effects, Entry, Event, Found, Stopped, Task
+from gateway.cases.case import HOOK, MAIL, SEARCH, Case, Effects, Entry, Event, Found, Stopped, Task
 from gateway.cases.choice import clear_choice, merge
 from gateway.cases.policy import Policy
 from gateway.cases.states import ENDED, TRANSITIONS, Kind, Stage, State
-
-SEARCH, MAIL, HOOK = "search", "mail", "hook"
-"""Kinds of tasks: ask archives, send a message to an archive's desk, call a platform back."""
 
 RETRIABLE = frozenset({"timeout", "unreachable", "overloaded", "circuit_open", "stale", "bad_answer"})
 """Outcomes that asking again may better: an import or a restart mends the last two. A refusal or an unsupported question

@@ -6,10 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway.cases.case import Case
+from gateway.cases.case import Case, StoppedCase
 from gateway.cases.policy import TARGET_IN_CITY_S, Policy
 from gateway.cases.states import ENDED, Stage, State
-from gateway.cases.store import StoppedCase
 
 _ENOUGH = 5
 """With fewer results than this an estimate uses the stage budgets."""

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from gateway.cases.case import Case, decode_case, encode_case
-from gateway.cases.machine import HOOK
+from gateway.cases.case import HOOK, Case, decode_case, encode_case
 from gateway.cases.schema import AVAILABILITY, CASES, MESSAGES, REQUESTS, STOPPED_CALLS, TASKS
 
 DAY_MS = 86_400_000

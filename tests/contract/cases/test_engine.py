@@ -10,9 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from federation.mail import Claimed, mail_id, write
-from gateway.cases.case import Case
+from gateway.cases.case import MAIL, Case
 from gateway.cases.engine import MOST_RUNNING
-from gateway.cases.machine import MAIL
 from gateway.cases.ports import HookAnswer, Located
 from gateway.cases.schema import CASES, JOURNAL, TASKS
 from gateway.cases.states import State

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from federation.reasons import Reason, Refusal
-from gateway.cases.case import Event
-from gateway.cases.machine import SEARCH
+from gateway.cases.case import SEARCH, Event
 from gateway.cases.states import Kind, State
 from gateway.cases.store import Done, Store, StoreError, Unit
 from tests.fakes.case_stores import Stores, accept, agrees, dispatched, do, lease, made, tasks, timers, told
@@ -175,5 +174,5 @@ def test_a_replica_with_a_wrong_clock_is_told_to_set_it(replicas: Stores):
     store = replicas.open()
     with pytest.raises(StoreError, match="time synchronisation"):
         store.synchronise()
-    replicas.clock.now_ms += store._offset_ms
+    replicas.clock.now_ms = store.now_ms()
     assert abs(store.synchronise()) < 2_000

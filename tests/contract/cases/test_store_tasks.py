@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from gateway.cases.machine import HOOK, MAIL, SEARCH
+from gateway.cases.case import HOOK, MAIL, SEARCH
 from gateway.cases.schema import TASKS
 from gateway.cases.store import Store, Unit
 from tests.fakes.case_stores import Stores, accept, dispatched, do, lease, made, tasks, timers

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from federation.reasons import Reason, Refusal
-from gateway.cases.case import Event
-from gateway.cases.machine import MAIL, SEARCH, TICK
+from gateway.cases.case import MAIL, SEARCH, Event
+from gateway.cases.machine import TICK
 from gateway.cases.policy import LADDERS, Policy, Rung
 from gateway.cases.states import Kind, Stage, State
 from gateway.cases.store import Done, Store, Unit

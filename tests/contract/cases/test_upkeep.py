@@ -6,8 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from federation.reasons import Reason, Refusal
-from gateway.cases.case import Event
-from gateway.cases.machine import HOOK, MAIL
+from gateway.cases.case import HOOK, MAIL, Event
 from gateway.cases.minutes import minutes
 from gateway.cases.schema import METADATA
 from gateway.cases.states import Kind, State

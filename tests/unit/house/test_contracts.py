@@ -37,6 +37,7 @@ def copy(tmp_path):
     [
         ("federation/deadline.py", "import gateway.search.ports"),
         ("gateway/search/ports.py", "import node_agent.record"),
+        ("gateway/cases/statements.py", "import gateway.cases.batch"),
         ("node_agent/record.py", "import node_agent.__main__"),
     ],
 )

@@ -7,8 +7,8 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from federation.reasons import Refusal
-from gateway.cases.case import Case, Effects, Entry, Event, decode_case, encode_case
-from gateway.cases.machine import HOOK, MAIL, TICK, apply
+from gateway.cases.case import HOOK, MAIL, Case, Effects, Entry, Event, decode_case, encode_case
+from gateway.cases.machine import TICK, apply
 from gateway.cases.minutes import minutes
 from gateway.cases.policy import LADDERS, Policy, Rung
 from gateway.cases.states import ENDED, TRANSITIONS, Kind, Stage, State

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 
 from federation.reasons import Reason, Refusal
-from gateway.cases.case import Case, Effects, Event, Found
+from gateway.cases.case import MAIL, SEARCH, Case, Effects, Event, Found
 from gateway.cases.choice import CLEAR_LEAD, MOST_KEPT, clear_choice, merge
-from gateway.cases.machine import MAIL, SEARCH, TICK, apply
+from gateway.cases.machine import TICK, apply
 from gateway.cases.policy import CROSS_CITY, LADDERS, Budgets, Policy, PolicyError, Rung
 from gateway.cases.states import ENDED, STAGE_OF, TRANSITIONS, Kind, Stage, State
 from tests.fakes.cases import ACCEPTED, DEPUTY, FAR, HOLDER, START_MS, found, located, new_case

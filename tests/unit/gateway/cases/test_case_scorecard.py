@@ -6,12 +6,11 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from gateway.cases.case import Event
+from gateway.cases.case import Event, StoppedCase
 from gateway.cases.machine import apply
 from gateway.cases.policy import Policy
 from gateway.cases.scorecard import scorecard
 from gateway.cases.states import Kind
-from gateway.cases.store import StoppedCase
 from tests.fakes.cases import ACCEPTED, HOLDER, START_MS, found, located, new_case
 
 POLICY = Policy()

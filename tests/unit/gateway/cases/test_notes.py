@@ -6,9 +6,8 @@ import pytest
 
 from federation.mail import Note, Searched, Subject, Wishes
 from federation.reasons import Reason
-from gateway.cases.case import Event
+from gateway.cases.case import MAIL, Event
 from gateway.cases.letters import to_desk
-from gateway.cases.machine import MAIL
 from gateway.cases.policy import Policy
 from gateway.cases.states import Kind, State
 from tests.fakes.cases import HOLDER, WINDOW, found, located
