@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.cases import machine
-from gateway.cases.machine import _Step
+from gateway.cases import due
+from gateway.cases.case import MAIL
+from gateway.cases.step import Step
 from loadtest.days import engine_day, model, scenario
 from loadtest.days.draw import draw
 from loadtest.days.figures import difference, of_day
@@ -43,19 +44,19 @@ def test_engine_and_model_agree(day: Scenario):
 
 
 def test_a_deputy_who_is_never_asked_is_noticed(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(_Step, "_deputise", lambda _step: None)
+    monkeypatch.setattr(due, "_deputise", lambda _step: None)
     apart, _lost = differs(JIAXING_DAY)
     assert apart > 0.05
 
 
 def test_a_dispatch_that_waits_a_minute_is_noticed(monkeypatch: pytest.MonkeyPatch):
-    order = _Step.task
+    order = Step.task
 
     def late(step, kind, target, payload, *, after_s=0.0, key=""):
-        is_dispatch = kind == machine.MAIL and payload["message"] == "dispatch"
+        is_dispatch = kind == MAIL and payload["message"] == "dispatch"
         order(step, kind, target, payload, after_s=after_s + (60 if is_dispatch else 0), key=key)
 
-    monkeypatch.setattr(_Step, "task", late)
+    monkeypatch.setattr(Step, "task", late)
     apart, _lost = differs(JIAXING_DAY)
     assert apart > 0.05
 
@@ -69,12 +70,12 @@ def test_a_pause_that_is_not_taken_out_is_noticed(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_message_that_is_never_sent_loses_cases_and_is_noticed(monkeypatch: pytest.MonkeyPatch):
-    send = _Step.mail
+    send = Step.mail
 
     def forgetful(step, archive, message, **data):
         if message != "issue":
             send(step, archive, message, **data)
 
-    monkeypatch.setattr(_Step, "mail", forgetful)
+    monkeypatch.setattr(Step, "mail", forgetful)
     _apart, lost = differs(JIAXING_DAY)
     assert lost > 0
