@@ -7,25 +7,19 @@ import csv
 import gc
 import json
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, Self
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from federation.categories import CATEGORIES
 from node_agent.catalogue.files import CatalogueFile, FileReport
 from node_agent.catalogue.findings import SEVERITY, TEXTS, Finding, RowFinding, Severity
 from node_agent.catalogue.mapping import Mapping, MappingError, load
-from node_agent.catalogue.quality import Quality
 from node_agent.catalogue.readers import NotACatalogueError
 from node_agent.index import ImportRefusedError, SourceCounts, open_for_import
-from node_agent.settings import FILE as SETTINGS_FILE
-from node_agent.settings import SettingsError
-from node_agent.settings import load as load_settings
 
+SETTINGS_FILE = "archive.toml"  # node_agent.settings.FILE: loading all of that takes as long as 5,000 rows
 COUNTS = ("read", "imported", "updated", "unchanged", "rejected", "quarantined", "skipped", "warned")
 
 
@@ -88,6 +82,9 @@ def _fail(message: str) -> int:
 def _division_of(folder: Path) -> str:
     if not (folder / SETTINGS_FILE).exists():
         return ""
+    from node_agent.settings import SettingsError
+    from node_agent.settings import load as load_settings
+
     try:
         return load_settings(folder).archive
     except SettingsError:
@@ -102,8 +99,10 @@ def _import_one(
         file = CatalogueFile(
             path, mapping=mapping, category=args.category or "", division=division, report=reports.take
         )
-        progress = stack.enter_context(_progress(path.name, quiet=args.json))
+        progress = stack.enter_context(_progress(path.name)) if _shows_progress(args) else _no_progress
         if args.dry_run:
+            from node_agent.catalogue.quality import Quality
+
             counts = SourceCounts()
             quality = Quality()
             for part in file.parts(progress):
@@ -119,7 +118,7 @@ def _import_one(
     if not args.json:
         _print(file.report, done, reports)
         if quality is not None:
-            quality.print(Console())
+            quality.print()
     return done
 
 
@@ -233,33 +232,28 @@ class _Reports:
             self._part.unlink(missing_ok=True)
 
 
-class _progress:  # noqa: N801 - used as a function
-    """A progress bar on a terminal, nothing elsewhere."""
+def _shows_progress(args: argparse.Namespace) -> bool:
+    return not args.json and sys.stderr.isatty()
 
-    def __init__(self, name: str, *, quiet: bool) -> None:
-        console = Console(stderr=True)
-        self._bar = (
-            Progress(
-                SpinnerColumn(),
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.completed:.0f} 条 records"),
-                TimeElapsedColumn(),
-                console=console,
-                transient=True,
-            )
-            if console.is_terminal and not quiet
-            else None
-        )
-        self._name = name
 
-    def __enter__(self) -> Callable[[], None]:
-        if self._bar is None:
-            return lambda: None
-        self._bar.start()
-        task = self._bar.add_task(self._name, total=None)
-        return lambda: self._bar.advance(task, 1000) if self._bar is not None else None
+def _no_progress() -> None:
+    """Nobody watches."""
 
-    def __exit__(self, *_error: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+
+@contextmanager
+def _progress(name: str) -> Iterator[Callable[[], None]]:
+    """A progress bar; what it gives is to be called every thousand records."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f} 条 records"),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    ) as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda: bar.advance(task, 1000)

@@ -42,8 +42,9 @@ class Quality:
             self._ids += bool(person.id_number)
             self._births += person.birth is not None
 
-    def print(self, console: Console) -> None:
+    def print(self) -> None:
         """Show the shares."""
+        console = Console()
         table = Table(title="数据质量 · data quality")
         table.add_column("项 · item")
         table.add_column("数 · count", justify="right")
