@@ -95,16 +95,17 @@ class Keyer:
         folded = fold_text(name)
         if not folded:
             return ()
-        code = sound_code(folded)
-        keys = (self._digest("N", folded), self._sound(spelled(code)), *self.inexact_keys(code))
+        keys = (self._digest("N", folded), *self.sound_keys(sound_code(folded)))
         return tuple(dict.fromkeys(keys))
 
-    def inexact_keys(self, code: str) -> list[int]:
-        """The D or E keys of a name, given its `sound_code`."""
+    def sound_keys(self, code: str) -> list[int]:
+        """The Z key and the D or E keys of a name, given its `sound_code`."""
         sounds = spelled(code)
         if len(sounds) > _LONGEST_WILDCARD_NAME:
-            return [self._end(part) for part in _ends(sounds)]
-        return [self._wildcard(pattern) for pattern in _wildcards(sounds)]
+            inexact = [self._end(part) for part in _ends(sounds)]
+        else:
+            inexact = [self._wildcard(pattern) for pattern in _wildcards(sounds)]
+        return [self._sound(sounds), *inexact]
 
     def _sound(self, sounds: tuple[str, ...]) -> int:
         return self._digest("Z", _SEPARATOR.join(sounds))

@@ -8,38 +8,30 @@ from federation.names.folding import (
     FOLD_VERSION,
     fold,
     fold_text,
-    fold_texts,
     strip,
     surname_alternatives,
     surname_length,
 )
 from federation.names.pinyin import (
-    FIRST_SOUND_CODE,
     PINYIN_VERSION,
     SOUNDS,
     fuzzy_syllables,
     sound_code,
-    sound_codes,
     spelled,
-    spelled_all,
     syllables,
 )
 from federation.names.shapes import alike
 
 __all__ = [
-    "FIRST_SOUND_CODE",
     "FOLD_VERSION",
     "PINYIN_VERSION",
     "SOUNDS",
     "alike",
     "fold",
     "fold_text",
-    "fold_texts",
     "fuzzy_syllables",
     "sound_code",
-    "sound_codes",
     "spelled",
-    "spelled_all",
     "strip",
     "surname_alternatives",
     "surname_length",

@@ -6,7 +6,6 @@ name differently in different company (measured: 0.3 us a name against 1.0 us of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 
 from federation.names.tables import rows
@@ -31,19 +30,20 @@ def _stripping() -> dict[int, int | None]:
 
 
 _STRIP = _stripping()
-_FOLD: dict[int, int | None] = dict(_STRIP)
+FOLD: dict[int, int | None] = dict(_STRIP)
+"""Every character that folding changes, and what it becomes; None where it is dropped."""
 for _root, *_members in rows("fold"):
     for _member in _members:
-        _FOLD[ord(_member)] = ord(_root)
+        FOLD[ord(_member)] = ord(_root)
 
 _ALIASES: dict[str, tuple[str, ...]] = {}
 for _forms in rows("own_surname_aliases"):
-    _folded = [form.translate(_FOLD) for form in _forms]
+    _folded = [form.translate(FOLD) for form in _forms]
     for _form in _folded:
         _known = _ALIASES.get(_form, ())
         _ALIASES[_form] = tuple(dict.fromkeys((*_known, *(other for other in _folded if other != _form))))
 
-_COMPOUND = frozenset(row[0].translate(_FOLD) for row in rows("own_surname_readings") if len(row[0]) == 2)
+_COMPOUND = frozenset(row[0].translate(FOLD) for row in rows("own_surname_readings") if len(row[0]) == 2)
 
 
 @lru_cache(_MEMO)
@@ -55,30 +55,12 @@ def strip(text: str) -> str:
 @lru_cache(_MEMO)
 def fold(text: str) -> str:
     """The representative form of a name or title; idempotent. Characters no table knows stand for themselves."""
-    return text.translate(_FOLD)
+    return text.translate(FOLD)
 
 
 def fold_text(text: str) -> str:
     """The same for texts that hardly repeat, titles: nothing is remembered."""
-    return text.translate(_FOLD)
-
-
-def fold_texts(texts: Sequence[str]) -> list[str]:
-    """`fold_text` of each of many texts. Few of their characters change, so each of these is replaced in all at once:
-    a quarter of the price.
-    """
-    joined = _BETWEEN.join(texts)
-    if joined.count(_BETWEEN) != len(texts) - 1:
-        return [fold_text(text) for text in texts]
-    for char in sorted(
-        _CHANGED & set(joined)
-    ):  # ＇ becomes ', which is dropped where it stands, so ' comes first
-        joined = joined.replace(char, char.translate(_FOLD))
-    return joined.split(_BETWEEN)
-
-
-_BETWEEN = "\x1f"  # folding leaves it alone
-_CHANGED = frozenset(map(chr, _FOLD))
+    return text.translate(FOLD)
 
 
 def surname_length(folded: str) -> int:

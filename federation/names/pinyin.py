@@ -7,7 +7,6 @@ joins hu- (Jianghuai: 福 fu = 湖 hu).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 
 from federation.names.folding import fold
@@ -61,29 +60,29 @@ def syllables(folded: str) -> tuple[str, ...]:
     return tuple([reading.get(char, char) for char in folded])
 
 
-_FUZZY_READING = {char: _FUZZY[syllable] for char, syllable in _READING.items()}
-_FUZZY_SURNAMES = {surname: tuple([_FUZZY[one] for one in reading]) for surname, reading in _SURNAMES.items()}
+FUZZY_READING = {char: _FUZZY[syllable] for char, syllable in _READING.items()}
+FUZZY_SURNAMES = {surname: tuple([_FUZZY[one] for one in reading]) for surname, reading in _SURNAMES.items()}
 
 
 def fuzzy_syllables(folded: str) -> tuple[str, ...]:
     """`syllables` with confusable sounds merged. Not remembered: it is cheaper than looking it up among many names."""
-    fuzzy = _FUZZY_READING
-    if len(folded) > 2 and (compound := _FUZZY_SURNAMES.get(folded[:2])) is not None:
+    fuzzy = FUZZY_READING
+    if len(folded) > 2 and (compound := FUZZY_SURNAMES.get(folded[:2])) is not None:
         return (*compound, *[fuzzy.get(char, char) for char in folded[2:]])
-    if len(folded) > 1 and (surname := _FUZZY_SURNAMES.get(folded[0])) is not None:
+    if len(folded) > 1 and (surname := FUZZY_SURNAMES.get(folded[0])) is not None:
         return (*surname, *[fuzzy.get(char, char) for char in folded[1:]])
     return tuple([fuzzy.get(char, char) for char in folded])
 
 
-SOUNDS = sorted({*_FUZZY_READING.values(), *(one for reading in _FUZZY_SURNAMES.values() for one in reading)})
+SOUNDS = sorted({*FUZZY_READING.values(), *(one for reading in FUZZY_SURNAMES.values() for one in reading)})
 """Every fuzzy syllable there is."""
-FIRST_SOUND_CODE = 0xD800
+_FIRST_SOUND_CODE = 0xD800
 """The character that stands for the first of SOUNDS in a `sound_code`: no text holds half a surrogate pair."""
-_CODE = {sound: chr(FIRST_SOUND_CODE + place) for place, sound in enumerate(SOUNDS)}
+_CODE = {sound: chr(_FIRST_SOUND_CODE + place) for place, sound in enumerate(SOUNDS)}
 _SOUND = {code: sound for sound, code in _CODE.items()}
-_CODES = {char: _CODE[sound] for char, sound in _FUZZY_READING.items()}
+_CODES = {char: _CODE[sound] for char, sound in FUZZY_READING.items()}
 _SURNAME_CODES = {
-    surname: "".join([_CODE[one] for one in reading]) for surname, reading in _FUZZY_SURNAMES.items()
+    surname: "".join([_CODE[one] for one in reading]) for surname, reading in FUZZY_SURNAMES.items()
 }
 _SURNAME_FIRST = frozenset(surname[0] for surname in _SURNAME_CODES)
 
@@ -92,21 +91,6 @@ def sound_code(folded: str) -> str:
     """`fuzzy_syllables` as a string of one character a syllable: cheap to compute, to compare and to remember."""
     code = "".join(map(_CODES.get, folded, folded))
     return _surnamed(folded, code) if folded[:1] in _SURNAME_FIRST else code
-
-
-def sound_codes(folded: Sequence[str]) -> list[str]:
-    """`sound_code` of each of many names."""
-    joined = _BETWEEN.join(folded)
-    codes = "".join(map(_CODES.get, joined, joined)).split(_BETWEEN)
-    if len(codes) != len(folded):  # a name holds the separator, or there is none
-        return [sound_code(name) for name in folded]
-    return [
-        _surnamed(name, code) if name[:1] in _SURNAME_FIRST else code
-        for name, code in zip(folded, codes, strict=True)
-    ]
-
-
-_BETWEEN = "\x1f"
 
 
 def _surnamed(name: str, code: str) -> str:
@@ -121,14 +105,3 @@ def _surnamed(name: str, code: str) -> str:
 def spelled(code: str) -> tuple[str, ...]:
     """The syllables of a `sound_code`."""
     return tuple(map(_SOUND.get, code, code))  # a character without a sound stands for itself
-
-
-def spelled_all(codes: Sequence[str]) -> list[str]:
-    """The syllables of each of many `sound_codes`, joined by the unit separator."""
-    try:
-        return [one[:-1] for one in "".join(map(_SPELT.__getitem__, "\n".join(codes))).split("\n")]
-    except KeyError:  # a character without a sound
-        return [_BETWEEN.join(spelled(code)) for code in codes]
-
-
-_SPELT = {"\n": "\n", **{code: sound + _BETWEEN for code, sound in _SOUND.items()}}

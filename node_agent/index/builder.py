@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from federation.keys import Keyer
-from federation.names import fold_texts
+from federation.names.many import fold_texts
 from node_agent.index import postings, rows
 from node_agent.index.many_keys import ManyKeys
 from node_agent.index.packing import CATEGORY_NUMBER, LAST_PLACE, UNDATED, Numbers, pack_all, year_of

@@ -7,40 +7,54 @@ question of one character is a question for terms that begin with it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from operator import add
 
 import numpy as np
+from numpy.typing import NDArray
 
-from federation.names import fold, fold_texts
+from federation.names import fold, fold_text
+from federation.names.many import SEPARATOR, Chars, folded_chars, joined, text_of
 
 _WORD = re.compile(r"[^\W_]+")
 
 
 def bigrams(titles: Sequence[str]) -> list[str]:
     """The terms of each title, joined by spaces."""
-    folded = fold_texts(titles)
-    plain = [title.isalnum() for title in folded]  # one run of characters, as most are
-    runs = _pairs([title for title, one in zip(folded, plain, strict=True) if one])
-    return [next(runs) if one else _terms(title) for title, one in zip(folded, plain, strict=True)]
+    whole = joined(titles)
+    if whole is None:
+        return [_terms(fold_text(title)) for title in titles]
+    chars = folded_chars(whole)
+    between = chars == _BETWEEN
+    inside = _is_inside(chars)
+    kept = inside | between
+    in_run = np.append(inside, False)[1:][kept]  # whether the next character is of the same run
+    chars, between = chars[kept], between[kept]
+    following = np.append(chars, _BETWEEN)[1:]
+    # of every character the next one and a space; of the last of a run the space alone, of the last of a title neither
+    terms = np.stack((chars, following, np.full_like(chars, _SPACE)), axis=1)
+    wanted = np.empty(terms.shape, dtype=np.bool_)
+    wanted[:, 0] = True
+    wanted[:, 1] = in_run & ~between
+    wanted[:, 2] = (following != _BETWEEN) & ~between
+    return text_of(terms[wanted]).split(SEPARATOR)
 
 
-def _pairs(runs: Sequence[str]) -> Iterator[str]:
-    """The terms of each run, made for all at once: of every character the next one and a space, of the last neither."""
-    chars = np.frombuffer("\n".join([*runs, ""]).encode("utf-32-le"), dtype="<u4")
-    ends = chars == _END
-    terms = np.full((len(chars), 3), ord(" "), dtype="<u4")
-    terms[:, 0] = chars
-    terms[:-1, 1] = chars[1:]
-    kept = np.empty(terms.shape, dtype=np.bool_)
-    kept[:, 0] = True
-    kept[:-1, 1] = kept[:-1, 2] = ~(ends[:-1] | ends[1:])
-    kept[-1:, 1:] = False
-    return iter(terms[kept].tobytes().decode("utf-32-le").split("\n"))
+_BETWEEN, _SPACE = ord(SEPARATOR), ord(" ")
+_UNKNOWN, _OUTSIDE, _INSIDE = range(3)
+_PLACE_IN_RUN = np.zeros(0x110000, dtype=np.uint8)  # of each character, as far as met
 
 
-_END = ord("\n")
+def _is_inside(chars: Chars) -> NDArray[np.bool_]:
+    """Which characters are letters or digits."""
+    found = _PLACE_IN_RUN[chars]
+    if not found.all():
+        for char in set(chars[found == _UNKNOWN].tolist()):
+            _PLACE_IN_RUN[char] = _INSIDE if chr(char).isalnum() else _OUTSIDE
+        found = _PLACE_IN_RUN[chars]
+    inside: NDArray[np.bool_] = found == _INSIDE
+    return inside
 
 
 def _terms(folded: str) -> str:

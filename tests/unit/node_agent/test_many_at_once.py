@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from federation.identity_number import canonical, check_digit
 from federation.keys import Keyer
-from federation.names import fold_text, fold_texts
-from federation.names.folding import _FOLD
+from federation.names import SOUNDS, fold, fold_text, fuzzy_syllables
+from federation.names.folding import FOLD
+from federation.names.many import NO_SOUND, fold_texts, sounds_of
 from loadtest.people import write_csv
 from node_agent.catalogue.files import CatalogueFile
 from node_agent.catalogue.identity_numbers import canonical_all
@@ -34,8 +35,26 @@ def test_texts_fold_alike_alone_and_together(texts):
 
 
 def test_every_character_folds_alike_alone_and_among_all_others():
-    chars = [chr(code) for code in _FOLD]
+    chars = [chr(code) for code in FOLD]
     assert fold_texts(chars) == [fold_text(char) for char in chars]
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.text("王曾单于欧阳明\ue000A𠮷", max_size=5)
+        | st.sampled_from(["单于明", "曾曾", "曾", "欧阳", "欧阳明"])
+    )
+)
+def test_names_sound_alike_alone_and_together(names):
+    folded = list(map(fold, names))
+    sounds, lengths = sounds_of(folded)
+    assert lengths.tolist() == list(map(len, folded))
+    expected = [one for name in folded for one in fuzzy_syllables(name)]
+    assert [
+        char if place == NO_SOUND else SOUNDS[place]
+        for place, char in zip(sounds.tolist(), "".join(folded), strict=True)
+    ] == expected
 
 
 @settings(deadline=None)
