@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -129,7 +130,7 @@ def read_id(cell: object) -> tuple[str, Finding | None]:
     if isinstance(cell, int | float):
         if not cell:
             return "", None
-        if cell >= 1e15:
+        if cell >= 1e15 or not math.isfinite(cell):
             return "", Finding.ID_LOST_DIGITS
         cell = str(int(cell))
     if not isinstance(cell, str) or not cell:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 from datetime import date, datetime, timedelta
 from functools import lru_cache
@@ -47,6 +48,7 @@ _MONTHS = {"正": 1, "冬": 11, "腊": 12}
 _NUMERIC = re.compile(r"(\d{4})(?:年|[-.])(\d{1,2})(?:(?:月|[-.])(\d{1,2})日?)?月?")
 _DAY_FIRST_YEAR = re.compile(r"\d{2}[-.]\d{1,2}[-.]\d{1,2}|\d{1,2}[-.]\d{1,2}[-.]\d{2,4}")
 _DIGITS = re.compile(r"\d{4}|\d{6}|\d{8}")
+_SERIAL = re.compile(r"\d{5}")
 _YEAR = re.compile(r"(\d{4})年?(?:度|届|春|夏|秋|冬|初|末|底|上半年|下半年)?")
 _YEARS = re.compile(r"(\d{4})年?-(\d{4})年?")
 _AGE = re.compile(r"(?:虚岁?)?(\d{1,3})(?:周)?岁?")
@@ -83,6 +85,8 @@ def read_date(cell: object, hint: int = 0) -> Read:
     if isinstance(cell, datetime | date):
         return _of(cell.year, cell.month, cell.day)
     if isinstance(cell, int | float):
+        if not math.isfinite(cell):
+            return None, Finding.IMPOSSIBLE_DATE
         number = int(cell)
         if _EARLIEST <= number <= _LATEST:
             return _of(number, 0, 0)
@@ -112,7 +116,7 @@ def _read_text(text: str) -> Read:
         return None, Finding.IMPOSSIBLE_DATE
     if match := _HAN.fullmatch(_LUNAR_FIRST.sub(r"\2\1", plain, count=1)):
         return _of_han(match)
-    if plain.isdigit() and _FIRST_SERIAL <= int(plain) <= _LAST_SERIAL:
+    if _SERIAL.fullmatch(plain) and int(plain) <= _LAST_SERIAL:
         day_of = _EPOCH + timedelta(days=int(plain))
         return _of(day_of.year, day_of.month, day_of.day)
     if _SHORT_YEAR.fullmatch(plain) or _DAY_FIRST_YEAR.fullmatch(plain) or _SEXAGENARY.fullmatch(plain):

@@ -127,7 +127,7 @@ def run_desk(args: argparse.Namespace) -> int:
 
 def _page(text: str) -> dict[str, Any]:
     file, _, number = text.partition(":")
-    return {"file": file, "page": int(number) if number.isdigit() else 1}
+    return {"file": file, "page": int(number) if number.isdecimal() else 1}
 
 
 def _act(desk: Desk, args: argparse.Namespace) -> Item:

@@ -20,7 +20,7 @@ from node_agent.catalogue.names import (
     read_name,
     split_people,
 )
-from node_agent.catalogue.notation import SettledYears
+from node_agent.catalogue.notation import SettledYears, read_birth, read_date
 
 # UTF-8 read as GBK, whole or with a character lost; text damaged twice
 WHOLE = canonical("330483680528371")
@@ -86,6 +86,8 @@ def test_whose_child_it_is_is_no_name_of_the_child():
         ("不详", "", None),
         ("—", "", None),
         (0, "", None),
+        (float("inf"), "", Finding.ID_LOST_DIGITS),
+        (float("nan"), "", Finding.ID_LOST_DIGITS),
     ],
 )
 def test_numbers_are_judged_and_never_corrected(cell, number, finding):
@@ -113,6 +115,30 @@ def test_a_cycle_of_sixty_years_is_settled_by_the_rows_around_it():
     assert years.settle("甲子年") is None  # 1924 or 1984: neither is near
     years.add(1904)  # a table of sixty years and more says nothing
     assert years.settle("壬寅年五月") is None
+
+
+@pytest.mark.parametrize(
+    "cell",
+    ["²⁰²⁰", "1985²", "٣١٢٣٤٥٦٧", "①⑤", "9" * 5_000, "9" * 5_000 + "岁", float("nan"), float("inf"), -1e300],
+)
+def test_no_date_cell_stops_an_import(cell):
+    """Superscripts are digits to `str.isdigit` and not to `int`; Python reads no number of 5,000 digits; 1e999 is infinite."""
+    for span, finding in (read_date(cell), read_birth(cell, None)):
+        assert span is None
+        assert finding in {Finding.IMPOSSIBLE_DATE, Finding.SHIFTED}
+
+
+DATE_LIKE = st.text(
+    st.sampled_from("0123456789²१年月日民国农历闰正腊初十廿一二〇甲子岁虚.-/第号 \0\ud800"), max_size=14
+)
+
+
+@settings(deadline=None, max_examples=1_000)
+@given(DATE_LIKE)
+def test_every_text_is_a_span_of_days_or_a_finding(text):
+    for span, finding in (read_date(text), read_date(text, 1950), read_birth(text, None)):
+        assert span is None or span.first <= span.last
+        assert finding is None or isinstance(finding, Finding)
 
 
 def test_fifteen_digits_are_one_person_whatever_the_century():
