@@ -27,6 +27,7 @@ class Finding(StrEnum):
     SHIFTED = "shifted"
     GARBLED = "garbled"
     UNDECODABLE = "undecodable"
+    CUT_SHORT = "cut_short"
     ORPHAN_MEMBER = "orphan_member"
     # skipped: no rows at all
     BLANK = "blank"
@@ -70,6 +71,10 @@ TEXTS: dict[Finding, Text] = {
     ),
     Finding.GARBLED: Text("文字已是乱码", "the text is garbled"),
     Finding.UNDECODABLE: Text("无法解码", "can not be decoded"),
+    Finding.CUT_SHORT: Text(
+        "文件到此中断，后面的记录不在文件里",
+        "the file ends here; the records its header counts beyond are not in it",
+    ),
     Finding.ORPHAN_MEMBER: Text("家庭成员行之前没有户", "a member row without a household above it"),
     Finding.BLANK: Text("空行", "blank row"),
     Finding.TITLE: Text("标题行", "title row"),

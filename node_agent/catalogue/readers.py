@@ -11,8 +11,12 @@ import csv
 import html.parser
 import io
 import re
+import stat
 import struct
+import subprocess
+import sys
 import zipfile
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +51,8 @@ class Table:
 def open_tables(path: Path, mapping: Mapping) -> list[Table]:
     """The tables of a file; NotACatalogueError when it is none."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
+            raise NotACatalogueError("不是文件（管道或设备）· not a file but a pipe or a device")
         with path.open("rb") as handle:
             head = handle.read(_SAMPLE)
     except OSError as error:
@@ -59,12 +65,23 @@ def open_tables(path: Path, mapping: Mapping) -> list[Table]:
         return _workbook(path)
     if _is_dbf(head, path):
         return [_dbf(path, mapping)]
-    if b"\0" in head[:4096] and not head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    if _is_binary(head) and not head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise NotACatalogueError("不是目录文件（二进制内容）· not a catalogue: binary content")
     start = head[:2048].lower()
     if b"<table" in head.lower() and (b"<html" in start or b"<table" in start or b"<!doctype" in start):
         return _html(path, mapping)
     return [_delimited(path, head, mapping)]
+
+
+_CONTROLS = bytes({*range(32)} - set(b"\t\n\r\x1a"))
+_MOST_CONTROLS = (
+    0.02  # of the first bytes: random bytes are a tenth control characters, damaged text a few in all
+)
+
+
+def _is_binary(head: bytes) -> bool:
+    start = head[:4096]
+    return b"\0" in start and len(start) - len(start.translate(None, _CONTROLS)) > _MOST_CONTROLS * len(start)
 
 
 # text --------------------------------------------------------------------------------------------------------------
@@ -144,7 +161,13 @@ def _delimited(path: Path, head: bytes, mapping: Mapping) -> Table:
         raise NotACatalogueError(
             "不是目录文件：找不到分隔的列 · not a catalogue: no columns found (fixed-width files need --mapping)"
         )
-    return Table("", _csv_rows(path, encoding, delimiter))
+    return Table("", _csv_rows(path, encoding, delimiter, _width_of(sample, delimiter)))
+
+
+def _width_of(sample: str, delimiter: str) -> int:
+    """How many cells most lines of a sample have."""
+    widths = Counter(len(_cells_of(line, delimiter, strict=False)) for line in sample.splitlines()[:300])
+    return widths.most_common(1)[0][0]
 
 
 def _delimiter_of(sample: str) -> str:
@@ -162,32 +185,79 @@ def _delimiter_of(sample: str) -> str:
     return best
 
 
-def _csv_rows(path: Path, encoding: str, delimiter: str) -> Iterator[Row]:
+def _csv_rows(path: Path, encoding: str, delimiter: str, usual: int) -> Iterator[Row]:
     odd: dict[int, Finding] = {}
-    csv.field_size_limit(1 << 20)
-    reader = csv.reader(_without_nul(_lines(path, encoding, odd)), delimiter=delimiter)
+    csv.field_size_limit(_LONGEST_CELL)
+    held: list[str] = []  # the lines of the row being read
+    reader = csv.reader(_held(_lines(path, encoding, odd), held), delimiter=delimiter)
     before = 0
     while True:
         try:
             for cells in reader:
                 number = before + 1
                 before = reader.line_num
+                if before > number and (rows := _swallowed(held, delimiter, usual, cells)):
+                    yield from _each(rows, number, odd)
+                    held.clear()
+                    continue
+                held.clear()
                 if odd:
                     problem = next((odd.pop(line) for line in range(number, before + 1) if line in odd), None)
                 else:
                     problem = None
                 if len(cells) != 1 or cells[0].strip() != "\x1a":
                     yield number, cells, problem
-        except csv.Error:
-            before = reader.line_num
-            yield reader.line_num, [], Finding.WRONG_COLUMNS
+        except csv.Error:  # a cell without end, or the end of a line in the middle of one
+            number, before = before + 1, reader.line_num
+            rows = _swallowed(held, delimiter, usual, []) or [([], Finding.WRONG_COLUMNS)]
+            yield from _each(rows, number, odd)
+            held.clear()
         else:
             return
 
 
-def _without_nul(lines: Iterable[str]) -> Iterator[str]:
-    """The csv module of some versions refuses NUL; a control character the cell cleaning reports stands in for it."""
-    return (line.replace("\0", "\x01") if "\0" in line else line for line in lines)
+_LONGEST_CELL = 1 << 20  # characters
+
+
+def _held(lines: Iterable[str], held: list[str]) -> Iterator[str]:
+    """The lines, kept in `held` as well until their row is read. The csv module of some versions refuses NUL: a control
+    character that the cleaning of cells reports stands in for it.
+    """
+    for line in lines:
+        whole = line.replace("\0", "\x01") if "\0" in line else line
+        held.append(whole)
+        yield whole
+
+
+def _swallowed(
+    lines: list[str], delimiter: str, usual: int, cells: list[str]
+) -> list[tuple[list[str], Finding | None]]:
+    """The rows that a quote without an end has made into one, each line of its own, and what is wrong with it.
+
+    Nothing when the row is one, as with a cell of several lines: its first or its last line may have as many cells as a row,
+    but not both.
+    """
+    if usual <= 2:
+        return []
+    whole = [len(_cells_of(line, delimiter, strict=False)) == usual for line in lines]
+    if sum(whole) < 2 and (len(cells) == usual or not any(whole[1:])):
+        return []
+    found = [(line, _cells_of(line, delimiter, strict=True)) for line in lines]
+    return [(one, None if one or not line.strip() else Finding.WRONG_COLUMNS) for line, one in found]
+
+
+def _each(
+    rows: list[tuple[list[str], Finding | None]], number: int, odd: dict[int, Finding]
+) -> Iterator[Row]:
+    for line, (cells, problem) in enumerate(rows, start=number):
+        yield line, cells, problem or odd.pop(line, None)
+
+
+def _cells_of(line: str, delimiter: str, *, strict: bool) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter=delimiter, strict=strict), [])
+    except csv.Error:
+        return []
 
 
 def _fixed_rows(path: Path, mapping: Mapping) -> Iterator[Row]:
@@ -298,15 +368,57 @@ def _workbook(path: Path) -> list[Table]:
                     raise NotACatalogueError("工作簿解压后过大 · the workbook is too large when unpacked")
         if _is_encrypted(path):
             raise NotACatalogueError(_LOCKED)
+        _check_workbook(path)
         with path.open("rb") as handle:  # what it is says its content, not its name
             book = python_calamine.CalamineWorkbook.from_filelike(handle)
     except python_calamine.PasswordError as error:
         raise NotACatalogueError(_LOCKED) from error
     except (python_calamine.CalamineError, zipfile.BadZipFile, OSError, ValueError) as error:
-        raise NotACatalogueError(
-            "不是可读的工作簿（可能不完整）· not a readable workbook, perhaps cut short"
-        ) from error
+        raise NotACatalogueError(_UNREADABLE) from error
     return [Table(name, _sheet_rows(book, name)) for name in book.sheet_names]
+
+
+_MOST_MEMORY = 2 << 30  # of the sheets as read: some eighty million cells
+_LONGEST_READING_S = 600.0
+_READ_ALL = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]), int(sys.argv[2])))
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+import python_calamine
+try:
+    with open(sys.argv[1], "rb") as handle:
+        book = python_calamine.CalamineWorkbook.from_filelike(handle)
+        for name in book.sheet_names:
+            book.get_sheet_by_name(name)
+except Exception:  # told better by who reads it in earnest
+    pass
+"""
+
+
+def _check_workbook(path: Path) -> None:
+    """Read a workbook in a process of its own first: a damaged one, or one cell a million rows below the others, can end the
+    process that reads it.
+    """
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _READ_ALL, str(path), str(_MOST_MEMORY)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=_LONGEST_READING_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise NotACatalogueError("工作簿读取超时 · reading the workbook took too long") from error
+    if done.returncode < 0:
+        raise NotACatalogueError(
+            "工作表单元格分布过远，内存不足；请删去表外的单元格再存 · cells lie too far apart for the memory; delete what is outside the table"
+        )
+    if done.returncode > 0:
+        raise NotACatalogueError(_UNREADABLE)
+
+
+_UNREADABLE = "不是可读的工作簿（可能不完整）· not a readable workbook, perhaps cut short"
 
 
 def _sheet_rows(book: python_calamine.CalamineWorkbook, name: str) -> Iterator[Row]:
@@ -338,7 +450,7 @@ class _TableParser(html.parser.HTMLParser):
             self._close_cell()
             self._cell = []
             span = dict(attrs).get("colspan") or "1"
-            self._span = min(int(span), 200) if span.isdigit() else 1
+            self._span = min(int(span), 200) if span.isdecimal() and len(span) < 5 else 1
         elif tag == "br" and self._cell is not None:
             self._cell.append(" ")
 
@@ -401,7 +513,7 @@ def _dbf(path: Path, mapping: Mapping) -> Table:
     encoding = mapping.encoding or "gb18030"
     fields: list[_DbfField] = []
     place = 32
-    while place + 32 <= header_length and raw[place : place + 1] not in {b"\r", b""}:
+    while place + 32 <= min(header_length, len(raw)) and raw[place : place + 1] not in {b"\r", b""}:
         name = raw[place : place + 11].split(b"\0")[0].decode(encoding, "replace")
         fields.append(_DbfField(name, chr(raw[place + 11]), raw[place + 16]))
         place += 32
@@ -420,7 +532,7 @@ def _dbf_rows(
     for number in range(1, count + 1):
         record = raw[start + (number - 1) * length : start + number * length]
         if len(record) < length:  # the file ends here, whatever its header counts
-            yield number, [], Finding.WRONG_COLUMNS
+            yield number, [], Finding.CUT_SHORT
             return
         if record[:1] == b"*":
             yield number, [], Finding.DELETED

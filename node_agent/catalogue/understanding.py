@@ -176,7 +176,10 @@ class TableReader:
         return bool(self._extra) and sum(cell in self._extra for cell in cells if isinstance(cell, str)) >= 2
 
     def _count_before(self, rows: list[Row]) -> None:
-        for number, cells, _problem in rows:
+        for number, cells, problem in rows:
+            if not cells and problem is not None:
+                self._set_aside(number, "", problem)
+                continue
             words = " ".join(str(cell) for cell in cells if _filled(cell))
             self._skip(number, Finding.TITLE if words else Finding.BLANK)
             self.title = f"{self.title} {words}".strip()
@@ -269,6 +272,9 @@ class TableReader:
         width = len(self.columns.headings)
         if problem is Finding.DELETED:
             self._skip(number, Finding.DELETED)
+            return
+        if not cells and problem is not None:  # what could not be read is not blank
+            self._set_aside(number, "", problem)
             return
         skipped = self._no_row(cells, width)
         if skipped is not None:
