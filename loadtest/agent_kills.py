@@ -21,8 +21,9 @@ from federation.reasons import Refusal
 from loadtest.fleet import Archive, Fleet
 from loadtest.kills import KillReport
 from node_agent.desk.desk import Desk
+from node_agent.desk.items import State
 from node_agent.desk.setup import now_ms
-from node_agent.desk.store import State, Store
+from node_agent.desk.store import Store
 
 HOLDER = "330483"
 _ROWS = (

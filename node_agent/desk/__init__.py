@@ -5,6 +5,7 @@ stay here: a gateway learns that a case was claimed, never by whom.
 """
 
 from node_agent.desk.desk import Desk, OutgoingMail
-from node_agent.desk.store import Item, State, Store
+from node_agent.desk.items import Item, State
+from node_agent.desk.store import Store
 
 __all__ = ["Desk", "Item", "OutgoingMail", "State", "Store"]

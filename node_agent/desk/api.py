@@ -25,10 +25,10 @@ from node_agent import telemetry
 from node_agent.desk import bodies, users
 from node_agent.desk.desk import Desk
 from node_agent.desk.events import Events
+from node_agent.desk.items import Item
 from node_agent.desk.office import Office
 from node_agent.desk.problems import problem
 from node_agent.desk.showing import action_body, case_body, item_body, words_body
-from node_agent.desk.store import Item
 
 User = tuple[str, str]
 """(name, role)"""

@@ -18,9 +18,10 @@ from federation.mail import EVIDENCE_KINDS, REFUSAL_REASONS
 from federation.reasons import TEXTS, Refusal
 from node_agent.desk import messenger, users
 from node_agent.desk.desk import Desk
+from node_agent.desk.items import Item
 from node_agent.desk.setup import now_ms, open_desk
 from node_agent.desk.showing import action_body, case_body, item_body
-from node_agent.desk.store import Item, Store, StoreVersionError
+from node_agent.desk.store import Store, StoreVersionError
 from node_agent.disclosure import Disclosure
 from node_agent.index import Lookup
 from node_agent.index.folder import DataFolder

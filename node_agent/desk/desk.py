@@ -18,11 +18,13 @@ from federation.reasons import Reason, Refusal
 from federation.service_hours import ServiceHours
 from node_agent.desk import incoming, issuing, reviewing
 from node_agent.desk.issuing import Document, Order
+from node_agent.desk.items import DECIDED, OPEN, Action, Item, Notice, State
 from node_agent.desk.records import Holding, Records
 from node_agent.desk.reviewing import LEASE_MS
 from node_agent.desk.rota import Rota
 from node_agent.desk.rules import Judgement, ReleaseRule
-from node_agent.desk.store import DECIDED, OPEN, Action, Item, Notice, State, Store, Transaction
+from node_agent.desk.store import Store
+from node_agent.desk.transaction import Transaction
 from node_agent.desk.users import LEADS
 
 CALL_WITHIN_MS = 900_000

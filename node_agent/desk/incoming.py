@@ -9,10 +9,11 @@ import msgspec
 from federation import mail
 from federation.service_hours import day_start, local_date
 from node_agent.desk.issuing import begin_issuing
+from node_agent.desk.items import DECIDED, OPEN, WITHDRAWN, Item, State
 from node_agent.desk.records import Holding
 from node_agent.desk.reviewing import decide_approved, reopen, shut
 from node_agent.desk.rules import ReleaseRule
-from node_agent.desk.store import DECIDED, OPEN, WITHDRAWN, Item, State, Transaction
+from node_agent.desk.transaction import Transaction
 
 NOT_DISPATCHED = "not_dispatched"
 """Reason of an item of which only later messages have come so far."""

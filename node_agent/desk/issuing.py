@@ -11,7 +11,8 @@ from typing import Any, Protocol
 import msgspec
 
 from federation import mail
-from node_agent.desk.store import Item, State, Transaction
+from node_agent.desk.items import Item, State
+from node_agent.desk.transaction import Transaction
 
 FIRST_PAUSE_MS, LONGEST_PAUSE_MS = 1_000, 60_000
 

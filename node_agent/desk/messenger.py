@@ -23,7 +23,7 @@ from federation.durable import write_secret
 from federation.reasons import Refusal
 from node_agent import telemetry
 from node_agent.desk.desk import Desk
-from node_agent.desk.store import Notice
+from node_agent.desk.items import Notice
 from node_agent.desk.thread import DeskThread
 
 KEY_FILE = "messenger.key"

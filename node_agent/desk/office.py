@@ -13,8 +13,8 @@ from node_agent import telemetry
 from node_agent.desk.courier import Courier, Evidence
 from node_agent.desk.desk import Desk
 from node_agent.desk.issuing import Document, IssueDeferredError, Issuer, Order
+from node_agent.desk.items import OPEN, State
 from node_agent.desk.messenger import Messenger
-from node_agent.desk.store import OPEN, State
 from node_agent.desk.thread import DeskThread
 from node_agent.desk.users import NOT_NAMES
 

@@ -10,7 +10,8 @@ import msgspec
 from federation import mail
 from federation.reasons import Reason, Refusal
 from federation.service_hours import local_date
-from node_agent.desk.store import OPEN, Item, State, Transaction
+from node_agent.desk.items import OPEN, Item, State
+from node_agent.desk.transaction import Transaction
 
 LEASE_MS = 120_000
 """How long a claimed item stays with a reviewer whose page is silent: a closed laptop frees the case."""

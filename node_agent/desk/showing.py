@@ -10,8 +10,8 @@ import msgspec
 from federation.categories import CATEGORIES, PURPOSES
 from federation.mail import EVIDENCE_KINDS, REFUSAL_REASONS, Proof
 from node_agent.desk.desk import judgement_of, request_of
+from node_agent.desk.items import DECIDED, OPEN, Action, Item, State
 from node_agent.desk.records import Holding
-from node_agent.desk.store import DECIDED, OPEN, Action, Item, State
 
 STATE_WORDS: dict[State, tuple[str, str]] = {
     State.WAITING: ("待受理", "waiting"),

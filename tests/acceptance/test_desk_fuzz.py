@@ -14,7 +14,8 @@ from openapi_spec_validator import validate
 from federation import mail
 from loadtest.fleet import Archive, Fleet
 from node_agent.desk.api import openapi
-from node_agent.desk.store import Item, State, Store
+from node_agent.desk.items import Item, State
+from node_agent.desk.store import Store
 
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 

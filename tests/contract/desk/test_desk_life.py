@@ -13,9 +13,10 @@ from federation import mail
 from federation.reasons import Reason, Refusal
 from node_agent.desk.desk import Desk
 from node_agent.desk.issuing import Document
+from node_agent.desk.items import State
 from node_agent.desk.office import Office
 from node_agent.desk.reviewing import LEASE_MS
-from node_agent.desk.store import FILE, State, Store, StoreVersionError
+from node_agent.desk.store import FILE, Store, StoreVersionError
 from tests.fakes.desks import DEPUTY, HOLDER, Clock, FakeRecords, desk_at, dispatch, give, issue, kinds, take
 
 

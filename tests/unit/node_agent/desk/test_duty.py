@@ -158,7 +158,7 @@ def test_nobody_is_called_about_what_is_decided_or_long_past(desk, clock):
 
 
 def test_too_many_calls_drop_the_oldest_never_the_cases(desk, monkeypatch):
-    monkeypatch.setattr("node_agent.desk.store.MOST_NOTICES", 3)
+    monkeypatch.setattr("node_agent.desk.transaction.MOST_NOTICES", 3)
     for place in range(5):
         give(desk, dispatch(), f"c{place}")
     assert desk.store.notice_count() == 3

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 
 from federation import mail
 from federation.reasons import Refusal
-from node_agent.desk.store import State
+from node_agent.desk.items import State
 from tests.fakes.desks import DEPUTY, Clock, desk_at, dispatch, give, issue, kinds, take
 
 

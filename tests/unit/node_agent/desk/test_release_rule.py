@@ -16,9 +16,9 @@ from federation.identity_number import canonical, check_digit
 from federation.levels import DateLevel, IdLevel, NameLevel, TextLevel
 from federation.query import Query
 from node_agent.desk.desk import judgement_of
+from node_agent.desk.items import State
 from node_agent.desk.records import IndexRecords
 from node_agent.desk.rules import CONDITIONS, HIGHEST_SENSITIVITY, NAME, VERSION, ReleaseRule, RuleError
-from node_agent.desk.store import State
 from node_agent.disclosure import Disclosure
 from node_agent.index import Lookup, Part, open_for_import
 from node_agent.record import Person, Record, Role
