@@ -6,8 +6,9 @@ There are two forms of it. Everybody's verifier reads the JWT; the CWT has room 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from typing import TypedDict
 
 from federation.credential.status_list import StatusList, sign_cwt, sign_jwt
 from federation.suites.base import PrivateKey
@@ -20,6 +21,16 @@ REFRESH = timedelta(minutes=30)
 """Age after which a list is signed anew, so that what verifiers hold stays young; the list itself says 24 hours."""
 
 _STATES = {DocumentState.REVOKED: State.REVOKED, DocumentState.REPLACED: State.REPLACED}
+
+
+class _Said(TypedDict):
+    """What both forms say beside the entries, and who signs them."""
+
+    uri: str
+    key: PrivateKey
+    key_id: str
+    at: datetime
+    successors: Mapping[int, str]
 
 
 class Standing:
@@ -73,22 +84,16 @@ class Standing:
             return self._forms[form]
 
     def _jwt(self) -> bytes:
-        return sign_jwt(
-            self._entries,
-            uri=self.uri,
-            key=self._key.key,
-            key_id=self._key.id,
-            at=self._signed_at,
-            successors=self._successors,
-        ).encode("ascii")
+        return sign_jwt(self._entries, **self._said()).encode("ascii")
 
     def _cwt(self) -> bytes:
-        return sign_cwt(
-            self._entries,
-            uri=self.uri,
-            key=self._key.key,
-            key_id=self._key.id,
-            at=self._signed_at,
-            successors=self._successors,
-            second=self._second,
-        )
+        return sign_cwt(self._entries, **self._said(), second=self._second)
+
+    def _said(self) -> _Said:
+        return {
+            "uri": self.uri,
+            "key": self._key.key,
+            "key_id": self._key.id,
+            "at": self._signed_at,
+            "successors": self._successors,
+        }
