@@ -3,6 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:  # it loads more than most tests need
+    from tests.fakes.time_authority import Served
 
 # A process that tests fork, to limit or to kill it, may hang in gRPC's own fork handlers when an earlier test used gRPC.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
+
+@pytest.fixture
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A time-stamp authority of this test's own, as it may break it."""
+    from tests.fakes.time_authority import time_authority
+
+    with time_authority(tmp_path_factory.mktemp("tsa")) as served:
+        yield served

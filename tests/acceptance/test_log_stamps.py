@@ -16,17 +16,8 @@ from loadtest.provision import provision
 from tests.acceptance.test_cases import at_desk, until_state, wait_for
 from tests.acceptance.test_document_delivery import HOLDER, NAMES, PEOPLE, REQUEST, ROWS
 from tests.fakes.documents import need_fonts
-from tests.fakes.time_authority import time_authority
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("documents"), pytest.mark.timeout(300)]
-
-
-@pytest.fixture
-def authority(tmp_path):
-    folder = tmp_path / "tsa"
-    folder.mkdir()
-    with time_authority(folder) as served:
-        yield served
 
 
 @pytest.fixture

@@ -16,17 +16,8 @@ from node_agent.certificates import keys
 from node_agent.desk.issuing import IssueDeferredError
 from node_agent.evidence.archive_log import FILE
 from node_agent.settings import SettingsError
-from tests.fakes.time_authority import time_authority
 
 HOUR = 3_600_000
-
-
-@pytest.fixture
-def authority(tmp_path):
-    folder = tmp_path / "tsa"
-    folder.mkdir()
-    with time_authority(folder) as served:
-        yield served
 
 
 @pytest.fixture
