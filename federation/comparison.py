@@ -95,7 +95,7 @@ class NameComparer:
         self._first, self._last = self._code[:1], self._code[-1:]
         self._sounds = syllables(self._folded)
         self._alternatives = surname_alternatives(self._folded)
-        self._surname = surname_length(self._folded)
+        self._surname_part = self._folded[: surname_length(self._folded)]
         self._sorted, self._sorted_code = sorted(self._folded), sorted(self._code)
         self._memo: dict[str, tuple[NameLevel, int]] = {"": _NO_NAME}
 
@@ -104,6 +104,8 @@ class NameComparer:
         found = self._memo.get(held)
         if found is None:
             found = self._memo[held] = self._compare(held)
+        if not aliases:
+            return found
         for alias in aliases:
             by_alias = self.compare(alias)
             same = _BETTER_NAME[by_alias[0]] >= _BETTER_NAME[NameLevel.SURNAME_ALIAS]
@@ -135,16 +137,17 @@ class NameComparer:
 
     def _same_length(self, folded: str, code: str) -> tuple[NameLevel, int]:
         asked, sounds = self._folded, self._code
-        unequal = sum(map(ne, asked, folded))
-        unequal = min(unequal, _MOST_UNEQUAL)
-        if asked[: self._surname] != folded[: self._surname]:
+        unequal = min(sum(map(ne, asked, folded)), _MOST_UNEQUAL)
+        if not folded.startswith(self._surname_part):
             unequal += SURNAME_UNEQUAL
-        if self._shares_no_end(code) and code[0] not in sounds and folded[0] not in asked and len(code) > 1:
+        first, last, begins = code[0], code[-1], folded[0]
+        ends_alike = first == self._first or last == self._last
+        if not ends_alike and first not in sounds and begins not in asked and len(code) > 1:
             return _DIFFERENT, unequal
         if sounds == code:
             return self._same_sound(folded), unequal
         # one character may sound otherwise in the company of another surname: that is no difference
-        if sounds[0] == code[0] or sounds[-1] == code[-1] or asked[0] == folded[0] or asked[-1] == folded[-1]:
+        if ends_alike or asked[0] == begins or asked[-1] == folded[-1]:
             others = [
                 place
                 for place, (one, other) in enumerate(zip(sounds, code, strict=True))
@@ -158,9 +161,9 @@ class NameComparer:
         elif len(asked) == 1:
             return (_SHAPE if alike(asked, folded) else _ONE_CHARACTER), unequal
         # nearly all that come here have nothing in common, and the first character tells
-        if folded[0] in asked and sorted(folded) == self._sorted:
+        if begins in asked and sorted(folded) == self._sorted:
             return _SWAPPED, 0
-        if code[0] in sounds and sorted(code) == self._sorted_code:
+        if first in sounds and sorted(code) == self._sorted_code:
             return _SWAPPED, 1
         return _DIFFERENT, unequal
 
