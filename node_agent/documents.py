@@ -236,10 +236,10 @@ class Documents:
                         return found.record
             if not code:
                 return None
-            rids = self._lookup.prefix(code, limit=50)
-            found_by_code = [
-                one for one in self._lookup.fetch(rids).values() if code in {one.raw_code, one.archival_code}
-            ]
+            with self._lookup.reading():
+                rids = self._lookup.prefix(code, limit=50)
+                under = self._lookup.fetch(rids).values()
+            found_by_code = [one for one in under if code in {one.raw_code, one.archival_code}]
         except NoIndexError:
             return None
         return found_by_code[0] if len(found_by_code) == 1 else None

@@ -6,11 +6,12 @@ and is never blocked by one.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
@@ -37,10 +38,13 @@ from node_agent.index.importer import imported_at
 from node_agent.index.packing import (
     CATEGORY_KEY,
     CATEGORY_NUMBER,
+    RID_MASK,
     UNDATED_RANGE,
     WHOLE_RANGE,
+    category_in,
     place_in,
     rid_of,
+    stored_key,
     year_in,
     year_range,
 )
@@ -67,6 +71,12 @@ _UNKNOWN_BITS = 12.0
 _MOST_MISJUDGED = (
     NAME_BITS_CEILING - _UNKNOWN_BITS
 )  # how much a name's real frequency can raise a first score
+
+
+@lru_cache(16_384)
+def _first_score(vector: Vector) -> float:
+    """The score before the real frequency of the name is known. Few vectors make up nearly all that is compared."""
+    return score_vector(vector, _UNKNOWN_BITS)
 
 
 class NoIndexError(Exception):
@@ -242,7 +252,7 @@ class Lookup:
     def _index(self) -> _Index:
         held: _Index | None = getattr(self._local, "index", None)
         now = time.monotonic()
-        if held is not None and now - held.looked_at < _LOOK_AGAIN_S:
+        if held is not None and (now - held.looked_at < _LOOK_AGAIN_S or held.connection.in_transaction):
             return held
         stamp = self._folder.pointer_stamp()
         if held is not None and held.stamp == stamp:
@@ -287,24 +297,42 @@ class Lookup:
         age = max(0, int(time.time() - imported_at(index.path)))
         return Holdings(index.epoch, index.records, index.holdings, age)
 
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Read one state of the index in all that this thread asks for inside: an import that ends meanwhile is seen
+        afterwards, so what one call names the next one finds. Keep it short: the file keeps what it replaces so long.
+
+        Also cheaper: a statement by itself takes and gives back a lock, 3 us of the 5 that an exact one costs.
+        """
+        connection = self._index().connection
+        if connection.in_transaction:
+            yield
+            return
+        connection.execute("begin")
+        try:
+            yield
+        finally:
+            connection.execute("commit")
+
     def search(
         self, query: Query, *, limit: int = 50, deadline: float | None = None, weak: bool = True
     ) -> Answer:
         """The best `limit` candidates. `deadline` is a time.monotonic() point: at it, the best found so far.
         Without `weak`, only those that may be the record asked for: likely or possible ones.
         """
-        index = self._index()
-        search = _Search(index, query, limit, weak=weak)
-        index.deadline = deadline
-        try:
-            search.run()
-        except (_OutOfTime, sqlite3.OperationalError) as error:
-            if isinstance(error, sqlite3.OperationalError) and "interrupt" not in str(error):
-                raise
-            return search.answer(soft_timeout=True)
-        finally:
-            index.deadline = None
-        return search.answer(soft_timeout=False)
+        with self.reading():
+            index = self._index()
+            search = _Search(index, query, limit, weak=weak)
+            index.deadline = deadline
+            try:
+                search.run()
+            except (_OutOfTime, sqlite3.OperationalError) as error:
+                if isinstance(error, sqlite3.OperationalError) and "interrupt" not in str(error):
+                    raise
+                return search.answer(soft_timeout=True)
+            finally:
+                index.deadline = None
+            return search.answer(soft_timeout=False)
 
     # The five calls of the index ---------------------------------------------------------------------------------
 
@@ -327,16 +355,29 @@ class Lookup:
     def fetch(self, rids: Sequence[int]) -> dict[int, Record]:
         """The records of these ids; an id that is gone is left out."""
         index = self._index()
+        return {row[0]: _record(index, row) for row in _rows(index.connection, rids)}
+
+    def read(
+        self,
+        keys: Sequence[int],
+        first_year: int = 0,
+        last_year: int = 0,
+        category: str = "",
+        limit: int = MOST_PER_SCAN,
+    ) -> dict[int, Record]:
+        """`scan` and `fetch` in one: the records under any of `keys`. For one key a single statement reads both, where
+        each would take a lock of its own (6.6 us against 10.5).
+        """
+        index = self._index()
+        number = CATEGORY_NUMBER.get(category, 0)
+        ranges = index.ranges(first_year, last_year, number)
+        if len(keys) > 1 or len(ranges) > 1:
+            values = self.scan(keys, first_year, last_year, category, limit)
+            return self.fetch([rid_of(value) for value in values])
         return {
-            rid: restore(
-                index.codec.read(payload),
-                category=CATEGORY_KEY[category],
-                code=code,
-                place=index.places[place],
-                digitised=bool(flags & FLAG_DIGITISED),
-                is_copy=bool(flags & FLAG_COPY),
-            )
-            for rid, category, place, flags, _digest, code, payload in _rows(index.connection, rids)
+            row[0]: _record(index, row)
+            for key in keys
+            for row in _under(index, key, *ranges[0], number, limit)
         }
 
     def title(self, words: str, limit: int = 20, after: int = 0) -> list[int]:
@@ -350,18 +391,59 @@ class Lookup:
         return [rid for rid, _code in _by_prefix(index.connection, code, limit, after)]
 
 
-_ROW = "select rid, cat, place, flags, digest, code, payload from rec where rid"
+_COLUMNS = "rid, cat, place, flags, digest, code, payload"
+_ROW = f"select {_COLUMNS} from rec where rid=?"  # noqa: S608 - our own columns
+_UNDER = (
+    f"select last, v, {_COLUMNS} from k left join rec on rid=last&{RID_MASK} and v is null"  # noqa: S608 - our own columns
+    " where h=? and last>=? order by last"
+)
+"""The chunks of a key; beside one of a single value, the row it stands for."""
+
+
+@lru_cache(_FETCH)
+def _reading(count: int) -> str:
+    """The statement that reads so many rows by their ids; a list of ids after `in` would first be sorted."""
+    asked = ",".join(["(?)"] * count)
+    return f"with p(id) as (values {asked}) select {_COLUMNS} from p cross join rec on rid=id"  # noqa: S608 - our own columns
 
 
 def _rows(connection: sqlite3.Connection, rids: Sequence[int]) -> list[_Row]:
     if len(rids) == 1:  # most exact look-ups
-        return connection.execute(f"{_ROW}=?", rids).fetchall()
+        return connection.execute(_ROW, rids).fetchall()
     rows: list[_Row] = []
     for start in range(0, len(rids), _FETCH):
         part = rids[start : start + _FETCH]
-        marks = ",".join("?" * len(part))
-        rows.extend(connection.execute(f"{_ROW} in ({marks})", part).fetchall())
+        rows.extend(connection.execute(_reading(len(part)), part).fetchall())
     return rows
+
+
+def _under(index: _Index, key: int, low: int, high: int, category: int, limit: int) -> list[_Row]:
+    """Rows under a key, of the packed values from `low` to `high`, of one category (0 = all), the first `limit`."""
+    rows: list[_Row] = []
+    values: list[int] = []  # of chunks: their rows are still to be read
+    for row in index.connection.execute(_UNDER, (stored_key(key), low)):
+        last, packed = row[0], row[1]
+        if packed is not None:
+            postings.take(values, last, packed, low, high, category)
+        elif last <= high and category in {0, category_in(last)}:
+            rows.append(row[2:])
+        if last > high or len(rows) + len(values) >= limit:
+            break
+    if values:
+        rows += _rows(index.connection, [rid_of(value) for value in values[: limit - len(rows)]])
+    return rows
+
+
+def _record(index: _Index, row: _Row) -> Record:
+    _rid, category, place, flags, _digest, code, payload = row
+    return restore(
+        index.codec.read(payload),
+        category=CATEGORY_KEY[category],
+        code=code,
+        place=index.places[place],
+        digitised=bool(flags & FLAG_DIGITISED),
+        is_copy=bool(flags & FLAG_COPY),
+    )
 
 
 def _by_title(index: _Index, words: str, limit: int, after: int) -> list[tuple[int, str]]:
@@ -510,7 +592,7 @@ class _Search:
             place_text=seen.place_text,
             certificate_no=seen.certificate_no,
         )
-        value = score_vector(vector, _UNKNOWN_BITS)  # before the real frequency of the name is known
+        value = _first_score(vector)
         if value < self._floor or not (_agrees(vector) or self._has_words(code, seen.title)):
             return  # too weak to be told, or a digest collision, or a household member's namesake
         name = seen.persons[person].name if seen.persons else None

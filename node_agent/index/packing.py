@@ -16,7 +16,7 @@ RID_BITS, PLACE_BITS, CATEGORY_BITS = 32, 14, 8
 _PLACE_SHIFT = RID_BITS
 CATEGORY_SHIFT = RID_BITS + PLACE_BITS
 _YEAR_SHIFT = RID_BITS + PLACE_BITS + CATEGORY_BITS
-_RID_MASK = (1 << RID_BITS) - 1
+RID_MASK = (1 << RID_BITS) - 1
 LAST_PLACE = (1 << PLACE_BITS) - 1
 UNDATED = 0
 
@@ -59,7 +59,7 @@ WHOLE_RANGE = (0, (1 << 63) - 1)
 
 
 def rid_of(value: int) -> int:
-    return value & _RID_MASK
+    return value & RID_MASK
 
 
 def year_in(value: int) -> int:

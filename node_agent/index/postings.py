@@ -31,8 +31,7 @@ _BATCH = 20_000
 def _values(last: int, packed: bytes | None) -> array[int]:
     if packed is None:
         return array("q", (last,))
-    values = array("q")
-    values.frombytes(packed)
+    values = array("q", packed)
     if sys.byteorder == "big":
         values.byteswap()
     return values
@@ -86,7 +85,7 @@ def scan(
     for number, last, packed in connection.execute(_reading(len(asked), bounded=bounded), parameters):
         if len(found[number]) < limit:
             _key, low, high = asked[number]
-            _take(found[number], last, packed, low, high, category)
+            take(found[number], last, packed, low, high, category)
     for kept in found:
         del kept[limit:]
     return found
@@ -98,13 +97,13 @@ def _scan_one(
     """`scan` of one range, read only until it has ended or given `limit` values."""
     found: list[int] = []
     for last, packed in connection.execute(_FROM, (stored_key(key), low)):
-        _take(found, last, packed, low, high, category)
+        take(found, last, packed, low, high, category)
         if last > high or len(found) >= limit:
             break
     return found[:limit]
 
 
-def _take(found: list[int], last: int, packed: bytes | None, low: int, high: int, category: int) -> None:
+def take(found: list[int], last: int, packed: bytes | None, low: int, high: int, category: int) -> None:
     """Add what a chunk that ends at `low` or later has inside the range."""
     if packed is None:
         if last <= high and (not category or last >> CATEGORY_SHIFT & 0xFF == category):

@@ -13,6 +13,7 @@ from federation.dates import DateSpan
 from federation.keys import Keyer
 from federation.query import Query
 from node_agent.index import Lookup, Part, Reading, Writing, open_for_import
+from node_agent.index import lookup as lookups
 from node_agent.index.builder import record_keys
 from node_agent.index.folder import DataFolder
 from node_agent.index.packing import rid_of
@@ -89,6 +90,10 @@ def check_against(folder, held, name, first, last, category, code, words):
             and (not first or one.event is None or first <= one.event.first_year <= last)
         ]
         assert fetched(lookup, [rid_of(value) for value in found]) == expected(wanted)
+        read = lookup.read([key], first, last, category)
+        assert sorted(map(repr, map(shown, read.values()))) == expected(wanted)
+        nobody = keyer.exact_name_key("无名氏")
+        assert lookup.read([key, nobody], first, last, category).keys() == read.keys()
         assert fetched(lookup, lookup.prefix(code, 100)) == expected(
             [one for one in held if one.archival_code.startswith(code)]
         )
@@ -163,9 +168,44 @@ def test_a_popular_name_spans_many_chunks_and_keeps_its_order_under_changes(fold
     values = lookup.scan([keyer.exact_name_key("钱伟明")], limit=10_000)
     assert len(values) == 1_520
     assert values == sorted(values)
+    key = keyer.exact_name_key("钱伟明")
+    assert set(lookup.read([key], limit=10_000)) == {rid_of(value) for value in values}
+    assert set(lookup.read([key], 1985, 1987, limit=40)) == {
+        rid_of(value) for value in lookup.scan([key], 1985, 1987, limit=40)
+    }
     assert len(lookup.scan([keyer.exact_name_key("錢偉明")], 1985, 1985, limit=10_000)) == sum(
         one.event.first_year == 1985 for one in [*held[:700], *held[710:], *many(30)]
     )
+
+
+@pytest.mark.parametrize("change", [2, 5_000], ids=["inside the file", "another file"])
+def test_calls_inside_reading_see_one_state_of_the_index(folder, change):
+    put(folder, many(600))
+    lookup = Lookup(folder)
+    with lookup.reading():
+        rids = lookup.prefix("J1-", 1_000)
+        put(folder, many(600)[change:] + many(change, "王芳", "new"))
+        time.sleep(0.03)  # as long as a reader takes a state for the newest without looking
+        assert len(lookup.fetch(rids)) == len(rids) == 600
+    time.sleep(0.03)
+    assert len(lookup.prefix("J1-new", 10_000)) == change
+
+
+def test_a_record_that_is_corrected_while_it_is_searched_for_is_found(folder, monkeypatch):
+    held = many(300)
+    put(folder, held)
+    lookup = Lookup(folder)
+    read_rows = lookups._rows  # between its key and its row
+
+    def correcting(*asked):
+        if held[7].title:
+            held[7].title = ""
+            put(folder, held)
+        return read_rows(*asked)
+
+    monkeypatch.setattr(lookups, "_rows", correcting)
+    answer = lookup.search(Query(name="钱伟明", event=DateSpan.of_year(1987)), limit=100)
+    assert "J1-000007" in {found.code for found in answer.found}
 
 
 def test_the_deadline_is_honoured_inside_a_scan(folder):
