@@ -14,6 +14,7 @@ import msgspec
 from federation.categories import CATEGORIES
 from federation.dates import DateSpan
 from federation.explanation import explain, level_word
+from federation.names.invisible import visible
 from federation.query import Query
 from federation.reasons import TEXTS, Reason, Refusal
 from federation.scoring import Decision, decide
@@ -169,7 +170,7 @@ def query_from(asked: dict[str, Any]) -> Query:
             return str(value)
         if not isinstance(value, str):
             raise Refusal(Reason.WRONG_TYPE, f"/{field}")
-        return value
+        return visible(value)
 
     def span(field: str) -> DateSpan | None:
         value = text(field)

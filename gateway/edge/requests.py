@@ -13,6 +13,7 @@ from federation import json_bodies
 from federation.categories import CATEGORIES, PURPOSES
 from federation.dates import DateSpan
 from federation.identity_number import IdJudgement, judge
+from federation.names.invisible import visible
 from federation.places import exists
 from federation.query import Query, Relation
 from federation.reasons import Reason, Refusal
@@ -177,7 +178,7 @@ def _text(value: str | None, pointer: str) -> str:
         return ""
     if _CONTROL.search(value):
         raise Refusal(Reason.INVALID_NAME, pointer)
-    return value.strip()
+    return visible(value).strip()
 
 
 def _id_number(value: str | None, pointer: str) -> str:

@@ -10,11 +10,11 @@ from functools import lru_cache
 
 from federation.identity_number import IdJudgement, canonical, judge, tidy
 from federation.names import fold
+from federation.names.invisible import INVISIBLE, visible
 from node_agent.catalogue.findings import Finding
 from node_agent.catalogue.notation import PLACEHOLDERS
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_INVISIBLE = re.compile(r"[\ufeff\u200b-\u200f\u202a-\u202e\u2060\xad]")
 _SPACES = re.compile(r"[\s\u3000\xa0]+")
 _BRACKETS = re.compile(r"[（(\[【〔]([^）)\]】〕]*)[）)\]】〕]?")
 _LOST = re.compile(r"[?？〓□\ufffd]")
@@ -47,8 +47,7 @@ def clean_text(text: str) -> tuple[str, Finding | None]:
     finding = None
     if _CONTROL.search(text):
         text, finding = _CONTROL.sub("", text), Finding.CONTROL_CHARACTERS
-    text = _INVISIBLE.sub("", text)
-    return text.strip(), finding
+    return visible(text).strip(), finding
 
 
 @lru_cache(200_000)
@@ -211,7 +210,7 @@ def may_be_garbled(whole: str) -> bool:
     return _UTF8_HAN.search(data) is not None or _MOJIBAKE.search(whole) is not None
 
 
-_UNCLEAN = re.compile(r"[&\x00-\x08\x0b-\x1e\x7f-\x9f\ufeff\u200b-\u200f\u202a-\u202e\u2060\xad]")
+_UNCLEAN = re.compile(rf"[&\x00-\x08\x0b-\x1e\x7f-\x9f{INVISIBLE}]")
 
 
 def is_clean(whole: str) -> bool:

@@ -64,6 +64,13 @@ def test_several_people_in_one_cell(cell, people):
     assert [read_name(one)[0] for one in split_people(cell)] == people
 
 
+@pytest.mark.parametrize("mark", ["\u200b", "\u202e", "\u2067", "\u2069", "\ufeff", "\u00ad", "\u034f"])
+def test_marks_nobody_sees_are_no_part_of_a_name(mark):
+    assert read_name(f"{mark}张{mark}三{mark}") == ("张三", (), None)
+    assert not is_clean(f"张{mark}三")
+    assert not is_plain(f"张{mark}三")
+
+
 def test_whose_child_it_is_is_no_name_of_the_child():
     for said in ("王某之子", "李芳之女", "未取名", "女婴"):
         assert read_child_name(said) == ("", (), Finding.CHILD_UNNAMED)
