@@ -10,6 +10,7 @@ from aiohttp import web
 from federation.reasons import TEXTS, Reason, Refusal
 
 STATUS: dict[Reason, int] = {
+    Reason.MALFORMED_REQUEST: 400,
     Reason.MALFORMED_JSON: 400,
     Reason.MALFORMED_TEXT: 400,
     Reason.MALFORMED_BODY: 400,
@@ -23,6 +24,8 @@ STATUS: dict[Reason, int] = {
     Reason.UNKNOWN_PURPOSE: 422,
     Reason.UNKNOWN_RELATION: 422,
     Reason.UNKNOWN_REGION: 422,
+    Reason.UNKNOWN_ARCHIVE: 422,
+    Reason.NOBODY_IN_SCOPE: 422,
     Reason.IMPOSSIBLE_DATE: 422,
     Reason.INVALID_ID_NUMBER: 422,
     Reason.INVALID_NAME: 422,

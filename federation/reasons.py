@@ -14,6 +14,7 @@ class Reason(StrEnum):
     """Why a request was refused or a part of it could not be done."""
 
     # the request itself
+    MALFORMED_REQUEST = "malformed_request"
     MALFORMED_JSON = "malformed_json"
     MALFORMED_TEXT = "malformed_text"
     MALFORMED_BODY = "malformed_body"
@@ -27,6 +28,8 @@ class Reason(StrEnum):
     UNKNOWN_PURPOSE = "unknown_purpose"
     UNKNOWN_RELATION = "unknown_relation"
     UNKNOWN_REGION = "unknown_region"
+    UNKNOWN_ARCHIVE = "unknown_archive"
+    NOBODY_IN_SCOPE = "nobody_in_scope"
     IMPOSSIBLE_DATE = "impossible_date"
     INVALID_ID_NUMBER = "invalid_id_number"
     INVALID_NAME = "invalid_name"
@@ -100,6 +103,7 @@ class Text:
 
 
 TEXTS: dict[Reason, Text] = {
+    Reason.MALFORMED_REQUEST: Text("不是可读的 HTTP 请求", "Not an HTTP request that can be read"),
     Reason.MALFORMED_JSON: Text("请求体不是合法的 JSON", "The body is not valid JSON"),
     Reason.MALFORMED_TEXT: Text("请求体不是合法的 UTF-8 文本", "The body is not valid UTF-8 text"),
     Reason.MALFORMED_BODY: Text("请求体不完整或无法解码", "The body is cut off or can not be decoded"),
@@ -113,6 +117,11 @@ TEXTS: dict[Reason, Text] = {
     Reason.UNKNOWN_PURPOSE: Text("没有这个查档用途", "There is no such purpose"),
     Reason.UNKNOWN_RELATION: Text("没有这种申请人关系", "There is no such applicant relation"),
     Reason.UNKNOWN_REGION: Text("没有这个行政区划", "There is no such administrative division"),
+    Reason.UNKNOWN_ARCHIVE: Text("成员名录中没有这个档案馆", "No such archive is on the roster"),
+    Reason.NOBODY_IN_SCOPE: Text(
+        "范围内没有成员档案馆，无从查询；请放宽范围",
+        "No member archive lies in this scope, so nothing could be searched; widen it",
+    ),
     Reason.IMPOSSIBLE_DATE: Text(
         "日期不存在或写法不对", "The date does not exist or is not written as a date"
     ),

@@ -61,6 +61,7 @@ _TIDY_EVERY_S, _BETWEEN_BATCHES_S = 600.0, 0.2
 _WRITE_PRESENCE_MS = 30_000
 _DRAIN_S = 12.0  # longer than the longest search
 _CLOSE_S = 1.0
+_QUIET_S = 75.0  # a connection without a request; aiohttp would keep it an hour
 
 
 async def run(settings: GatewaySettings, base: Path) -> None:
@@ -301,7 +302,13 @@ async def serving(edge: Edge, settings: GatewaySettings, base: Path, health: Hea
     if settings.http_certificate:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(base / settings.http_certificate, base / settings.http_key)
-    runner = EdgeRunner(edge.app(), access_log=None, shutdown_timeout=_CLOSE_S, handle_signals=False)
+    runner = EdgeRunner(
+        edge.app(),
+        access_log=None,
+        shutdown_timeout=_CLOSE_S,
+        handle_signals=False,
+        keepalive_timeout=_QUIET_S,
+    )
     await runner.setup()
     site = web.TCPSite(runner, settings.host, settings.port, ssl_context=context)
     await site.start()

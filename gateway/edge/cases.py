@@ -12,6 +12,7 @@ from aiohttp import hdrs, web
 from federation.limits import RateLimit
 from federation.problems import language_of
 from federation.reasons import Reason, Refusal
+from gateway.bodies import in_time
 from gateway.cases.case import Case, Entry
 from gateway.cases.cases import NewCase, Once
 from gateway.cases.minutes import Minutes
@@ -103,7 +104,7 @@ class CaseRoutes:
     async def _body(self, request: web.Request) -> bytes:
         if request.content_type != "application/json":
             raise Refusal(Reason.UNSUPPORTED_MEDIA_TYPE)
-        return await request.read()
+        return await in_time(request, request.read())
 
     async def _answer(self, request: web.Request, case: Case, status: int = 200) -> web.Response:
         clock = await self._cases.minutes(case)

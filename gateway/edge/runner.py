@@ -36,7 +36,7 @@ class _Protocol(RequestHandler):
         )
         if request.writer.output_size > 0:
             raise ConnectionError("an answer has begun")
-        reason = Reason.INTERNAL if status >= 500 else Reason.MALFORMED_TEXT
+        reason = Reason.INTERNAL if status >= 500 else Reason.MALFORMED_REQUEST
         response = problem(Refusal(reason), "zh", trace)
         response.force_close()
         return response

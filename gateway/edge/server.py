@@ -22,6 +22,7 @@ from federation.limits import RateLimit
 from federation.problems import language_of
 from federation.reasons import Reason, Refusal
 from gateway import telemetry
+from gateway.bodies import in_time
 from gateway.edge import rendering
 from gateway.edge.cases import CaseFeature, CaseRoutes
 from gateway.edge.delivery import Deliveries
@@ -32,6 +33,7 @@ from gateway.search.ports import Holdings
 from gateway.search.question import Question
 from gateway.search.roster import Member, Roster
 from gateway.search.search import SearchAnswer, SearchEvent
+from gateway.search.selection import check_scope
 
 Handler = Callable[[web.Request, str], Awaitable[web.StreamResponse]]
 """Takes the request and its trace id."""
@@ -95,8 +97,13 @@ class Edge:
         self._tokens, self._clients, self._limit, self._health = tokens, clients, limit, health
         self._cases, self._beside = None, beside
         if cases is not None and keep is not None:
+
+            def kept(question: Question) -> dict[str, Any]:
+                check_scope(question.scope, searches.roster)
+                return keep(question)
+
             self._cases = CaseRoutes(
-                cases, self._caller, limit, lambda: health.draining, keep, self._is_connected, deliveries
+                cases, self._caller, limit, lambda: health.draining, kept, self._is_connected, deliveries
             )
         self._contract = openapi()
         self._contract_json = msgspec.json.encode(self._contract)
@@ -228,10 +235,11 @@ class Edge:
             kind in accept for kind in ("application/json", "application/*", "*/*")
         ):
             raise Refusal(Reason.NOT_ACCEPTABLE)
-        question = read_search(await request.read(), caller.client)
+        question = read_search(await in_time(request, request.read()), caller.client)
         language = language_of(request)
         if isinstance(question, str):
             return self._json(rendering.answer(self._searches.page(question, caller.client), language), left)
+        check_scope(question.scope, self._searches.roster)
         if wants_stream:
             return await self._stream(request, question, language, trace, left)
         with _while_connected(request):
@@ -315,7 +323,7 @@ class Edge:
         if request.content_type != "application/x-www-form-urlencoded":
             raise Refusal(Reason.UNSUPPORTED_MEDIA_TYPE)
         try:
-            form = await request.post()
+            form = await in_time(request, request.post())
         except (ValueError, UnicodeError) as error:
             raise Refusal(Reason.MALFORMED_TEXT) from error
         assertion = form.get("client_assertion")

@@ -122,7 +122,7 @@ class Tokens:
             raise Refusal(Reason.TOKEN_INVALID)
         try:
             header = jwt.get_unverified_header(token)
-        except jwt.PyJWTError as error:
+        except (jwt.PyJWTError, ValueError) as error:  # ValueError: bytes that are no text
             raise Refusal(Reason.TOKEN_INVALID) from error
         key = self._keys.get(str(header.get("kid")))
         if key is None or str(header.get("typ", "")).lower().removeprefix("application/") != TOKEN_TYPE:
@@ -148,8 +148,8 @@ def _decoded(token: str, key: _Key, *, issuer: str, audience: str, now: float) -
             leeway=_LEEWAY_S,
             options={"require": required, "verify_exp": False, "verify_iat": False, "verify_nbf": False},
         )
-        expires, issued = float(claims["exp"]), float(claims["iat"])
-        begins = float(claims.get("nbf", issued))
+        expires, issued = _moment(claims["exp"]), _moment(claims["iat"])
+        begins = _moment(claims.get("nbf", issued))
     except (jwt.PyJWTError, TypeError, ValueError) as error:
         raise Refusal(Reason.TOKEN_INVALID) from error
     if expires <= now - _LEEWAY_S:
@@ -157,6 +157,16 @@ def _decoded(token: str, key: _Key, *, issuer: str, audience: str, now: float) -
     if max(issued, begins) > now + _LEEWAY_S:
         raise Refusal(Reason.TOKEN_INVALID)
     return claims
+
+
+def _moment(claim: Any) -> float:
+    """A NumericDate; ValueError for anything else, as for NaN, which is neither before nor after any other."""
+    if isinstance(claim, bool) or not isinstance(claim, int | float) or not abs(claim) < _LAST_MOMENT:
+        raise ValueError("not a date")
+    return float(claim)
+
+
+_LAST_MOMENT = 1e12
 
 
 def is_usable(jwk: dict[str, Any]) -> bool:

@@ -13,6 +13,7 @@ from federation.keys import YEAR_SLACK
 from federation.outcome import NotAsked
 from federation.places import in_region
 from federation.query import Query
+from federation.reasons import Reason, Refusal
 from gateway.search.ports import Manifest
 from gateway.search.question import Question, Scope
 from gateway.search.roster import Roster
@@ -75,6 +76,15 @@ def select(
         else:
             asked.append(code)
     return Selection(tuple(asked), not_asked)
+
+
+def check_scope(scope: Scope, roster: Roster) -> None:
+    """Raise the Refusal of a scope without a member: over nobody, "none found" would be true and mean nothing."""
+    for place, code in enumerate(scope.archives):
+        if code not in roster.by_code:
+            raise Refusal(Reason.UNKNOWN_ARCHIVE, f"/scope/archives/{place}")
+    if not any(_in_scope(member.code, scope) for member in roster.members):
+        raise Refusal(Reason.NOBODY_IN_SCOPE, "/scope")
 
 
 def _in_scope(code: str, scope: Scope) -> bool:

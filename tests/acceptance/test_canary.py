@@ -154,6 +154,7 @@ def test_a_planted_person_stands_in_no_log_no_metric_and_no_error(fleet):
         fleet.send(DIALLED, signal.SIGCONT)
     said(fleet, "POST", f"/v1/cases/{case}/withdrawal", {})
     assert Counter(answer.startswith("5") for answer in answers)[True] == 0
+    assert sum("malformed_request" in answer for answer in answers) >= 4
     for number, answer in enumerate(answers):
         assert not [shape for shape in SHAPES if shape in answer], f"answer {number} tells a canary"
     texts = {name: fleet.log(name) for name in ("gateway", DIALLED, DIALS_IN)}

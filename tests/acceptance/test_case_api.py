@@ -270,7 +270,8 @@ def test_a_platform_sees_only_its_own_cases(world: World):
 def test_wrong_bodies_are_named(world: World):
     for body, reason in (
         (b"{", "malformed_json"), (b"\xff", "malformed_text"), ({**REQUEST, "more": 1}, "unknown_field"),
-        ({**REQUEST, "window": "999999"}, "unknown_region"), ({**REQUEST, "subject": {"name": "钱*"}}, "wildcard"),
+        ({**REQUEST, "window": "999999"}, "unknown_region"), ({**REQUEST, "scope": {"regions": ["3301"]}}, "nobody_in_scope"),
+        ({**REQUEST, "scope": {"archives": ["999999"]}}, "unknown_archive"), ({**REQUEST, "subject": {"name": "钱*"}}, "wildcard"),
     ):  # fmt: skip
         status, _h, told = world.ask("POST", "/v1/cases", body, headers={"Idempotency-Key": "wrong"})
         assert told["reason"] == reason

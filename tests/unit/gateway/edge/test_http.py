@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import socket
+from types import SimpleNamespace
 
 import pytest
 
+from gateway import app, bodies
 from gateway.edge.server import openapi
 from tests.fakes.edge import CODES, QUESTION, Gateway
 from tests.fakes.holdings import Behaviour, Fault, candidate
@@ -185,6 +188,82 @@ async def test_archives_are_told_soon_after_a_caller_hung_up(accept):
             while len(gateway.holdings.cancelled) < len(CODES):
                 await asyncio.sleep(0.01)
         assert (await gateway.ask({**QUESTION, "deadline_ms": 100}))[0] == 200
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+async def test_a_body_that_is_not_as_it_says_it_is_coded_is_named(coding):
+    async with Gateway() as gateway:
+        status, _headers, problem = await gateway.ask(raw=b"as it is", headers={"Content-Encoding": coding})
+        assert (status, problem["reason"]) == (400, "malformed_body")
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/v1/searches", {"Content-Type": "application/json"}),
+        ("/oauth2/token", {"Content-Type": "application/x-www-form-urlencoded"}),
+    ],
+)
+async def test_a_body_that_never_comes_is_not_waited_for(monkeypatch, path, headers):
+    monkeypatch.setattr(bodies, "GRACE_S", 0.2)
+    async with Gateway() as gateway:
+        reader, writer = await asyncio.open_connection(gateway.client.host, gateway.client.port)
+        head = {
+            **headers,
+            "Host": "x",
+            "Content-Length": "500",
+            "Authorization": f"Bearer {gateway.tokens.mint('platform')}",
+        }
+        writer.write(
+            f"POST {path} HTTP/1.1\r\n".encode()
+            + "".join(f"{name}: {value}\r\n" for name, value in head.items()).encode()
+            + b"\r\n{"
+        )
+        async with asyncio.timeout(10):
+            answer = await reader.readuntil(b"out_of_time")
+        assert answer.startswith(b"HTTP/1.1 504 ")
+        assert "504" in openapi()["paths"][path]["post"]["responses"]
+        writer.close()
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /livez HTTP/1.1\r\nHost: x\r\n"], ids=["nothing", "half a head"])
+async def test_a_connection_that_asks_nothing_is_closed(monkeypatch, tmp_path, sent):
+    monkeypatch.setattr(app, "_QUIET_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        port = one.getsockname()[1]
+    settings = SimpleNamespace(host="127.0.0.1", port=port, http_certificate="")
+    async with Gateway() as gateway, app.serving(gateway.edge, settings, tmp_path, gateway.health):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(sent)
+        async with asyncio.timeout(10):
+            assert await reader.read() == b""
+        writer.close()
+
+
+async def test_a_token_of_bytes_that_are_no_text_is_no_token():
+    async with Gateway() as gateway:
+        reader, writer = await asyncio.open_connection(gateway.client.host, gateway.client.port)
+        for said in (b"\xff\xfe", b"a.\xff.b", "张三".encode()):
+            writer.write(
+                b"POST /v1/searches HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nAuthorization: Bearer "
+                + said
+                + b"\r\n\r\n"
+            )
+            async with asyncio.timeout(10):
+                answer = await reader.readuntil(b"trace_id")
+            assert b"401 Unauthorized" in answer
+            assert b'"reason":"token_invalid"' in answer
+        writer.close()
+
+
+@pytest.mark.parametrize("mark", ["\u200b", "\u202e", "\u2067", "\ufeff", "\u00ad"])
+async def test_marks_nobody_sees_do_not_hide_a_person(mark):
+    async with Gateway() as gateway:
+        plain = await gateway.ask(QUESTION)
+        asked = {**QUESTION, "subject": {**QUESTION["subject"], "name": f"{mark}錢偉{mark}明{mark}"}}
+        assert (await gateway.ask(asked))[2]["candidates"] == plain[2]["candidates"]
+        first, second = gateway.holdings.asked[:: len(CODES)]
+        assert first.query == second.query
 
 
 async def test_a_small_body_that_unpacks_to_a_large_one_is_too_large():

@@ -66,6 +66,18 @@ def test_its_own_token_is_good(key):
         ({"jti": None}, Reason.TOKEN_INVALID),
         ({"exp": None}, Reason.TOKEN_INVALID),
         ({"exp": "tomorrow"}, Reason.TOKEN_INVALID),
+        ({"exp": "99999999999"}, Reason.TOKEN_INVALID),
+        ({"exp": float("nan")}, Reason.TOKEN_INVALID),
+        ({"exp": float("inf")}, Reason.TOKEN_INVALID),
+        ({"exp": 10**400}, Reason.TOKEN_INVALID),
+        ({"exp": True}, Reason.TOKEN_INVALID),
+        ({"iat": float("nan")}, Reason.TOKEN_INVALID),
+        ({"nbf": float("nan")}, Reason.TOKEN_INVALID),
+        ({"nbf": [1]}, Reason.TOKEN_INVALID),
+        ({"sub": 5}, Reason.TOKEN_INVALID),
+        ({"scope": ["search"]}, Reason.TOKEN_INVALID),
+        ({"client_id": {"a": 1}}, Reason.TOKEN_INVALID),
+        ({"aud": {AUDIENCE: 1}}, Reason.TOKEN_INVALID),
     ],
 )
 def test_wrong_claims_are_refused(key, changes, reason):
