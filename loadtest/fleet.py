@@ -38,6 +38,7 @@ runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
 so itself: said between fork and exec, in a parent that has used gRPC, the child may hang before it ever runs.
 """
 READY_WITHIN_S = 60.0
+_PORTS = range(20_000, 32_768)
 _GIVEN_PORTS: set[int] = set()
 
 
@@ -59,20 +60,20 @@ class Archive:
 
 
 def free_port(wanted: int = 0) -> int:
-    """`wanted` when nothing listens there, else any free port on loopback that was not given before: nothing listens on it
-    yet, so that the kernel may name it a second time.
+    """`wanted` when nothing listens there, else any free port on loopback that was not given before.
+
+    Nothing listens on it yet. So it is below those that the kernel gives to outgoing connections (32,768 and up on Linux),
+    and drawn, because other fleets may be starting on this machine.
     """
-    for port in (wanted, *[0] * 20):
+    for port in (wanted, *[secrets.choice(_PORTS) for _try in range(200)]):
+        if not port or (port != wanted and port in _GIVEN_PORTS):
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
+            with contextlib.suppress(OSError):
                 probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            given = int(probe.getsockname()[1])
-        if given == wanted or given not in _GIVEN_PORTS:
-            _GIVEN_PORTS.add(given)
-            return given
+                _GIVEN_PORTS.add(port)
+                return port
     raise FleetError("no free port on loopback")
 
 
