@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 from federation.categories import CATEGORIES
-from node_agent.catalogue.files import CatalogueFile, FileReport
+from node_agent.catalogue.files import CatalogueFile, FileReport, name_of
 from node_agent.catalogue.findings import SEVERITY, TEXTS, Finding, RowFinding, Severity
 from node_agent.catalogue.mapping import Mapping, MappingError, load
 from node_agent.catalogue.readers import NotACatalogueError
@@ -56,15 +56,21 @@ def run_import(args: argparse.Namespace) -> int:
     division = _division_of(folder)
     totals = dict.fromkeys(COUNTS, 0)
     files: list[dict[str, Any]] = []
+    given: set[str] = set()
     failed = False
     for name in args.files:
         path = Path(name)
+        shown = name_of(path)
         try:
+            if shown in given:
+                raise ImportRefusedError(_SAME_NAME)  # noqa: TRY301
+            given.add(shown)
             done = _import_one(path, folder, mapping, args, division)
-        except (NotACatalogueError, ImportRefusedError) as error:
+        except (NotACatalogueError, ImportRefusedError, OSError) as error:
             failed = True
-            print(f"{path.name}: {error}", file=sys.stderr)
-            files.append({"file": path.name, "error": str(error)})
+            said = str(error) if not isinstance(error, OSError) else f"{_NO_FOLDER}: {error.strerror}"
+            print(f"{shown}: {said}", file=sys.stderr)
+            files.append({"file": shown, "error": said})
             continue
         files.append(done)
         for key in COUNTS:
@@ -72,6 +78,13 @@ def run_import(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({**totals, "files": files}, ensure_ascii=False))
     return 1 if failed else 0
+
+
+_SAME_NAME = (
+    "同名文件已在本次导入；文件以名称区分，同名者会替换前者的记录，请改名 ·"
+    " a file of this name was just imported; files are known by their names, and this one would replace its records: rename it"
+)
+_NO_FOLDER = "数据目录无法读写 · the data folder can not be read or written"
 
 
 def _fail(message: str) -> int:
@@ -95,11 +108,11 @@ def _import_one(
     path: Path, folder: Path, mapping: Mapping, args: argparse.Namespace, division: str
 ) -> dict[str, Any]:
     with ExitStack() as stack:
-        reports = stack.enter_context(_Reports(folder, path.name, write=not args.dry_run))
+        reports = stack.enter_context(_Reports(folder, name_of(path), write=not args.dry_run))
         file = CatalogueFile(
             path, mapping=mapping, category=args.category or "", division=division, report=reports.take
         )
-        progress = stack.enter_context(_progress(path.name)) if _shows_progress(args) else _no_progress
+        progress = stack.enter_context(_progress(name_of(path))) if _shows_progress(args) else _no_progress
         if args.dry_run:
             from node_agent.catalogue.quality import Quality
 
@@ -112,7 +125,7 @@ def _import_one(
         else:
             quality = None
             with open_for_import(folder) as importer:
-                counts = importer.put(path.name, file.digest(), file.parts(progress))
+                counts = importer.put(file.name, file.digest(), file.parts(progress))
         reports.keep()
     done = _summary(file.report, counts, reports)
     if not args.json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -52,12 +53,13 @@ class CatalogueFile:
         report: Callable[[RowFinding], None] = lambda _finding: None,
     ) -> None:
         self.path, self._mapping = path, mapping
-        self._division = division or division_in(path.name)
+        self.name = name_of(path)
+        self._division = division or division_in(self.name)
         self._tell = report
-        self.report = FileReport(path.name)
+        self.report = FileReport(self.name)
         self._tables = open_tables(path, mapping)
         self._wanted = category or mapping.category
-        self._copy = mapping.copy if mapping.copy is not None else says_copy(path.name)
+        self._copy = mapping.copy if mapping.copy is not None else says_copy(self.name)
 
     def digest(self) -> bytes:
         """Digest of the file's bytes."""
@@ -75,7 +77,7 @@ class CatalogueFile:
             reader = TableReader(
                 table,
                 category=self._wanted,
-                file_words=self.path.name,
+                file_words=self.name,
                 extra_headings=self._mapping.headings,
                 is_copy=self._copy,
                 division=self._division,
@@ -107,7 +109,7 @@ class CatalogueFile:
     def _category_of(self, reader: TableReader, table_name: str) -> str:
         """Category of a table: asked for, or said by the file name, the title, the sheet or the headings."""
         found = self._wanted
-        for words in (self.path.name, reader.title, table_name, " ".join(reader.columns.headings)):
+        for words in (self.name, reader.title, table_name, " ".join(reader.columns.headings)):
             found = found or category_in(words)
         if not found and not reader.columns.has("category"):
             raise NotACatalogueError(
@@ -122,6 +124,16 @@ def _counted(records: Iterator[Record], on_row: Callable[[], None]) -> Iterator[
         if count % 1000 == 0:
             on_row()
         yield record
+
+
+def name_of(path: Path) -> str:
+    """The name a file is known by: as archives unpack them, names may be bytes of GBK, or hold the end of a line."""
+    name = path.name
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        name = os.fsencode(name).decode("gb18030", "replace")
+    return "".join([char if char.isprintable() else "_" for char in name])
 
 
 def division_in(file_name: str) -> str:

@@ -54,6 +54,9 @@ _MEANINGS: dict[str, str] = {
     "alias": "曾用名 又名 原名 alias",
     "#": "入学年份 入学年 入学时间 班级 学号 工作单位 原单位 职务 补助费 返城时间 接收单位 称号 文号 保管期限 迁出地(工程) 迁出地 人数 离婚方式 部队代号 入伍日期 RWRQ BDDH 承包面积(亩) 承包面积 批准文号 单位性质 组 页数 页号 责任者 密级 籍贯 民族",
 }
+FIELDS = frozenset(_MEANINGS) | frozenset(CANONICAL)
+"""Every field a heading may mean, as a mapping file names it."""
+
 _GROUPS = ("男方", "女方", "登记", "在校时间", "父亲", "母亲", "子女", "起止")
 _SUBHEADINGS = frozenset(
     {
