@@ -6,7 +6,9 @@ it is SQLite.
 
 from node_agent.index.calls import Part, Reading, SourceCounts, Writing
 from node_agent.index.importer import Importer, ImportRefusedError, open_for_import
-from node_agent.index.lookup import Answer, CategoryCount, Found, Holdings, Lookup, NoIndexError
+from node_agent.index.lookup import Holdings, Lookup, NoIndexError
+from node_agent.index.opened import CategoryCount
+from node_agent.index.search import Answer, Found
 
 __all__ = [
     "Answer",

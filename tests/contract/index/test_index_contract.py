@@ -13,9 +13,9 @@ from federation.dates import DateSpan
 from federation.keys import Keyer
 from federation.query import Query
 from node_agent.index import Lookup, Part, Reading, Writing, open_for_import
-from node_agent.index import lookup as lookups
 from node_agent.index.builder import record_keys
 from node_agent.index.folder import DataFolder
+from node_agent.index.opened import OpenIndex
 from node_agent.index.packing import rid_of
 from node_agent.index.titles import contains
 from node_agent.record import Person, Record, Role
@@ -195,15 +195,15 @@ def test_a_record_that_is_corrected_while_it_is_searched_for_is_found(folder, mo
     held = many(300)
     put(folder, held)
     lookup = Lookup(folder)
-    read_rows = lookups._rows  # between its key and its row
+    read_rows = OpenIndex.rows
 
     def correcting(*asked):
-        if held[7].title:
+        if held[7].title:  # between its key and its row
             held[7].title = ""
             put(folder, held)
         return read_rows(*asked)
 
-    monkeypatch.setattr(lookups, "_rows", correcting)
+    monkeypatch.setattr(OpenIndex, "rows", correcting)
     answer = lookup.search(Query(name="钱伟明", event=DateSpan.of_year(1987)), limit=100)
     assert "J1-000007" in {found.code for found in answer.found}
 
