@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -106,6 +107,16 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; exit status 0 done, 1 not done, 2 wrong use."""
+    try:
+        status = _command(argv)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `… | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return status
+
+
+def _command(argv: Sequence[str] | None) -> int:
     args = _parser().parse_args(argv)
     if args.command == "openapi":
         from gateway.edge.server import openapi
@@ -135,6 +146,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"lantai-gateway {args.command}: 存证日志 · the evidence log: {text.zh} · {text.en} ({error})",
             file=sys.stderr,
         )
+    except BrokenPipeError:
+        raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         print(f"lantai-gateway {args.command}: {type(error).__name__}: {error}", file=sys.stderr)
     return 1

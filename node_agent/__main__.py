@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -21,7 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0 done, 1 not done, 2 wrong use."""
+    """Run one command; returns the exit status: 0 done, 1 not done, 2 wrong use, 130 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(prog="lantai-node", description="蘭臺节点 · the Lantai node agent")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -37,7 +38,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     run: Callable[[argparse.Namespace], int] = getattr(
         import_module(COMMANDS[args.command][0]), f"run_{args.command}"
     )
-    return run(args)
+    try:
+        status = run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `… | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        print(
+            f"lantai-node {args.command}: 已中断，未完成的不留痕迹 · interrupted; what was not done has left nothing",
+            file=sys.stderr,
+        )
+        return 130
+    return status
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def configure_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="每行一个 JSON 结果 · one JSON answer a line")
     parser.add_argument(
         "--limit",
-        type=int,
+        type=_count,
         default=10,
         metavar="N",
         help="每个查询的候选数 · candidates a query (default 10)",
@@ -55,6 +55,15 @@ def configure_search(parser: argparse.ArgumentParser) -> None:
         "--from", dest="event_from", metavar="YEAR", help="登记年份起 · first year of the event"
     )
     parser.add_argument("--to", dest="event_to", metavar="YEAR", help="登记年份止 · last year of the event")
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= _MOST_CANDIDATES):
+        raise argparse.ArgumentTypeError(f"应为 1 至 {_MOST_CANDIDATES} · must be 1 to {_MOST_CANDIDATES}")
+    return int(text)
+
+
+_MOST_CANDIDATES = 1_000
 
 
 def run_search(args: argparse.Namespace) -> int:
@@ -74,6 +83,8 @@ def run_search(args: argparse.Namespace) -> int:
         )
     except WrongVersionError as error:
         return _fail(str(error))
+    except BrokenPipeError:
+        raise
     except OSError as error:
         return _fail(f"无法读取查询文件 · can not read the queries: {error.strerror}")
     finally:
@@ -112,6 +123,8 @@ def _answer_line(lookup: Lookup, line: str, number: int, limit: int) -> dict[str
         asked = msgspec.json.decode(line.encode("utf-8", "surrogateescape"))
     except (msgspec.DecodeError, UnicodeError):
         return {"id": None, "line": number, "error": Reason.MALFORMED_JSON.value}
+    except RecursionError:
+        return {"id": None, "line": number, "error": Reason.TOO_DEEP.value}
     if not isinstance(asked, dict):
         return {"id": None, "line": number, "error": Reason.WRONG_TYPE.value}
     return {"id": asked.get("id"), **_answer(lookup, asked, limit)}

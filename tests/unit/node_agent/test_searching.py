@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+
+import pytest
 
 from node_agent.index import Part, open_for_import
 from node_agent.record import Person, Record
@@ -29,6 +32,8 @@ def test_good_and_bad_lines(tmp_path):
         json.dumps({"id": "1", "category": "student", "name": "王芳"}, ensure_ascii=False).encode(),
         b"{not json",
         b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"id": "deep", "name": ' + b'{"a":' * 100_000,
         json.dumps({"id": "3", "category": "no such"}).encode(),
         json.dumps({"id": "4", "category": "student", "name": "不在"}, ensure_ascii=False).encode(),
     ]
@@ -37,9 +42,10 @@ def test_good_and_bad_lines(tmp_path):
     assert answers[0]["id"] == "1"
     assert answers[0]["candidates"][0]["archival_code"] == "J1-2"
     assert {"score", "level", "explanation"} <= answers[0]["candidates"][0].keys()
-    assert [one.get("error", "") != "" for one in answers] == [False, True, True, True, False]
-    assert answers[4]["candidates"] == []
-    assert answers[4]["decision"] == "none"
+    assert [one.get("error", "") != "" for one in answers] == [False, True, True, True, True, True, False]
+    assert answers[3]["error"] == answers[4]["error"] == "too_deep"
+    assert answers[6]["candidates"] == []
+    assert answers[6]["decision"] == "none"
     assert "Traceback" not in done.stderr
 
 
@@ -48,3 +54,47 @@ def test_without_an_index_it_says_what_to_do(tmp_path):
     assert done.returncode != 0
     assert "import" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("limit", ["0", "-5", "1001", "²", "9" * 5_000, "x"])
+def test_no_candidates_are_not_asked_for_and_told_as_none_found(tmp_path, limit):
+    done = subprocess.run(
+        [sys.executable, "-m", "node_agent", "search", "--data", str(tmp_path), "--name", "王芳", f"--limit={limit}"],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "must be 1 to" in done.stderr
+    assert not done.stdout
+
+
+@pytest.mark.parametrize("command", ["gateway openapi", "node_agent search --data {} --queries -"])
+def test_a_reader_who_has_seen_enough_is_no_error(tmp_path, command):
+    with open_for_import(tmp_path) as importer:
+        importer.put(
+            "a.csv", bytes(16), [Part("", ("x",), [Record("student", "J1-2", "", "", (Person("王芳"),))])]
+        )
+    asked = subprocess.Popen(
+        [sys.executable, "-m", *command.format(tmp_path).split()],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    asked.stdout.close()
+    _out, said = asked.communicate(b'{"name": "x"}\n' * 10, timeout=60)
+    assert said == b""
+
+
+def test_an_interrupted_search_says_so_in_one_line(tmp_path):
+    with open_for_import(tmp_path) as importer:
+        importer.put(
+            "a.csv", bytes(16), [Part("", ("x",), [Record("student", "J1-2", "", "", (Person("王芳"),))])]
+        )
+    asked = subprocess.Popen(
+        [sys.executable, "-u", "-m", "node_agent", "search", "--data", str(tmp_path), "--queries", "-", "--json"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    asked.stdin.write(b"{}\n" * 10)
+    asked.stdin.flush()
+    assert [asked.stdout.readline() for _ in range(10)][-1]
+    asked.send_signal(signal.SIGINT)
+    _out, said = asked.communicate(timeout=60)
+    assert asked.returncode == 130
+    assert len(said.splitlines()) == 1
