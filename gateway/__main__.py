@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,9 @@ from gateway.cases.policy import PolicyError
 from gateway.cases.store import StoreError
 from gateway.search.roster import Roster, RosterError
 from gateway.settings import SettingsError
+
+SCOPES = "search cases"
+_CLIENT_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")  # it is logged, so it must be no name of a person
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -32,7 +36,11 @@ def _parser() -> argparse.ArgumentParser:
         )
         if name == "token":
             one.add_argument("--client", default="try-out", metavar="ID", help="客户端代号 · client id")
-            one.add_argument("--scope", default="search cases")
+            one.add_argument(
+                "--scope",
+                default=SCOPES,
+                help=f"许可范围，空格分隔 · what it permits, parted by spaces (default {SCOPES})",
+            )
             one.add_argument(
                 "--minutes", type=int, default=60, help="有效分钟数 · lifetime in minutes, at most 720"
             )
@@ -176,6 +184,15 @@ def _check(settings: settings_module.GatewaySettings, base: Path) -> int:
 def _token(settings: settings_module.GatewaySettings, base: Path, args: argparse.Namespace) -> int:
     from gateway.app import tokens
 
+    if not args.scope.split() or not set(args.scope.split()) <= set(SCOPES.split()):
+        print(f"lantai-gateway token: --scope 应为 · --scope must be of: {SCOPES}", file=sys.stderr)
+        return 2
+    if not _CLIENT_ID.fullmatch(args.client):
+        print(
+            "lantai-gateway token: --client 应为 1 至 64 个字母、数字或 . _ - · --client must be 1 to 64 letters, digits or . _ -",
+            file=sys.stderr,
+        )
+        return 2
     if not 1 <= args.minutes <= 720:
         print(
             "lantai-gateway token: --minutes 应在 1 到 720 之间 · --minutes must be 1 to 720", file=sys.stderr

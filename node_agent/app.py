@@ -70,12 +70,21 @@ def configure_init(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metrics-listen", default="", metavar="HOST:PORT", help="/metrics 的地址 · where /metrics is served"
     )
-    parser.add_argument("--federation", default="lantai", metavar="NAME")
+    parser.add_argument(
+        "--federation",
+        default="lantai",
+        metavar="NAME",
+        help="联合体名称 · name of the federation (default lantai)",
+    )
     parser.add_argument(
         "--federation-key", metavar="FILE", help="联合指纹密钥 · fingerprint key shared by the archives"
     )
-    for name in ("ca", "certificate", "key"):
-        parser.add_argument(f"--{name}", default="", metavar="FILE")
+    for name, text in (
+        ("ca", "联合体根证书 PEM · the federation's authority"),
+        ("certificate", "本馆证书 PEM · this archive's certificate, with its chain"),
+        ("key", "本馆私钥 PEM · the private key of the certificate"),
+    ):
+        parser.add_argument(f"--{name}", default="", metavar="FILE", help=text)
     parser.add_argument(
         "--plaintext-on-loopback", action="store_true", help="仅限本机试用 · no TLS, loopback only"
     )

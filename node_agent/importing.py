@@ -6,6 +6,7 @@ import argparse
 import csv
 import gc
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -47,6 +48,7 @@ def configure_import(parser: argparse.ArgumentParser) -> None:
 
 def run_import(args: argparse.Namespace) -> int:
     """Import each file, all or nothing of it. Exit 1 when a file could not be imported; the others still are."""
+    os.umask(0o077)  # the index holds people's names and numbers
     gc.disable()  # rows make no cycles, and looking for some takes an eighth of the time
     folder = Path(args.data)
     try:

@@ -60,6 +60,13 @@ def test_a_second_file_of_one_name_does_not_replace_the_first(tmp_path):
     assert {code[9:13] for code in codes(tmp_path / "archive")} == {"0001"}
 
 
+def test_what_an_import_writes_is_its_owners_alone(tmp_path):
+    assert node(catalogue(tmp_path / "结婚.csv"), "--data", tmp_path / "archive", "--json").returncode == 0
+    written = [path for path in (tmp_path / "archive").rglob("*") if path.is_file()]
+    assert any(path.name.startswith("index.") for path in written)
+    assert {oct(path.stat().st_mode & 0o077) for path in (*written, tmp_path / "archive")} == {"0o0"}
+
+
 @pytest.mark.parametrize("more", [[], ["--dry-run"]])
 def test_a_file_whose_name_is_in_gbk_is_imported_under_its_name(tmp_path, more):
     path = tmp_path / os.fsdecode("330483-结婚登记.csv".encode("gbk"))

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from federation.reasons import Reason, Refusal
+from gateway.__main__ import main
 from gateway.edge.tokens import Clients, SigningKey, Tokens, is_usable
 from tests.fakes.edge import AUDIENCE, ISSUER, QUESTION, Gateway, public_jwk
 
@@ -236,3 +237,32 @@ def test_a_client_list_with_a_private_or_foreign_key_is_refused(tmp_path):
     path.write_text('[[client]]\nid = "p"\njwk = {kty = "RSA", n = "x", e = "AQAB"}\n')
     with pytest.raises(ValueError, match="public P-256"):
         Clients.load(path)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--client", ""], "--client must be"),
+        (["--client", "张三"], "--client must be"),
+        (["--client", "a b"], "--client must be"),
+        (["--scope", ""], "--scope must be"),
+        (["--scope", "serch"], "--scope must be"),
+        (["--minutes", "0"], "--minutes must be"),
+        (["--minutes", "721"], "--minutes must be"),
+    ],
+)
+def test_a_token_that_would_open_nothing_is_not_minted(tmp_path, capsys, flags, said):
+    config = tmp_path / "gateway.toml"
+    config.write_text("port = 18080\n", "utf-8")
+    assert main(["token", "--config", str(config), *flags]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert said in told.err
+
+
+def test_a_minted_token_permits_what_was_asked(tmp_path, capsys):
+    config = tmp_path / "gateway.toml"
+    config.write_text("port = 18080\n", "utf-8")
+    assert main(["token", "--config", str(config), "--client", "clinic-7", "--scope", "search"]) == 0
+    said = jwt.decode(capsys.readouterr().out.strip(), options={"verify_signature": False})
+    assert (said["client_id"], said["scope"]) == ("clinic-7", "search")
