@@ -30,6 +30,7 @@ _WIDE: dict[int, int | None] = {
     **{ord(char): ord("-") for char in "－—–~～至"},
     **{ord(char): None for char in " \u3000\u00a0\t[]［］()（）〔〕约約"},
     ord("國"): ord("国"),
+    ord("華"): ord("华"),
     ord("農"): ord("农"),
     ord("歷"): ord("历"),
     ord("曆"): ord("历"),
@@ -53,18 +54,20 @@ _YEAR = re.compile(r"(\d{4})年?(?:度|届|春|夏|秋|冬|初|末|底|上半年
 _YEARS = re.compile(r"(\d{4})年?-(\d{4})年?")
 _AGE = re.compile(r"(?:虚岁?)?(\d{1,3})(?:周)?岁?")
 _HAN = re.compile(
-    r"(民国|公元)?([〇零○Ｏ一壹元二贰兩两三叁四肆五伍六陆七柒八捌九玖十拾廿卅\d]{1,6})年"
-    r"(农历|阴历|旧历)?(闰)?(?:([正冬腊一二三四五六七八九十〇\d]{1,3})月)?(?:初?([一二三四五六七八九十廿卅〇\d]{1,3})日?)?"
+    r"(民国|中华民国|公元|公历)?([〇零○Ｏ一壹元二贰兩两三叁四肆五伍六陆七柒八捌九玖十拾廿卅\d]{1,6})年"
+    r"(农历|阴历|旧历|夏历)?(闰)?"
+    r"(?:([正冬腊一二三四五六七八九十〇\d]{1,3})月)?(?:(初)?([一二三四五六七八九十廿卅〇\d]{1,3})日?|[上中下]旬|[初中底末])?"
 )
 
 # 农历一九六三年腊月初八, for 一九六三年农历腊月初八
-_LUNAR_FIRST = re.compile(r"(农历|阴历|旧历)(.{1,8}?年)")
+_LUNAR_FIRST = re.compile(r"(农历|阴历|旧历|夏历)(.{1,8}?年)")
 
 _STEMS, _BRANCHES = "甲乙丙丁戊己庚辛壬癸", "子丑寅卯辰巳午未申酉戌亥"
 _SEXAGENARY = re.compile(
-    rf"([{_STEMS}])([{_BRANCHES}])年?(闰)?(?:([正冬腊一二三四五六七八九十]{{1,3}})月)?(?:初?([一二三四五六七八九十廿卅]{{1,3}})日?)?"
+    rf"(?:农历|阴历|旧历|夏历)?([{_STEMS}])([{_BRANCHES}])年?(闰)?(?:([正冬腊一二三四五六七八九十]{{1,3}})月)?(?:初?([一二三四五六七八九十廿卅]{{1,3}})日?)?"
 )
 _SHORT_YEAR = re.compile(r"(\d{2})(?:年|[-.])(\d{1,2})(?:(?:月|[-.])(\d{1,2})日?)?月?")
+_TIME_OF_DAY = re.compile(r"(?<=[\d日号])(?:\s+|T)\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|\s*[AaPp][Mm])?\s*$")
 _SAYS_TIME = re.compile(r"[\d年月日岁元〇零一二三四五六七八九十]")
 
 Read = tuple[DateSpan | None, Finding | None]
@@ -99,9 +102,13 @@ def read_date(cell: object, hint: int = 0) -> Read:
 
 @lru_cache(200_000)
 def _read_text(text: str) -> Read:
+    if ":" in text:  # as systems export a day
+        text = _TIME_OF_DAY.sub("", text)
     plain = text.translate(_WIDE)
     if plain in PLACEHOLDERS or not plain:
         return None, Finding.NO_DATE
+    if plain.endswith("生"):  # 一九六三年五月生
+        plain = plain.removesuffix("生").removesuffix("出")
     if match := _NUMERIC.fullmatch(plain):
         year, month, day = match.groups()
         return _of(int(year), int(month), int(day or 0))
@@ -218,15 +225,15 @@ def _number(text: str) -> int:
 
 
 def _of_han(match: re.Match[str]) -> Read:
-    era, year_text, lunar, leap, month_text, day_text = match.groups()
+    era, year_text, lunar, leap, month_text, initial, day_text = match.groups()
     year = _number(year_text)
-    if era == "民国":
+    if era is not None and era.endswith("民国"):
         year += 1911
     elif year < 100:
         return None, Finding.AMBIGUOUS_DATE
     month = _MONTHS.get(month_text or "", 0) or (_number(month_text) if month_text else 0)
     day = _number(day_text) if day_text else 0
-    if lunar or leap or (month_text or "") in _MONTHS:
+    if lunar or leap or initial or (month_text or "") in _MONTHS:  # nobody writes 初八 of a solar month
         return _lunar(year, month, day, leap=bool(leap))
     return _of(year, month, day)
 
