@@ -19,6 +19,7 @@ from node_agent.catalogue.findings import SEVERITY, TEXTS, Finding, RowFinding, 
 from node_agent.catalogue.mapping import Mapping, MappingError, load
 from node_agent.catalogue.readers import NotACatalogueError
 from node_agent.index import ImportRefusedError, SourceCounts, open_for_import
+from node_agent.record import one_by_one
 
 SETTINGS_FILE = "archive.toml"  # node_agent.settings.FILE: loading all of that takes as long as 5,000 rows
 COUNTS = ("read", "imported", "updated", "unchanged", "rejected", "quarantined", "skipped", "warned")
@@ -121,7 +122,7 @@ def _import_one(
             counts = SourceCounts()
             quality = Quality()
             for part in file.parts(progress):
-                for record in part.records:
+                for record in one_by_one(part.records):
                     quality.take(record)
                     counts.imported += 1
         else:

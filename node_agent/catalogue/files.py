@@ -16,7 +16,7 @@ from node_agent.catalogue.mapping import Mapping
 from node_agent.catalogue.readers import NotACatalogueError, open_tables
 from node_agent.catalogue.understanding import Memory, TableReader
 from node_agent.index import Part
-from node_agent.record import Record
+from node_agent.record import Record, Records
 
 _CODE_IN_NAME = re.compile(r"^(\d{6})(?!\d)")
 
@@ -69,7 +69,7 @@ class CatalogueFile:
                 state.update(block)
         return state.digest()
 
-    def parts(self, on_row: Callable[[], None] = lambda: None) -> Iterator[Part]:
+    def parts(self, on_thousand: Callable[[], None] = lambda: None) -> Iterator[Part]:
         """The tables as parts for the index; NotACatalogueError when none of them can be understood."""
         memory = Memory()
         understood = 0
@@ -90,7 +90,7 @@ class CatalogueFile:
             understood += 1
             self._check_columns(reader)
             reader.category = self._category_of(reader, table.name)
-            yield Part(table.name, reader.columns.headings, _counted(reader.records(), on_row))
+            yield Part(table.name, reader.columns.headings, _counted(reader.records(), on_thousand))
         if not understood:
             raise NotACatalogueError(
                 "找不到可识别的表头 · no header row could be recognised; describe the columns with --mapping"
@@ -119,11 +119,16 @@ class CatalogueFile:
         return found
 
 
-def _counted(records: Iterator[Record], on_row: Callable[[], None]) -> Iterator[Record]:
-    for count, record in enumerate(records):
-        if count % 1000 == 0:
-            on_row()
-        yield record
+def _counted(
+    records: Iterator[Record | Records], on_thousand: Callable[[], None]
+) -> Iterator[Record | Records]:
+    count = 0
+    for one in records:
+        more = len(one) if isinstance(one, Records) else 1
+        for _thousand in range(count // 1000, (count + more) // 1000):
+            on_thousand()
+        count += more
+        yield one
 
 
 def name_of(path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import calendar
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -16,18 +17,29 @@ _Digits = NDArray[np.uint8]
 
 _WEIGHTS = np.array(WEIGHTS, dtype=np.int64)
 _CHECKS = np.frombuffer(CHECKS.encode("ascii"), dtype=np.uint8)
+_TENS = 10 ** np.arange(7, -1, -1)
 _ZERO = ord("0")
 _LONGEST_MONTH = 31
 
 
-def canonical_all(texts: Sequence[str]) -> list[str | None]:
-    """`canonical` of each, "" of an empty text."""
-    found: list[str | None] = list(texts)
-    lengths = np.array(list(map(len, texts)))
+@dataclass(frozen=True, slots=True)
+class IdentityNumbers:
+    """What a column of them says."""
+
+    numbers: list[str]  # 18 digits, "" of an empty cell and of a wrong number
+    births: NDArray[np.int64]  # yyyymmdd, 0 without a number
+    wrong: NDArray[np.bool_]
+
+
+def read_numbers(cells: Sequence[str]) -> IdentityNumbers:
+    """`canonical` of each cell."""
+    numbers = list(cells)
+    births = np.zeros(len(cells), dtype=np.int64)
+    lengths = np.array(list(map(len, cells)), dtype=np.int64)
     sure = lengths == 0
     for length in (18, 15):
         places = np.flatnonzero(lengths == length)
-        joined = "".join([texts[place] for place in places.tolist()])
+        joined = "".join([cells[place] for place in places.tolist()])
         if not places.size or not joined.isascii():
             continue
         digits = np.frombuffer(joined.encode("ascii"), dtype=np.uint8).reshape(-1, length) - _ZERO
@@ -35,11 +47,16 @@ def canonical_all(texts: Sequence[str]) -> list[str | None]:
             digits = _widened(digits)
             whole = (digits + _ZERO).tobytes().decode("latin-1")
             for number, place in enumerate(places.tolist()):
-                found[place] = whole[18 * number : 18 * number + 18]
-        sure[places] = _is_valid(digits)
+                numbers[place] = whole[18 * number : 18 * number + 18]
+        valid = _is_valid(digits)
+        sure[places] = valid
+        births[places] = np.where(valid, digits[:, 6:14].astype(np.int64) @ _TENS, 0)
+    wrong = np.zeros(len(cells), dtype=np.bool_)
     for place in np.flatnonzero(~sure).tolist():
-        found[place] = canonical(texts[place])
-    return found
+        numbers[place] = canonical(cells[place]) or ""
+        births[place] = int(numbers[place][6:14] or 0)
+        wrong[place] = not numbers[place]
+    return IdentityNumbers(numbers, births, wrong)
 
 
 def _widened(digits: _Digits) -> _Digits:

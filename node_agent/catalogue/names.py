@@ -8,9 +8,13 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
+import numpy as np
+from numpy.typing import NDArray
+
 from federation.identity_number import IdJudgement, canonical, judge, tidy
 from federation.names import fold
 from federation.names.invisible import INVISIBLE, visible
+from federation.names.many import chars_of
 from node_agent.catalogue.findings import Finding
 from node_agent.catalogue.notation import PLACEHOLDERS
 
@@ -242,16 +246,22 @@ def doubtful_cells(cells: Sequence[str]) -> set[int]:
     whole = "".join(cells)
     if whole.isascii() and whole.isprintable() and "&" not in whole:
         return set()
-    joined = "\x1f".join(cells)
-    if joined.count("\x1f") != len(cells) - 1:
-        return set(range(len(cells)))
-    found = set()
-    row = counted = 0
-    for match in _DOUBTFUL.finditer(joined):
-        row += joined.count("\x1f", counted, match.start())
-        counted = match.start()
-        found.add(row)
-    return found
+    doubtful = np.flatnonzero(_IS_DOUBTFUL[chars_of(whole)])
+    if not doubtful.size:
+        return set()
+    ends = np.cumsum(list(map(len, cells)))
+    return set(np.searchsorted(ends, doubtful, side="right").tolist())
+
+
+def _marked(pattern: re.Pattern[str]) -> NDArray[np.bool_]:
+    """A table of all characters, with those marked that a pattern of one character of the first plane matches."""
+    table = np.zeros(0x110000, dtype=np.bool_)
+    first_plane = "".join(map(chr, range(0x10000)))
+    table[[match.start() for match in pattern.finditer(first_plane)]] = True
+    return table
+
+
+_IS_DOUBTFUL = _marked(_DOUBTFUL)
 
 
 def is_damaged(cells: Sequence[str]) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 import re
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 
@@ -168,11 +169,16 @@ class SettledYears:
     def __init__(self) -> None:
         self._first, self._last, self._rows = 9999, 0, 0
 
-    def add(self, *years: int) -> None:
-        """Years that rows give beyond doubt, one each."""
-        self._rows += len(years)
-        self._last = max((self._last, *years))
-        self._first = min((self._first, *years))
+    def add(self, year: int) -> None:
+        """A year that a row gives beyond doubt."""
+        self.add_days([year * 10000])
+
+    def add_days(self, days: Sequence[int]) -> None:
+        """Days (yyyymmdd) whose years rows give beyond doubt, one each."""
+        if days:
+            self._rows += len(days)
+            self._first = min(self._first, min(days) // 10000)
+            self._last = max(self._last, max(days) // 10000)
 
     def settle(self, cell: object) -> DateSpan | None:
         """The span of a sexagenary date, None when the table does not settle it."""

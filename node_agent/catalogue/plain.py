@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from itertools import repeat
+from itertools import compress, repeat
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+
 from federation.categories import CATEGORIES
-from federation.dates import DateSpan
-from federation.identity_number import birth_of
 from federation.places import find
-from node_agent.catalogue.identity_numbers import canonical_all
+from node_agent.catalogue.identity_numbers import read_numbers
 from node_agent.catalogue.names import (
+    NO_ALIASES,
     PLAIN_NAME,
     doubtful_cells,
     is_damaged,
@@ -24,15 +25,19 @@ from node_agent.catalogue.names import (
     read_name,
 )
 from node_agent.catalogue.notation import PLACEHOLDERS, read_birth, read_date
-from node_agent.record import Person, Record, Role
+from node_agent.record import PersonCells, Records, Role
 
 _REMEMBERED = 250_000  # cells of one kind; then all are forgotten
 _PLAIN_CODE = re.compile(r"[0-9A-Z·-]+")  # its own comparison form
-_FIRST_BORN = "1900"
+_FIRST_BORN = 1900_00_00
+_UNDATED_YEAR = 9999
 _YEAR_DIGITS = 4  # a birth cell with fewer digits may hold an age
 _OTHER_READING = frozenset({"event_year", "place_more", "alias", "member", "members", "volume", "item"})
 
 T = TypeVar("T")
+Days = tuple[int, int]
+"""First and last day a cell says, yyyymmdd; 0 when it says none."""
+_NO_DAYS: Days = (0, 0)
 
 
 class NotPlainError(Exception):
@@ -55,33 +60,22 @@ class _Cells(dict[str, T], Generic[T]):
         return found
 
 
-def _event(cell: str) -> DateSpan | None:
+def _event(cell: str) -> Days:
     span, finding = read_date(cell)
     if span is None or finding is not None:
         raise NotPlainError
-    return span
+    return span.first, span.last
 
 
-def _birth(cell: str) -> DateSpan | None:
+def _birth(cell: str) -> Days:
     if not cell:
-        return None
+        return _NO_DAYS
     if sum(map(str.isdigit, cell)) < _YEAR_DIGITS:
         raise NotPlainError
     span, finding = read_birth(cell, None)
     if finding is not None:
         raise NotPlainError
-    return span
-
-
-class _Born(dict[str, DateSpan | None]):
-    """The birthdays in the numbers met, by their eight digits; there are not 200,000 days."""
-
-    def __missing__(self, eight: str) -> DateSpan | None:
-        found = self[eight] = birth_of(f"{'':6}{eight}")
-        return found
-
-
-_BORN = _Born()
+    return (span.first, span.last) if span is not None else _NO_DAYS
 
 
 def _known(category: str) -> str:
@@ -90,6 +84,7 @@ def _known(category: str) -> str:
     return category
 
 
+_PARTY = Role.PARTY.value
 _HAS_PARTIES = {key: category.roles == "parties" for key, category in CATEGORIES.items()}
 
 
@@ -131,7 +126,7 @@ class PlainRows:
         remembered = {self._category, self._event, self._place, self._status, self._scanned}
         remembered.update(birth for _role, _name, _number, birth in self._people)
         self._looked_at = [column for column in range(width) if column not in remembered]
-        self._days, self._births = _Cells(_event, None), _Cells(_birth, None)
+        self._days, self._births = _Cells(_event, _NO_DAYS), _Cells(_birth, _NO_DAYS)
         self._categories = _Cells(
             lambda cell: _known(category_of(cell.strip()) if cell.strip() else category),
             next(iter(CATEGORIES)),
@@ -150,99 +145,99 @@ class PlainRows:
             and all(len(columns) == 1 for columns in places.values())
         )
 
-    def read(self, numbers: Sequence[int], rows: Sequence[tuple[Any, ...]]) -> list[Record | None]:
-        """The rows as records without findings; None for each that is not plain. Remembers nothing of rows or codes.
+    def read(self, numbers: Sequence[int], columns: Sequence[Sequence[Any]]) -> tuple[Records, list[int]]:
+        """The plain ones among rows, without findings, and their places. Remembers nothing of rows or codes.
 
         They are read column by column: what is done once for a thousand cells costs a fraction of what it costs a
         thousand times.
         """
-        block = _Block(rows)
+        block = _Block(columns)
         try:
             block.leave_damaged(self._looked_at)
         except TypeError:  # a number or a date of a spreadsheet
-            return self._read_texts(numbers, rows)
-        if self._remark < len(block.columns) - 1:
+            return self._read_texts(numbers, block.rows)
+        if self._remark < len(columns):
             block.leave(["名" in cell for cell in block.columns[self._remark]])
         codes = list(map(str.strip, block.columns[self._code]))
         block.leave([not _PLAIN_CODE.fullmatch(code) for code in codes])
         categories = block.said(self._categories, self._category)
-        events: Sequence[DateSpan | None] = [None] * len(rows)
-        if self._dated:
-            events = block.said(self._days, self._event)
+        events = block.said(self._days, self._event) if self._dated else [_NO_DAYS] * len(codes)
+        lasts = [last for _first, last in events]
         placed = block.said(self._found, self._place)
-        statuses, scanned = block.said(self._texts, self._status), block.said(self._digitised, self._scanned)
-        persons = self._persons(block, categories, events)
-        records: list[Record | None] = list(
-            map(
-                Record,
-                categories,
-                codes,
-                codes,
-                map(str.strip, block.columns[self._title]),
-                persons,
-                events,
-                [one[1] for one in placed],
-                [one[0] for one in placed],
-                map(str.strip, block.columns[self._certificate]),
-                statuses,
-                scanned,
-                repeat(self._is_copy),
-                rows,
-                repeat(0),
-                numbers,
-            )
+        records = Records(
+            categories,
+            codes,
+            list(codes),
+            list(map(str.strip, block.columns[self._title])),
+            self._persons(block, categories, lasts),
+            [first for first, _last in events],
+            lasts,
+            [code for _text, code in placed],
+            [text for text, _code in placed],
+            list(map(str.strip, block.columns[self._certificate])),
+            block.said(self._texts, self._status),
+            block.said(self._digitised, self._scanned),
+            [self._is_copy] * len(codes),
+            block.rows,
+            list(numbers),
+            [()] * len(codes),
         )
-        for row in block.left:
-            records[row] = None
-        return records
+        plain = [row not in block.left for row in range(len(codes))] if block.left else []
+        if plain:
+            return records.only(plain), list(compress(range(len(codes)), plain))
+        return records, list(range(len(codes)))
 
-    def _read_texts(self, numbers: Sequence[int], rows: Sequence[tuple[Any, ...]]) -> list[Record | None]:
+    def _read_texts(
+        self, numbers: Sequence[int], rows: Sequence[tuple[Any, ...]]
+    ) -> tuple[Records, list[int]]:
         """`read` where some rows hold other cells than texts: these are not plain."""
-        found: list[Record | None] = [None] * len(rows)
         texts = [row for row, cells in enumerate(rows) if all(isinstance(cell, str) for cell in cells)]
-        if texts:
-            read = self.read([numbers[row] for row in texts], [rows[row] for row in texts])
-            for row, record in zip(texts, read, strict=True):
-                found[row] = record
-        return found
+        if not texts:
+            return Records.of(()), []
+        columns = list(zip(*[rows[row] for row in texts], strict=True))
+        records, places = self.read([numbers[row] for row in texts], columns)
+        return records, [texts[place] for place in places]
 
     def _persons(
-        self, block: _Block, categories: list[str], events: Sequence[DateSpan | None]
-    ) -> list[tuple[Person, ...]]:
+        self, block: _Block, categories: list[str], event_lasts: list[int]
+    ) -> list[tuple[PersonCells, ...]]:
         parties = [_HAS_PARTIES[category] for category in categories]
-        years = ["9999" if event is None else str(event.last)[:4] for event in events]
-        unnamed = [0] * len(years)
-        people: list[list[Person | None]] = []
+        years = np.array(event_lasts, dtype=np.int64) // 10000
+        years[years == 0] = _UNDATED_YEAR
+        unnamed = [0] * len(categories)
+        people: list[list[PersonCells | None]] = []
         for role, name_at, number_at, birth_at in self._people:
             names = self._names(block, block.columns[name_at])
             if role is Role.CHILD:
                 block.leave([not PLAIN_NAME.fullmatch(name) for name in names])
-            numbers = canonical_all(block.columns[number_at])
-            block.leave(  # wrong, or perhaps of another century
-                [
-                    number != "" and not (number and _FIRST_BORN <= number[6:10] <= year)
-                    for number, year in zip(numbers, years, strict=True)
-                ]
+            ids = read_numbers(block.columns[number_at])
+            # wrong, or perhaps of another century
+            other_century = (ids.births < _FIRST_BORN) | (ids.births // 10000 > years)
+            block.leave((ids.wrong | (ids.births != 0) & other_century).tolist())
+            firsts = lasts = ids.births.tolist()
+            if birth_at < len(block.columns) - 1:
+                births = block.said(self._births, birth_at)
+                firsts = [said[0] or day for said, day in zip(births, firsts, strict=True)]
+                lasts = [said[1] or day for said, day in zip(births, lasts, strict=True)]
+            roles = (
+                [_PARTY if one else role.value for one in parties]
+                if role is Role.SUBJECT
+                else repeat(role.value)
             )
-            births = block.said(self._births, birth_at)
-            roles = [Role.PARTY if one else role for one in parties] if role is Role.SUBJECT else repeat(role)
             people.append(
-                [
-                    Person(name, of, number or "", birth or (_BORN[number[6:14]] if number else None))
-                    if name or number
-                    else None
-                    for name, of, number, birth in zip(names, roles, numbers, births, strict=False)
-                ]
+                list(zip(names, roles, ids.numbers, firsts, lasts, repeat(NO_ALIASES), strict=False))
             )
             if "" in names:
                 unnamed = [count + (name == "") for count, name in zip(unnamed, names, strict=True)]
-        if any(unnamed):
-            block.leave(
-                [
-                    count > 0 and (count == len(people) or self._couple or (of_parties and self._two_parties))
-                    for count, of_parties in zip(unnamed, parties, strict=True)
-                ]
-            )
+                people[-1] = [one if one is not None and (one[0] or one[2]) else None for one in people[-1]]
+        if not any(unnamed):
+            return list(zip(*people, strict=True))
+        block.leave(
+            [
+                count > 0 and (count == len(people) or self._couple or (of_parties and self._two_parties))
+                for count, of_parties in zip(unnamed, parties, strict=True)
+            ]
+        )
         return list(map(tuple, map(filter, repeat(None), zip(*people, strict=True))))
 
     @staticmethod
@@ -263,10 +258,10 @@ class PlainRows:
 class _Block:
     """Some rows on their way to becoming records, as columns, and which of them are left to the other reader."""
 
-    def __init__(self, rows: Sequence[tuple[str, ...]]) -> None:
-        self._rows = rows
+    def __init__(self, columns: Sequence[Sequence[str]]) -> None:
+        self.rows: list[tuple[str, ...]] = list(zip(*columns, strict=True))
         # a field without a column is read from one behind the last, which is always empty
-        self.columns: list[tuple[str, ...]] = [*zip(*rows, strict=True), ("",) * len(rows)]
+        self.columns: list[Sequence[str]] = [*columns, ("",) * len(self.rows)]
         self.left: set[int] = set()
 
     def leave(self, which: Sequence[bool]) -> None:
@@ -277,7 +272,7 @@ class _Block:
     def leave_damaged(self, columns: Iterable[int]) -> None:
         """Leave the rows that are unclean or garbled in one of these columns."""
         doubtful = set().union(*[doubtful_cells(self.columns[column]) for column in columns])
-        self.left.update(row for row in doubtful if is_damaged(self._rows[row]))
+        self.left.update(row for row in doubtful if is_damaged(self.rows[row]))
 
     def said(self, cells: _Cells[T], column: int) -> list[T]:
         """What the cells of a column say; the rows where that is not plain are left."""

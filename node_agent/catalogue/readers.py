@@ -7,6 +7,7 @@ spreadsheet's numbers and dates), and what was wrong with reading it, if anythin
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import html.parser
 import io
@@ -29,8 +30,28 @@ from node_agent.catalogue.mapping import Mapping
 
 Row = tuple[int, list[Any], Finding | None]
 
+
+@dataclass(frozen=True, slots=True)
+class EvenRows:
+    """Rows of texts that follow one another, one a line, all of one width and with nothing wrong: given as columns."""
+
+    first: int  # number of the first row
+    columns: list[list[str]]
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+    def row(self, place: int) -> Row:
+        """One of them by itself."""
+        return self.first + place, [column[place] for column in self.columns], None
+
+    def after(self, count: int) -> EvenRows:
+        """All but the first so many."""
+        return EvenRows(self.first + count, [column[count:] for column in self.columns])
+
+
 _SAMPLE = 512 * 1024
-_TOGETHER = 128 * 1024  # bytes of lines decoded together
+_TOGETHER = 256 * 1024  # bytes of lines read together
 _DELIMITERS = (",", "\t", ";", "|")
 _ENCODINGS = ("utf-8", "gb18030", "big5")
 
@@ -44,8 +65,62 @@ class Table:
     """One table: a sheet, or the whole file. `fixed` headings stand for files that have no header row of their own."""
 
     name: str
-    rows: Iterable[Row]
+    rows: Iterable[Row | EvenRows]
     fixed: tuple[str, ...] = ()
+
+
+class RowStream:
+    """The rows of a table one by one, and from any of them on in blocks."""
+
+    def __init__(self, rows: Iterable[Row | EvenRows]) -> None:
+        self._source = iter(rows)
+        self._even: EvenRows | None = None
+        self._at = 0  # in the even rows
+        self._back: list[Row] = []
+
+    def __iter__(self) -> Iterator[Row]:
+        return self
+
+    def __next__(self) -> Row:
+        if self._back:
+            return self._back.pop()
+        if self._even is None:
+            one = next(self._source)
+            if not isinstance(one, EvenRows):
+                return one
+            self._even, self._at = one, 0
+        row = self._even.row(self._at)
+        self._at += 1
+        if self._at == len(self._even):
+            self._even = None
+        return row
+
+    def give_back(self, row: Row) -> None:
+        """The row comes again next."""
+        self._back.append(row)
+
+    def blocks(self, most: int) -> Iterator[list[Row] | EvenRows]:
+        """What is left: even rows as they stand, the others so many together."""
+        even = self._even.after(self._at) if self._even is not None else None
+        waiting, self._back, self._even = self._back[::-1], [], None
+        if even is not None:
+            if waiting:
+                yield waiting
+                waiting = []
+            yield even
+        for one in self._source:
+            if isinstance(one, EvenRows):
+                if waiting:
+                    yield waiting
+                    waiting = []
+                yield one
+            else:
+                waiting.append(one)
+                if len(waiting) == most:
+                    yield waiting
+                    waiting = []
+        if waiting:
+            yield waiting
 
 
 def open_tables(path: Path, mapping: Mapping) -> list[Table]:
@@ -110,37 +185,37 @@ def _decodes(line: bytes, encoding: str) -> bool:
     return True
 
 
-def _lines(path: Path, encoding: str, odd: dict[int, Finding]) -> Iterator[str]:
-    """Lines of a text file; `odd` is told which lines were in another encoding or could not be decoded."""
+def _stretches(path: Path, encoding: str, odd: dict[int, Finding]) -> Iterator[str]:
+    """A text file, some hundred whole lines at a time; `odd` is told before which of their lines were in another
+    encoding or could not be decoded.
+    """
     if encoding == "utf-16":
         with path.open(encoding="utf-16", errors="replace", newline="") as handle:
-            yield from handle
+            while texts := handle.readlines(_TOGETHER):
+                yield "".join(texts)
         return
-    if encoding == "utf-8":
-        yield from _utf8_lines(path, odd)
-        return
-    with path.open("rb") as handle:
-        for number, raw in enumerate(handle, start=1):
-            line = raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw
-            if not line.isascii() and _decodes(line, "utf-8"):
-                odd[number] = Finding.OTHER_ENCODING  # valid UTF-8 by chance does not happen to Chinese lines
-                yield line.decode("utf-8")
-            else:
-                yield _line(line, encoding, number, odd)
-
-
-def _utf8_lines(path: Path, odd: dict[int, Finding]) -> Iterator[str]:
-    """Lines of a file in UTF-8, decoded a thousand at a time where all of them can be."""
     with path.open("rb") as handle:
         number = 0
         if handle.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
             handle.seek(0)
         while lines := handle.readlines(_TOGETHER):
-            try:
-                yield from io.StringIO(b"".join(lines).decode("utf-8"), newline="\n")
-            except UnicodeDecodeError:
-                yield from [_line(line, "utf-8", at, odd) for at, line in enumerate(lines, start=number + 1)]
+            yield _decoded(lines, encoding, number, odd)
             number += len(lines)
+
+
+def _decoded(lines: list[bytes], encoding: str, before: int, odd: dict[int, Finding]) -> str:
+    """Lines as text, together where all of them are UTF-8, else one by one; `before` of them came earlier."""
+    if encoding == "utf-8":
+        with contextlib.suppress(UnicodeDecodeError):
+            return b"".join(lines).decode("utf-8")
+    texts = []
+    for number, line in enumerate(lines, start=before + 1):
+        if encoding != "utf-8" and not line.isascii() and _decodes(line, "utf-8"):
+            odd[number] = Finding.OTHER_ENCODING  # valid UTF-8 by chance does not happen to Chinese lines
+            texts.append(line.decode("utf-8"))
+        else:
+            texts.append(_line(line, encoding, number, odd))
+    return "".join(texts)
 
 
 def _line(raw: bytes, encoding: str, number: int, odd: dict[int, Finding]) -> str:
@@ -185,48 +260,97 @@ def _delimiter_of(sample: str) -> str:
     return best
 
 
-def _csv_rows(path: Path, encoding: str, delimiter: str, usual: int) -> Iterator[Row]:
-    odd: dict[int, Finding] = {}
+def _csv_rows(path: Path, encoding: str, delimiter: str, usual: int) -> Iterator[Row | EvenRows]:
     csv.field_size_limit(_LONGEST_CELL)
-    held: list[str] = []  # the lines of the row being read
-    reader = csv.reader(_held(_lines(path, encoding, odd), held), delimiter=delimiter)
-    before = 0
-    while True:
-        try:
-            for cells in reader:
-                number = before + 1
-                before = reader.line_num
-                if before > number and (rows := _swallowed(held, delimiter, usual, cells)):
-                    yield from _each(rows, number, odd)
-                    held.clear()
-                    continue
-                held.clear()
-                if odd:
-                    problem = next((odd.pop(line) for line in range(number, before + 1) if line in odd), None)
-                else:
-                    problem = None
-                if len(cells) != 1 or cells[0].strip() != "\x1a":
-                    yield number, cells, problem
-        except csv.Error:  # a cell without end, or the end of a line in the middle of one
-            number, before = before + 1, reader.line_num
-            rows = _swallowed(held, delimiter, usual, []) or [([], Finding.WRONG_COLUMNS)]
-            yield from _each(rows, number, odd)
-            held.clear()
+    odd: dict[int, Finding] = {}
+    stretches = _stretches(path, encoding, odd)
+    lines = _Lines(stretches, universal=encoding == "utf-16")
+    for text in stretches:
+        even = None if odd else _even_rows(text, delimiter, lines.given + 1)
+        if even is not None:
+            lines.given += len(even)
+            yield even
         else:
-            return
+            lines.begin(text)
+            yield from _rows_of_lines(lines, delimiter, usual, odd)
+            odd.clear()
 
 
 _LONGEST_CELL = 1 << 20  # characters
 
 
-def _held(lines: Iterable[str], held: list[str]) -> Iterator[str]:
-    """The lines, kept in `held` as well until their row is read. The csv module of some versions refuses NUL: a control
-    character that the cleaning of cells reports stands in for it.
+def _even_rows(text: str, delimiter: str, first: int) -> EvenRows | None:
+    """The rows of some lines, cut at their delimiters all at once; None where that is not what the csv module would do,
+    or the lines are not of one width.
     """
-    for line in lines:
-        whole = line.replace("\0", "\x01") if "\0" in line else line
-        held.append(whole)
-        yield whole
+    text = text.replace("\r\n", "\n").removesuffix("\n")
+    if '"' in text or "\r" in text or "\0" in text or len(text) > _LONGEST_CELL:
+        return None
+    width = text.partition("\n")[0].count(delimiter) + 1
+    lines = text.count("\n") + 1
+    # a cell of its own for each end of a line: when they stand where they must, so does all between them
+    cells = text.replace("\n", f"{delimiter}\n{delimiter}").split(delimiter)
+    step = width + 1
+    if width == 1 or len(cells) != lines * step - 1 or cells[width::step].count("\n") != lines - 1:
+        return None
+    return EvenRows(first, [cells[place::step] for place in range(width)])
+
+
+class _Lines:
+    """The lines of one stretch after the other, for the csv module, which asks for more inside a cell of several lines."""
+
+    def __init__(self, stretches: Iterator[str], *, universal: bool) -> None:
+        self._stretches = stretches
+        self._newline = "" if universal else "\n"
+        self._lines = io.StringIO()
+        self._left = 0  # characters of this stretch
+        self.given = 0
+        self.held: list[str] = []  # the lines of the row being read
+
+    def begin(self, text: str) -> None:
+        """Go on with this stretch."""
+        # the csv module of some versions refuses NUL: a control character that the cleaning of cells reports stands in
+        self._lines = io.StringIO(text.replace("\0", "\x01"), newline=self._newline)
+        self._left = len(text)
+
+    @property
+    def at_end(self) -> bool:
+        """Whether the stretch is used up."""
+        return not self._left
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        if not self._left:
+            self.begin(next(self._stretches))
+        line = self._lines.readline()
+        self._left -= len(line)
+        self.given += 1
+        self.held.append(line)
+        return line
+
+
+def _rows_of_lines(lines: _Lines, delimiter: str, usual: int, odd: dict[int, Finding]) -> Iterator[Row]:
+    """The rows of a stretch, and of what follows it where a cell goes on there."""
+    reader = csv.reader(lines, delimiter=delimiter)
+    while not lines.at_end:
+        number = lines.given + 1
+        lines.held.clear()
+        try:
+            cells = next(reader)
+        except csv.Error:  # a cell without end, or the end of a line in the middle of one
+            rows = _swallowed(lines.held, delimiter, usual, []) or [([], Finding.WRONG_COLUMNS)]
+            yield from _each(rows, number, odd)
+            continue
+        if lines.given > number and (rows := _swallowed(lines.held, delimiter, usual, cells)):
+            yield from _each(rows, number, odd)
+            continue
+        problem = None
+        if odd:
+            problem = next((odd.pop(line) for line in range(number, lines.given + 1) if line in odd), None)
+        if len(cells) != 1 or cells[0].strip() != "\x1a":
+            yield number, cells, problem
 
 
 def _swallowed(

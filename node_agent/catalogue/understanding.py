@@ -6,12 +6,15 @@ What is sure is used, what is doubtful is reported, and the original text of eve
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import lru_cache
-from itertools import islice
+from itertools import compress
 from typing import Any
+
+import numpy as np
 
 from federation.archival_code import comparison_form, from_columns
 from federation.categories import CATEGORIES
@@ -44,9 +47,9 @@ from node_agent.catalogue.names import (
 )
 from node_agent.catalogue.notation import SettledYears, read_birth, read_date
 from node_agent.catalogue.plain import PlainRows
-from node_agent.catalogue.readers import Row, Table
+from node_agent.catalogue.readers import EvenRows, Row, RowStream, Table
 from node_agent.index.seen import Seen
-from node_agent.record import Person, Record, Role
+from node_agent.record import Person, Record, Records, Role
 
 _HEADER_WITHIN = 20  # rows looked at for a header
 _TOTAL = re.compile(r"^\s*(?:本页)?(?:合\s*计|小\s*计|总\s*计|共\s*计|累\s*计|共\s*\d+)")
@@ -138,13 +141,13 @@ class TableReader:
         self.columns = Columns(())
         self.title = ""
         self._fonds = self._series = ""
-        self._rows: Iterator[Row] = iter(())
+        self._rows = RowStream(table.rows)
         self._header: list[Any] = []
         self._width = 0  # cells of the header row, blank ones too
         self._place_said = ""  # a place that only the sheet's name or the title says
         self._years = SettledYears()
         self._second: list[Any] = []
-        self._plain: PlainRows | None = None
+        self._plain_rows: PlainRows | None = None
         self._household: Record | None = None
         self._household_row = 0
         self._household_lost = False
@@ -153,7 +156,6 @@ class TableReader:
 
     def prepare(self) -> bool:
         """Find the header; False when the table has none (a notes sheet): then all its rows are counted as notes."""
-        self._rows = iter(self._table.rows)
         if self._table.fixed:
             self.columns = Columns.of(list(self._table.fixed), self._extra)
             self._width = len(self._table.fixed)
@@ -199,7 +201,7 @@ class TableReader:
                 self._second = following[1]
                 headings = joined(cells, following[1])
             else:
-                self._rows = _chained(following, self._rows)
+                self._rows.give_back(following)
         while headings and not headings[-1] and len(headings) > 1:
             headings.pop()
         self.columns = Columns.of(headings, self._extra)
@@ -208,14 +210,14 @@ class TableReader:
 
     # the rows ----------------------------------------------------------------------------------------------------
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> Iterator[Record | Records]:
         """All records of the table, while counting and reporting. Call once, after `prepare`."""
         columns = self.columns
         width = len(columns.headings)
         self._counters = columns.places.get("seq", ())
         household = "member" in columns.places
         if PlainRows.can_read(columns.places):
-            self._plain = PlainRows(
+            self._plain_rows = PlainRows(
                 columns.places,
                 width,
                 category=self.category,
@@ -225,46 +227,70 @@ class TableReader:
                 category_of=_category_said,
                 yes=_YES,
             )
-        while block := list(islice(self._rows, _BLOCK)):
-            found = self._plain_records(block)
-            run: list[Record] = []  # of plain rows that follow one another
-            for row, record in zip(block, found, strict=True):
-                if record is not None:
-                    run.append(record)
-                    continue
-                if run:
-                    yield from self._noted(run)
-                    run = []
+        for block in self._rows.blocks(_BLOCK):
+            plain, places = self._plain(block)
+            if len(plain) == len(block):
+                yield self._noted(plain)
+                continue
+            told = 0  # plain rows
+            for place in sorted(set(range(len(block))).difference(places)):
+                before = bisect_left(places, place)
+                if before > told:
+                    yield self._noted(plain.part(told, before))
+                    told = before
+                row = block.row(place) if isinstance(block, EvenRows) else block[place]
                 yield from self._with_care(row, household=household)
-            yield from self._noted(run)
+            if told < len(plain):
+                yield self._noted(plain.part(told, len(plain)))
         if self._household is not None:
             yield self._household
             self._household = None
 
-    def _plain_records(self, block: list[Row]) -> list[Record | None]:
-        """The records of the plain rows among these, None for the others."""
-        found: list[Record | None] = [None] * len(block)
-        if self._plain is None:
-            return found
+    def _plain(self, block: list[Row] | EvenRows) -> tuple[Records, list[int]]:
+        """The records of the plain rows of a block, and the places of these rows."""
         width = len(self.columns.headings)
-        most_blank = width - _enough(width)
+        if self._plain_rows is None:
+            return Records.of(()), []
+        if isinstance(block, EvenRows):
+            if len(block.columns) != width:
+                return Records.of(()), []
+            numbers: Sequence[int] = range(block.first, block.first + len(block))
+            columns: Sequence[Sequence[Any]] = block.columns
+            at: Sequence[int] = range(len(block))
+        else:
+            at = [
+                place
+                for place, (_number, cells, problem) in enumerate(block)
+                if problem is None and len(cells) == width
+            ]
+            numbers = [block[place][0] for place in at]
+            columns = list(zip(*[block[place][1] for place in at], strict=True))
+        if not at:
+            return Records.of(()), []
+        doubtful = self._perhaps_no_rows(columns)
+        if doubtful:
+            wanted = [place not in doubtful for place in range(len(at))]
+            at, numbers = list(compress(at, wanted)), list(compress(numbers, wanted))
+            columns = [list(compress(column, wanted)) for column in columns]
+        if not at:
+            return Records.of(()), []
+        records, places = self._plain_rows.read(numbers, columns)
+        return records, [at[place] for place in places]
+
+    def _perhaps_no_rows(self, columns: Sequence[Sequence[Any]]) -> set[int]:
+        """Places of the rows that may be a header again, or have so few filled cells that they may be no rows of data."""
         heading = self._header[0] if self._header else None
-        places = [
-            place
-            for place, (_number, cells, problem) in enumerate(block)
-            if problem is None
-            and len(cells) == width
-            and cells[0] != heading
-            and cells.count("") < most_blank
-        ]
-        if places:
-            numbers = [block[place][0] for place in places]
-            records = self._plain.read(numbers, [tuple(block[place][1]) for place in places])
-            if len(records) == len(block):
-                return records
-            for place, record in zip(places, records, strict=True):
-                found[place] = record
-        return found
+        found = {place for place, cell in enumerate(columns[0]) if cell == heading}
+        enough = _enough(len(columns))
+        full = 0
+        for column in columns:
+            full += "" not in column
+            if full > enough:  # no row has fewer filled cells than these columns
+                return found
+        most_blank = len(columns) - enough
+        return found.union(
+            place for place, cells in enumerate(zip(*columns, strict=True)) if cells.count("") >= most_blank
+        )
 
     def _with_care(self, row: Row, *, household: bool) -> Iterator[Record]:
         """The record of any row, if it has one; in a table of households the one before it."""
@@ -427,31 +453,31 @@ class TableReader:
             self._memory.count_warned(place)
         return record
 
-    def _noted(self, records: list[Record]) -> list[Record]:
+    def _noted(self, records: Records) -> Records:
         """Counts plain records that follow one another, and leaves out those whose row repeats another. All else that can
         be amiss is that a code is shared.
         """
-        places = [self._base | one.row for one in records]
-        said = [one.cells for one in records]
-        keys = list(map(self._row_key, said)) if self._counters else list(map(hash, said))
-        repeats = self._memory.rows.first_of(keys, places)
-        new = [place for place, first in zip(places, repeats, strict=True) if not first]
-        codes = [hash(one.archival_code) for one, first in zip(records, repeats, strict=True) if not first]
-        shared = dict(zip(new, self._memory.codes.first_of(codes, new), strict=True))
-        if len(new) < len(records) or any(shared.values()):
-            for record, place, first in zip(records, places, repeats, strict=True):
-                row = _RowBeingRead(self, record.row)
-                if first:
-                    self.report.read += 1
-                    self._reject_repeated(first, row)
-                elif shared[place]:
-                    self._warn_shared(shared[place], record.row, row)
-                    self._memory.count_warned(place)
-                    record.flags = tuple(row.flags)
-            records = [record for record, first in zip(records, repeats, strict=True) if not first]
+        places = self._base + np.array(records.rows, dtype=np.int64)
+        keys = map(self._row_key, records.cells) if self._counters else map(hash, records.cells)
+        repeats = self._memory.rows.first_of(np.array(list(keys), dtype=np.int64), places)
+        codes = np.array(list(map(hash, records.codes)), dtype=np.int64)
+        new = repeats == 0
+        shared = np.zeros_like(repeats)
+        shared[new] = self._memory.codes.first_of(codes[new], places[new])
+        for place in np.flatnonzero(repeats | shared).tolist():
+            row = _RowBeingRead(self, records.rows[place])
+            if repeats[place]:
+                self.report.read += 1
+                self._reject_repeated(int(repeats[place]), row)
+            else:
+                self._warn_shared(int(shared[place]), records.rows[place], row)
+                self._memory.count_warned(int(places[place]))
+                records.flags[place] = tuple(row.flags)
+        if not new.all():
+            records = records.only(new.tolist())
         self.report.read += len(records)
         self.report.taken += len(records)
-        self._years.add(*[one.event.first // 10000 for one in records if one.event is not None])
+        self._years.add_days(list(filter(None, records.firsts)))
         return records
 
     def _row_category(self, cells: list[Any]) -> str:
@@ -783,8 +809,3 @@ def _category_by_name(said: str) -> str:
     return next((key for key, category in CATEGORIES.items() if category.name.zh == said), "") or category_in(
         said
     )
-
-
-def _chained(first: Row, rest: Iterable[Row]) -> Iterator[Row]:
-    yield first
-    yield from rest

@@ -18,13 +18,14 @@ from federation.keys import Keyer
 from federation.names.many import fold_texts
 from node_agent.index import postings, rows
 from node_agent.index.many_keys import ManyKeys
-from node_agent.index.packing import CATEGORY_NUMBER, LAST_PLACE, UNDATED, Numbers, pack_all, year_of
+from node_agent.index.packing import CATEGORY_NUMBER, LAST_PLACE, UNDATED, Numbers, pack_all, years_of
 from node_agent.index.payload import TRAINING_ROWS, Codec, train
 from node_agent.index.schema import FLAG_COPY, FLAG_DIGITISED, create, finish, versions
 from node_agent.index.titles import bigrams
-from node_agent.record import Record
+from node_agent.record import Record, Records
 
 BATCH = 2_000  # records taken together
+_TITLES_AT = 50_000  # titles in memory: 10 MB
 _SPILL_AT = 12_000_000  # keys in memory: 144 MB with their owners, and some 400 MB while they are sorted
 _WORD = 64  # bits that a key and a rank must fit together
 _PARTITIONS = 32
@@ -60,7 +61,7 @@ class Tally:
 
     def add(self, categories: Numbers, years: Numbers, flags: Numbers) -> None:
         """Count records, given as columns."""
-        for category in np.unique(categories).tolist():
+        for category in np.flatnonzero(np.bincount(categories)).tolist():
             here = categories == category
             dated, marks = years[here][years[here] != UNDATED], flags[here]
             row = self.rows.setdefault(category, [0, 0, 0, 0, 0, 0])
@@ -74,39 +75,42 @@ class Tally:
             row[5] += int(np.count_nonzero(marks & FLAG_DIGITISED))
 
 
-def filed_under(records: Sequence[Record]) -> tuple[Numbers, Numbers, Numbers]:
+def filed_under(records: Records) -> tuple[Numbers, Numbers, Numbers]:
     """(categories, years, flags) of records, as the numbers the index stores."""
+    first, last = np.array(records.firsts, dtype=np.int64), np.array(records.lasts, dtype=np.int64)
     return (
-        np.array([CATEGORY_NUMBER[one.category] for one in records], dtype=np.int64),
-        np.array([year_of(one.event) for one in records], dtype=np.int64),
-        np.array([flags_of(one) for one in records], dtype=np.int64),
+        np.array(list(map(CATEGORY_NUMBER.__getitem__, records.categories)), dtype=np.int64),
+        years_of(first, last),
+        np.array(records.copies, dtype=np.int64) * FLAG_COPY
+        + np.array(records.digitised, dtype=np.int64) * FLAG_DIGITISED,
     )
 
 
-def matching_keys(records: Sequence[Record], many: ManyKeys) -> tuple[Numbers, Numbers]:
+def matching_keys(records: Records, many: ManyKeys) -> tuple[Numbers, Numbers]:
     """All matching keys of records, and beside each the place of its record; a key that two people of a record share
     stands there twice.
     """
-    people = [one.persons for one in records]
-    everybody = list(chain.from_iterable(people))
-    owners = np.repeat(np.arange(len(records)), list(map(len, people)))
-    names = [one.name for one in everybody]
-    if renamed := [place for place, one in enumerate(everybody) if one.aliases]:
-        names += [alias for place in renamed for alias in everybody[place].aliases]
-        called = np.repeat(owners[renamed], [len(everybody[place].aliases) for place in renamed])
-    else:
-        called = owners[:0]
+    people = list(chain.from_iterable(records.persons))
+    owners = np.repeat(np.arange(len(records)), list(map(len, records.persons)))
+    names = [one[0] for one in people]
+    ids = [one[2] for one in people]
+    called = owners
+    if renamed := [place for place, one in enumerate(people) if one[5]]:
+        aliases = [people[place][5] for place in renamed]
+        names += chain.from_iterable(aliases)
+        called = np.concatenate((owners, np.repeat(owners[renamed], list(map(len, aliases)))))
     folded = fold_texts(names)
-    named = [place for place, name in enumerate(folded) if name]
-    of_names = np.concatenate((owners, called))[named]
-    keys, of = many.of_names([folded[place] for place in named])
-    numbered = [place for place, one in enumerate(everybody) if one.id_number]
-    certified = [place for place, one in enumerate(records) if one.certificate_no]
-    ids = many.keyer.packed_id_keys([everybody[place].id_number for place in numbered])
-    certificates = many.keyer.packed_certificate_keys([records[place].certificate_no for place in certified])
+    if "" in folded:
+        called = called[[name != "" for name in folded]]
+        folded = list(filter(None, folded))
+    keys, of = many.of_names(folded)
+    packed = many.keyer.packed_id_keys(filter(None, ids))
+    packed += many.keyer.packed_certificate_keys(filter(None, records.certificates))
     return (
-        np.concatenate((keys, np.frombuffer(ids + certificates, dtype=np.int64))),
-        np.concatenate((of_names[of], owners[numbered], np.array(certified, dtype=np.int64))),
+        np.concatenate((keys, np.frombuffer(packed, dtype=np.int64))),
+        np.concatenate(
+            (called[of], owners[list(map(bool, ids))], np.flatnonzero(list(map(bool, records.certificates))))
+        ),
     )
 
 
@@ -158,44 +162,35 @@ class Builder:
         self._tallies[number] = Tally()
         return number
 
-    def add(
-        self,
-        records: Sequence[Record],
-        sources: Sequence[int],
-        encoded: Sequence[bytes],
-        digests: Sequence[int],
-    ) -> None:
+    def add(self, records: Records, sources: Numbers, encoded: Sequence[bytes], digests: Numbers) -> None:
         """Add records, some thousand at a time: what is done once for many costs a fraction."""
-        rids = range(self._next_rid, self._next_rid + len(records))
-        self._next_rid = rids.stop
+        rids = np.arange(self._next_rid, self._next_rid + len(records))
+        self._next_rid += len(records)
         categories, years, flags = filed_under(records)
-        places = [self.places.number(one.place) for one in records]
-        codes = [one.archival_code for one in records]
+        places = list(map(self.places.number, records.places))
         columns = (
-            rids,
-            sources,
+            rids.tolist(),
+            sources.tolist(),
             categories.tolist(),
             years.tolist(),
             places,
             flags.tolist(),
-            digests,
-            codes,
+            digests.tolist(),
+            records.codes,
             encoded,
         )
         for waiting, column in zip(self._waiting, columns, strict=True):
             waiting.extend(column)
-        titled = [(rid, one.title) for rid, one in zip(rids, records, strict=True) if one.title]
-        self._titles[0].extend([rid for rid, _title in titled])
-        self._titles[1].extend(bigrams([title for _rid, title in titled]))
+        titled = list(map(bool, records.titles))
+        self._titles[0].extend(rids[titled].tolist())
+        self._titles[1].extend(bigrams(list(filter(None, records.titles))))
         keys, owners = matching_keys(records, self._many_keys)
-        values = pack_all(years, categories, np.array(places, dtype=np.int64), np.array(rids, dtype=np.int64))
         self._keys.append(keys)
-        self._owners.append((owners + rids.start).astype(np.uint32))
-        self._values.append(values)
+        self._owners.append(rids[owners].astype(np.uint32))
+        self._values.append(pack_all(years, categories, np.array(places, dtype=np.int64), rids))
         self._held += len(keys)
-        of = np.array(sources)
-        for source in np.unique(of).tolist():
-            here = of == source
+        for source in np.flatnonzero(np.bincount(sources)).tolist():
+            here = sources == source
             self._tallies[source].add(categories[here], years[here], flags[here])
         if len(self._waiting[0]) >= (TRAINING_ROWS if self._codec is None else BATCH):
             self._flush()
@@ -207,15 +202,22 @@ class Builder:
             self._codec = Codec(self._dictionary)
         if encoded:
             rows.insert(self._connection, "rec", [*self._waiting[:-1], self._codec.pack_all(encoded)])
-        if self._titles[0]:
-            # one by one: a statement of several rows is a savepoint, at which FTS5 writes out what waits
-            self._connection.executemany(
-                "insert into title(rowid, x) values(?,?)", list(zip(*self._titles, strict=True))
-            )
-        for column in (*self._waiting, *self._titles):
+        for column in self._waiting:
             column.clear()
+        if len(self._titles[0]) >= _TITLES_AT:
+            self._write_titles()
         if self._held >= _SPILL_AT:
             self._spill()
+
+    def _write_titles(self) -> None:
+        """Titles are written one by one, and many at a time: a statement of several rows, into whatever table, is a
+        savepoint, at which FTS5 writes out what it has gathered.
+        """
+        self._connection.executemany(
+            "insert into title(rowid, x) values(?,?)", list(zip(*self._titles, strict=True))
+        )
+        for column in self._titles:
+            column.clear()
 
     def _spill(self) -> None:
         keys, owners = self._taken()
@@ -282,6 +284,7 @@ class Builder:
     def finish(self) -> None:
         """Write what waited, sort and write the keys, and close the file ready for readers."""
         self._flush()
+        self._write_titles()
         connection = self._connection
         for keys, values in self._postings():
             postings.write(connection, keys, values)

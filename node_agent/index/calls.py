@@ -12,16 +12,16 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from node_agent.record import Record
+from node_agent.record import Record, Records
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One table of a file: a sheet, or the whole file. `records` may be a stream."""
+    """One table of a file: a sheet, or the whole file. `records` may be a stream, of some side by side."""
 
     name: str
     headings: tuple[str, ...]
-    records: Iterable[Record]
+    records: Iterable[Record | Records]
 
 
 @dataclass(slots=True)

@@ -13,15 +13,16 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
+
+import numpy as np
 
 from federation.keys import Keyer
 from node_agent.index import postings
 from node_agent.index.builder import BATCH, Builder, Places, Tally, filed_under, flags_of, record_keys
 from node_agent.index.calls import Part, SourceCounts
 from node_agent.index.folder import BusyError, DataFolder
-from node_agent.index.packing import CATEGORY_KEY, CATEGORY_NUMBER, pack, year_of
+from node_agent.index.packing import CATEGORY_KEY, CATEGORY_NUMBER, Numbers, pack, year_of
 from node_agent.index.payload import Codec, digests_of, encode, restore
 from node_agent.index.schema import (
     FLAG_COPY,
@@ -33,7 +34,7 @@ from node_agent.index.schema import (
 )
 from node_agent.index.seen import Seen
 from node_agent.index.titles import bigrams
-from node_agent.record import Record
+from node_agent.record import Record, Records, side_by_side
 
 _REBUILD_SHARE = 0.05  # measured: above about 5 % changed rows a new file is cheaper than upserts
 _SMALL_CHANGE = 500  # rows always worth a transaction
@@ -133,16 +134,17 @@ class _Change:
         for number, part in enumerate(parts):
             self._parts.append((part.name, json.dumps(part.headings, ensure_ascii=False)))
             tally = self._tallies[number] = Tally()
-            records = iter(part.records)
-            while batch := list(islice(records, BATCH)):
-                encoded = list(map(encode, batch))
+            for batch in side_by_side(part.records, BATCH):
+                encoded = encode(batch)
                 digests = _apart(digests_of(batch, encoded), seen_here)
                 if self._builder is not None and not self._known:  # a first import: nothing to compare with
                     counts.imported += len(batch)
-                    self._builder.add(batch, [self._built_source(number)] * len(batch), encoded, digests)
+                    self._builder.add(
+                        batch, np.full(len(batch), self._built_source(number)), encoded, digests
+                    )
                     continue
                 tally.add(*filed_under(batch))
-                for record, whole, digest in zip(batch, encoded, digests, strict=True):
+                for place, (whole, digest) in enumerate(zip(encoded, digests.tolist(), strict=True)):
                     rid = unseen.pop(digest, None) if unseen else None
                     if rid is not None:
                         counts.unchanged += 1
@@ -150,8 +152,8 @@ class _Change:
                         continue
                     counts.imported += 1
                     if self._known or counts.unchanged:
-                        changed_codes.append(record.archival_code)
-                    self._buffer.append(_Changed(record, number, whole, digest))
+                        changed_codes.append(batch.codes[place])
+                    self._buffer.append(_Changed(batch.record(place), number, whole, digest))
                 self._settle()
         removed_codes = self._codes(unseen.values())
         counts.updated = sum((removed_codes & Counter(changed_codes)).values())
@@ -193,10 +195,10 @@ class _Change:
         for start in range(0, len(self._buffer), BATCH):
             some = self._buffer[start : start + BATCH]
             self._builder.add(
-                [one.record for one in some],
-                [self._built_source(one.part) for one in some],
+                Records.of([one.record for one in some]),
+                np.array([self._built_source(one.part) for one in some]),
                 [one.encoded for one in some],
-                [one.digest for one in some],
+                np.array([one.digest for one in some]),
             )
         self._buffer.clear()
 
@@ -234,23 +236,26 @@ class _Change:
         rows = old.execute("select rid, source, cat, place, flags, digest, code, payload from rec")
         while some := rows.fetchmany(BATCH):
             staying = [row for row in some if row[0] not in gone]
-            records = [
-                restore(
-                    codec.read(payload),
-                    category=CATEGORY_KEY[category],
-                    code=code,
-                    place=places[place],
-                    digitised=bool(flags & FLAG_DIGITISED),
-                    is_copy=bool(flags & FLAG_COPY),
-                )
-                for _rid, _source, category, place, flags, _digest, code, payload in staying
-            ]
+            if not staying:
+                continue
+            records = Records.of(
+                [
+                    restore(
+                        codec.read(payload),
+                        category=CATEGORY_KEY[category],
+                        code=code,
+                        place=places[place],
+                        digitised=bool(flags & FLAG_DIGITISED),
+                        is_copy=bool(flags & FLAG_COPY),
+                    )
+                    for _rid, _source, category, place, flags, _digest, code, payload in staying
+                ]
+            )
             sources = [
                 others[row[1]] if row[1] in others else self._built_source(self._moved[row[0]])
                 for row in staying
             ]
-            if records:
-                builder.add(records, sources, list(map(encode, records)), [row[5] for row in staying])
+            builder.add(records, np.array(sources), encode(records), np.array([row[5] for row in staying]))
 
     def _apply(self, gone: set[int]) -> None:
         """One transaction in the current file, beside its readers."""
@@ -323,14 +328,13 @@ class _Change:
             self._builder.abandon()
 
 
-def _apart(digests: list[int], seen: Seen) -> list[int]:
+def _apart(digests: Numbers, seen: Seen) -> Numbers:
     """Digests of the rows of a file, made different where the same row stands twice in it: that is two records."""
-    for place, found in enumerate(seen.first_of(digests, [1] * len(digests))):
-        if found:
-            digest = digests[place]
-            while seen.first(digest, 1):
-                digest = (digest + 1) % (1 << 62)
-            digests[place] = digest
+    for place in np.flatnonzero(seen.first_of(digests, np.ones(len(digests), dtype=np.int64))).tolist():
+        digest = int(digests[place])
+        while seen.first(digest, 1):
+            digest = (digest + 1) % (1 << 62)
+        digests[place] = digest
     return digests
 
 

@@ -65,14 +65,9 @@ class ManyKeys:
         length = sounds.shape[1]
         numbers = sounds @ _weights(length) + length * _SOUND_COUNT**length  # no two names have one
         keys, unknown = self._sounds.get(numbers)
-        if unknown.any():
-            new, first, of = np.unique(numbers[unknown], return_index=True, return_inverse=True)
-            texts = [
-                SEPARATOR.join([SOUNDS[sound] for sound in one]) for one in sounds[unknown][first].tolist()
-            ]
-            digests = _numbers(self.keyer.packed("Z", texts))
-            self._sounds.put(new, digests)
-            keys[unknown] = digests[of]
+        texts = [SEPARATOR.join([SOUNDS[sound] for sound in one]) for one in sounds[unknown].tolist()]
+        keys[unknown] = _numbers(self.keyer.packed("Z", texts))
+        self._sounds.put(numbers[unknown], keys[unknown])
         return keys
 
     def _wildcards(self, sounds: Sounds) -> _Numbers:
@@ -105,7 +100,7 @@ class _Remembered:
         return self._keys[slots], self._numbers[slots] != numbers
 
     def put(self, numbers: _Numbers, keys: _Numbers) -> None:
-        """Remember the keys of different numbers; of two with one slot the last."""
+        """Remember the keys of numbers; of two with one slot the last."""
         slots = self._slots(numbers)
         self._numbers[slots], self._keys[slots] = numbers, keys
 

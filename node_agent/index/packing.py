@@ -35,6 +35,12 @@ def year_of(span: DateSpan | None) -> int:
     return span.first // 10000
 
 
+def years_of(firsts: Numbers, lasts: Numbers) -> Numbers:
+    """`year_of` of many, given their first and last days; 0 = no date."""
+    years = firsts // 10000
+    return np.where(years == lasts // 10000, years, UNDATED)
+
+
 def pack(year: int, category: int, place: int, rid: int) -> int:
     """One packed value; `year` is a civil year or UNDATED."""
     bucket = year - FIRST_YEAR if year else UNDATED

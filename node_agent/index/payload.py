@@ -6,15 +6,16 @@ and still lets every row be read alone.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from hashlib import blake2b
 
 import msgspec
+import numpy as np
 import zstandard
 
 from federation.dates import DateSpan
-from node_agent.record import Person, Record, Role
+from node_agent.index.packing import Numbers
+from node_agent.record import Person, Record, Records, Role
 
 DICTIONARY_BYTES = 65_536
 TRAINING_ROWS = 4_000
@@ -71,44 +72,52 @@ _DECODER = msgspec.msgpack.Decoder(Stored)
 _GLIMPSER = msgspec.msgpack.Decoder(Glimpse)
 
 
-def encode(record: Record) -> bytes:
-    """The uncompressed form; equal for equal records, so it is also what the content digest covers."""
-    event = record.event
-    code = record.raw_code
-    return _ENCODER.encode(
-        (
-            [
-                (one.name, one.role, one.id_number, birth.first, birth.last, one.aliases)
-                if (birth := one.birth)
-                else (one.name, one.role, one.id_number, 0, 0, one.aliases)
-                for one in record.persons
-            ],
-            event.first if event else 0,
-            event.last if event else 0,
-            record.place_text,
-            record.certificate_no,
-            record.title,
-            "" if code == record.archival_code else code,
-            record.open_status,
-            record.flags,
-            record.cells,
+def encode(records: Records) -> list[bytes]:
+    """The uncompressed form of each; equal for equal records, so it is also what the content digest covers."""
+    return list(
+        map(
+            _ENCODER.encode,
+            zip(
+                records.persons,
+                records.firsts,
+                records.lasts,
+                records.place_texts,
+                records.certificates,
+                records.titles,
+                [
+                    "" if raw == code else raw
+                    for raw, code in zip(records.raw_codes, records.codes, strict=True)
+                ],
+                records.open_statuses,
+                records.flags,
+                records.cells,
+                strict=True,
+            ),
         )
     )
 
 
-def digests_of(records: Sequence[Record], encoded: Sequence[bytes]) -> list[int]:
+def digests_of(records: Records, encoded: Sequence[bytes]) -> Numbers:
     """64-bit digests of all that was read and understood of each, as signed numbers SQLite can store."""
     digests = [
         blake2b(
             whole
-            + f"\0{one.category}\0{one.archival_code}\0{one.place}\0{_SAID[one.digitised]}{_SAID[one.is_copy]}".encode(
+            + f"\0{category}\0{code}\0{place}\0{_SAID[digitised]}{_SAID[is_copy]}".encode(
                 "utf-8", "surrogatepass"
             ),
             digest_size=8,
         ).digest()
-        for one, whole in zip(records, encoded, strict=True)
+        for whole, category, code, place, digitised, is_copy in zip(
+            encoded,
+            records.categories,
+            records.codes,
+            records.places,
+            records.digitised,
+            records.copies,
+            strict=True,
+        )
     ]
-    return list(struct.unpack(f">{len(digests)}q", b"".join(digests)))
+    return np.frombuffer(b"".join(digests), dtype=">i8").astype(np.int64)
 
 
 _SAID = ("False", "True")

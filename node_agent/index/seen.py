@@ -7,7 +7,6 @@ so they must already be hashes.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,15 +52,20 @@ class Seen:
             self._grow(1)
         return 0
 
-    def first_of(self, numbers: Sequence[int], places: Sequence[int]) -> list[int]:
-        """`first` of each in turn; the numbers are signed."""
-        if len(numbers) >= _FEW and len(set(numbers)) == len(numbers):
+    def first_of(self, numbers: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """`first` of each in turn."""
+        in_order = np.sort(numbers)
+        if len(numbers) >= _FEW and not (in_order[1:] == in_order[:-1]).any():
             if self._count + len(numbers) > self._limit:
                 self._grow(len(numbers))
-            several = np.array(numbers, dtype=np.int64).view(np.uint64)
-            found: list[int] = self._find(several, np.array(places, dtype=np.uint64)).tolist()
-            return found
-        return [self.first(number, place) for number, place in zip(numbers, places, strict=True)]
+            return self._find(numbers.view(np.uint64), places.astype(np.uint64)).astype(np.int64)
+        return np.array(
+            [
+                self.first(number, place)
+                for number, place in zip(numbers.tolist(), places.tolist(), strict=True)
+            ],
+            dtype=np.int64,
+        )
 
     def _find(self, numbers: _Numbers, places: _Numbers) -> _Numbers:
         """`first` of different numbers, all at once."""

@@ -16,7 +16,7 @@ import pytest
 from federation.query import Query
 from node_agent.catalogue.findings import SEVERITY, TEXTS, Finding
 from node_agent.catalogue.mapping import Mapping, load
-from node_agent.catalogue.readers import open_tables
+from node_agent.catalogue.readers import RowStream, open_tables
 from node_agent.catalogue.understanding import text_of
 from node_agent.index import Lookup
 
@@ -209,7 +209,7 @@ def test_original_texts_are_kept_beside_what_was_understood(imported, name):
     written = set()
     width = 0
     for table in open_tables(CATALOGUES / name, mapping):
-        for _row, cells, _problem in table.rows:
+        for _row, cells, _problem in RowStream(table.rows):
             width = width or len(cells)
             written.add(tuple(cell if isinstance(cell, str) else text_of(cell) for cell in cells))
     for record in imported(name).records():

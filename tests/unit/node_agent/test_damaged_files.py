@@ -10,6 +10,7 @@ from node_agent.catalogue.files import CatalogueFile
 from node_agent.catalogue.findings import Finding
 from node_agent.catalogue.mapping import Mapping
 from node_agent.catalogue.readers import NotACatalogueError
+from node_agent.record import one_by_one
 
 HEADER = "档号,男方姓名,女方姓名,登记日期,登记地点,备注"
 NAME = "结婚登记.csv"
@@ -23,7 +24,7 @@ def read(path):
     """(records, rows of each finding, the report) of a file."""
     found = []
     file = CatalogueFile(path, mapping=Mapping(), report=found.append)
-    records = [record for part in file.parts() for record in part.records]
+    records = [record for part in file.parts() for record in one_by_one(part.records)]
     assert all(table.adds_up() for table in file.report.tables)
     assert file.report.total("taken") == len(records)
     rows = {}

@@ -4,6 +4,7 @@ import random
 import sqlite3
 from array import array
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from federation.names.folding import FOLD
 from federation.names.many import NO_SOUND, fold_texts, sounds_of
 from loadtest.people import write_csv
 from node_agent.catalogue.files import CatalogueFile
-from node_agent.catalogue.identity_numbers import canonical_all
+from node_agent.catalogue.identity_numbers import read_numbers
 from node_agent.catalogue.mapping import Mapping
 from node_agent.catalogue.names import doubtful_cells, is_plain
 from node_agent.index import builder, postings, rows, schema
@@ -23,7 +24,7 @@ from node_agent.index.many_keys import ManyKeys
 from node_agent.index.payload import digests_of, encode
 from node_agent.index.seen import Seen
 from node_agent.index.titles import bigrams
-from node_agent.record import Person, Record
+from node_agent.record import Person, Record, Records, one_by_one
 
 TEXTS = st.lists(st.text("王錢偉·-（é_A1 \n\x1f\x07＇'＿&浠鐢", max_size=8), max_size=60)
 
@@ -97,7 +98,12 @@ def test_identity_numbers_are_read_alike_alone_and_together():
     dice = random.Random(5)
     for size in (0, 1, 2, 3, 50, 5_000):
         texts = [number(dice) for _ in range(size)]
-        assert canonical_all(texts) == [canonical(text) if text else "" for text in texts]
+        read, alone = read_numbers(texts), list(map(canonical, texts))
+        assert read.numbers == [one or "" for one in alone]
+        assert read.wrong.tolist() == [
+            text != "" and one is None for text, one in zip(texts, alone, strict=True)
+        ]
+        assert read.births.tolist() == [int(one[6:14]) if one else 0 for one in alone]
 
 
 @settings(deadline=None)
@@ -118,16 +124,16 @@ def test_numbers_are_seen_alike_alone_and_together(batches):
         for one, at in zip(batch, places, strict=True):
             expected.append(held.get(one, 0))
             held.setdefault(one, at)
-        assert together.first_of(batch, places) == expected
+        assert together.first_of(np.array(batch, dtype=np.int64), np.array(places)).tolist() == expected
 
 
 def test_a_table_of_numbers_seen_grows_under_many():
     together = Seen()
-    numbers = [hash((one, "number")) for one in range(40_000)]
+    numbers = np.array([hash((one, "number")) for one in range(40_000)])
     for start in range(0, 40_000, 3_000):
         part = numbers[start : start + 3_000]
-        assert not any(together.first_of(part, range(start + 1, start + 1 + len(part))))
-    assert together.first_of(numbers, [99_999] * 40_000) == list(range(1, 40_001))
+        assert not together.first_of(part, np.arange(start + 1, start + 1 + len(part))).any()
+    assert together.first_of(numbers, np.full(40_000, 99_999)).tolist() == list(range(1, 40_001))
 
 
 @pytest.mark.parametrize("count", [0, 1, 99, 100, 101, 250])
@@ -142,7 +148,8 @@ def test_rows_go_in_by_the_hundred_and_all_of_them(count):
 def people(tmp_path_factory):
     file = tmp_path_factory.mktemp("people") / "people.csv"
     write_csv(file, 3_000, seed=8)
-    return [one for part in CatalogueFile(file, mapping=Mapping()).parts() for one in part.records]
+    (part,) = CatalogueFile(file, mapping=Mapping()).parts()
+    return list(one_by_one(part.records))
 
 
 def built(path, people, size):
@@ -150,9 +157,9 @@ def built(path, people, size):
     one = builder.Builder(path, Keyer(b"secret"), 1)
     source = one.source("people.csv", "", bytes(16), "[]")
     for start in range(0, len(people), size):
-        some = people[start : start + size]
-        encoded = list(map(encode, some))
-        one.add(some, [source] * len(some), encoded, digests_of(some, encoded))
+        some = Records.of(people[start : start + size])
+        encoded = encode(some)
+        one.add(some, np.full(len(some), source), encoded, digests_of(some, encoded))
     one.finish()
     connection = sqlite3.connect(path)
     held = connection.execute("select rid, cat, year, place, flags, digest, code from rec").fetchall()
@@ -221,7 +228,7 @@ def test_the_keys_of_many_records_are_those_of_each(people):
         )
         for name in odd
     ]
-    keys, owners = builder.matching_keys(records, ManyKeys(keyer))
+    keys, owners = builder.matching_keys(Records.of(records), ManyKeys(keyer))
     of = {place: set() for place in range(len(records))}
     for key, owner in zip(keys.tolist(), owners.tolist(), strict=True):
         of[owner].add(key)

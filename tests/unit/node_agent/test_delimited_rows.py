@@ -1,0 +1,93 @@
+"""Rows of a delimited file that are cut many at once are those the csv module reads, whatever the file holds."""
+
+import csv
+import io
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from node_agent.catalogue import readers
+from node_agent.catalogue.findings import Finding
+from node_agent.catalogue.mapping import Mapping
+from node_agent.catalogue.readers import EvenRows, RowStream
+
+LINES = st.lists(
+    st.sampled_from(["王芳,1985,是", "a,b,c", ",,", "", '"a,b",c,d', '"一\n二",c,d', 'x"y,b,c', "a,b", "a,b,c,d", "\x1a", "a\rb,c,d", "\0a,b,c"]),
+    max_size=30,
+)  # fmt: skip
+
+
+def read_at_once(text):
+    """(number, cells, problem) of each row as the csv module gives them, the whole text before it."""
+    reader = csv.reader(io.StringIO(text.replace("\0", "\x01"), newline="\n"))
+    rows, before = [], 0
+    while True:
+        try:
+            cells = next(reader)
+        except csv.Error:
+            rows.append((before + 1, [], Finding.WRONG_COLUMNS))
+        except StopIteration:
+            return rows
+        else:
+            if cells != ["\x1a"]:
+                rows.append((before + 1, cells, None))
+        before = reader.line_num
+
+
+@settings(deadline=None, max_examples=300)
+@given(LINES, st.sampled_from(["\n", "\r\n"]), st.booleans(), st.integers(1, 60))
+@example(["a,b,c", "a,b,c", '"一\n二",c,d', "a,b,c"], "\n", True, 6)
+@example(["a,b,c", "a,b", "a,b,c,d", "a,b,c"], "\n", True, 60)
+@example(["a,b,c", '"open', "a,b,c", "a,b,c"], "\n", True, 6)
+def test_rows_are_those_of_the_csv_module(tmp_path_factory, lines, ending, ended, together):
+    text = ending.join(lines) + (ending if ended else "")
+    path = tmp_path_factory.mktemp("csv") / "a.csv"
+    path.write_bytes(text.encode())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(readers, "_TOGETHER", together)  # bytes
+        rows = list(RowStream(readers._csv_rows(path, "utf-8", ",", 0)))
+    assert rows == read_at_once(text)
+
+
+def test_a_clean_file_is_cut_many_rows_at_once(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("档号,姓名\n" + "J1,王芳\n" * 500, "utf-8")
+    (table,) = readers.open_tables(path, Mapping())
+    assert list(map(type, table.rows)) == [EvenRows]
+
+
+def test_lines_of_another_encoding_are_told_and_those_after_them_cut_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(readers, "_TOGETHER", 40)
+    path = tmp_path / "a.csv"
+    other = '"李\n明",李明\n'.encode("gb18030")  # a row of two lines
+    path.write_bytes("档号,姓名\nJ1,王芳\n".encode() + other + "J3,陈静\n".encode() * 9)
+    (table,) = readers.open_tables(path, Mapping(encoding="utf-8"))
+    parts = list(table.rows)
+    assert isinstance(parts[-1], EvenRows)
+    rows = list(RowStream(parts))
+    assert [number for number, _cells, _problem in rows] == [1, 2, 3, *range(5, 14)]
+    assert [problem for _number, _cells, problem in rows] == [None] * 2 + [Finding.OTHER_ENCODING] + [
+        None
+    ] * 9
+    assert rows[2][1] == ["李\n明", "李明"]
+
+
+def test_a_stream_gives_rows_one_by_one_and_then_in_blocks():
+    loose = [(number, [str(number)], None) for number in range(1, 4)]
+    even = EvenRows(4, [["4", "5", "6"]])
+    more = [(number, [str(number)], None) for number in range(7, 12)]
+
+    def flat(blocks):
+        return [row for one in blocks for row in (RowStream([one]) if isinstance(one, EvenRows) else one)]
+
+    everything = flat([loose, even, more])
+    for taken in range(12):
+        for back in (False, True):
+            stream = RowStream([*loose, even, *more])
+            rows = [next(stream) for _ in range(taken)]
+            if back and rows:
+                stream.give_back(rows.pop())
+            blocks = list(stream.blocks(2))
+            assert rows + flat(blocks) == everything
+            assert all(len(one) <= 2 for one in blocks if not isinstance(one, EvenRows))
