@@ -37,7 +37,7 @@ from node_agent import telemetry
 from node_agent.certificates import keys as key_files
 from node_agent.certificates.fonts import FontsMissingError
 from node_agent.certificates.keys import KeysMissingError
-from node_agent.certificates.registry import Deliverable, Registry
+from node_agent.certificates.registry import Deliverable, Registry, SignedAnew
 from node_agent.certificates.scans import ScanReader
 from node_agent.certificates.sealing import Sealer, SealError
 from node_agent.certificates.standing import Standing
@@ -82,10 +82,10 @@ class Documents:
             raise SettingsError("[documents] gateway 应为 http(s) 地址 · gateway must be an http(s) address")
         log_authority = _log_authority(folder, table)
         self._archive, self._lookup, self._disclosure = settings.archive, lookup, disclosure
-        trust = _trust_list(folder, str(table.get("trust_list", "")))
+        trust = trust_list(folder, settings)
         try:
             keys = key_files.load(folder)
-            _check_second_suite(trust, settings.archive, keys)
+            check_second_suite(trust, settings.archive, keys)
             typesetter = Typesetter(Path(table["fonts"]) if table.get("fonts") else None)
             drawing = typesetter.seal(settings.name, SEAL_PURPOSE)
         except (KeysMissingError, SealError, FontsMissingError) as error:
@@ -168,6 +168,7 @@ class Documents:
             "evidence checkpoints": self.log.run(),
             "evidence stamps": self.log.stamps.run(),
             "document standing": self._watch(),
+            "documents signed anew": self._watch_signed_anew(),
             "document times": self._add_times(),
             "sweep documents": self._sweep(),
         }
@@ -265,6 +266,24 @@ class Documents:
                     seen = seq
             await asyncio.sleep(_LOOK_EVERY_S)
 
+    async def _watch_signed_anew(self) -> None:
+        """Log what was signed anew, by whatever process."""
+        seen = 0
+        while True:
+            with contextlib.suppress(Refusal, EvidenceError):
+                while signed := await asyncio.to_thread(self.registry.signed_anew, seen):
+                    await asyncio.to_thread(self._log_signed_anew, signed)
+                    seen = signed[-1].seq
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    def _log_signed_anew(self, signed: list[SignedAnew]) -> None:
+        self.log.add([
+            self.log.signed_anew(
+                self.store.entry(one.kept.number).case_id, one.kept.number, one.kept.kind, one.kept.reference, one.at_ms
+            )
+            for one in signed
+        ])  # fmt: skip
+
     async def _sweep(self) -> None:
         """Remove what a process that was killed left behind: at start, and each hour."""
         while True:
@@ -290,7 +309,9 @@ class Documents:
                 telemetry.log.info("documents stamped", action="documents.stamped", records=done)
 
 
-def _trust_list(folder: Path, path: str) -> TrustList | None:
+def trust_list(folder: Path, settings: NodeSettings) -> TrustList | None:
+    """The federation's pinned list; None where none is set. SettingsError when it can not be read."""
+    path = str(settings.documents.get("trust_list", ""))
     if not path:
         return None
     try:
@@ -299,7 +320,7 @@ def _trust_list(folder: Path, path: str) -> TrustList | None:
         raise SettingsError(f"[documents] trust_list: {error}") from error
 
 
-def _check_second_suite(trust: TrustList | None, archive: str, keys: key_files.ArchiveKeys) -> None:
+def check_second_suite(trust: TrustList | None, archive: str, keys: key_files.ArchiveKeys) -> None:
     """What is issued without the second signature the list asks for, every verifier refuses: rather issue nothing."""
     party = None if trust is None else trust.parties.get(archive)
     if party is None or party.second_suite is None:

@@ -43,6 +43,7 @@ class EventKind(StrEnum):
     CLOSED = "closed"  # ended without a document
     PRESENTED = "presented"  # a credential was shown to somebody
     VERIFIED = "verified"  # a document was checked on line
+    SIGNED_ANEW = "signed_anew"  # a QR text or credential, under the same number
     REVOKED = "revoked"
     REPLACED = "replaced"
     ERASED = "erased"  # the contents of an entry were erased
@@ -121,6 +122,7 @@ SHAPES: Mapping[EventKind, Shape] = MappingProxyType({
     EventKind.CLOSED: _shape("outcome", "digest archive reason"),
     EventKind.PRESENTED: _shape("digest number", "archive audience purpose"),
     EventKind.VERIFIED: _shape("digest outcome", "archive number reason", about_request=False),
+    EventKind.SIGNED_ANEW: _shape("digest archive number document"),
     EventKind.REVOKED: _shape("digest archive number reason", shared=True),
     EventKind.REPLACED: _shape("digest archive number successor", "reason", shared=True),
     EventKind.ERASED: _shape("entry reason", about_request=False),

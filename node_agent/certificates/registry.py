@@ -1,7 +1,8 @@
 """What lies beside the documents: which status index and short code belong to which number, what may be fetched under which digest.
 
 An index or a code is given to a number once and for ever, so that issuing again after a crash says the same. What is fetched is a
-file named by its SHA-256; the same bytes go out whenever they are asked for.
+file named by its SHA-256; the same bytes go out whenever they are asked for. What was signed anew under a number stands beside
+what was delivered of it first, and takes nothing away.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import hashlib
 import os
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,18 +32,33 @@ create table if not exists short_codes(number text primary key, code text not nu
 create table if not exists deliverables(reference text primary key, number text not null, kind text not null,
   media_type text not null, size integer not null) strict, without rowid;
 create index if not exists of_number on deliverables(number);
+create table if not exists signed_anew(seq integer primary key autoincrement, number text not null, kind text not null,
+  reference text not null unique, media_type text not null, size integer not null, at_ms integer not null,
+  unique(number, kind)) strict;
 """
+_MOST_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Deliverable:
-    """Something that may be fetched: `reference` is its SHA-256 (hex), `kind` document or credential."""
+    """Something that may be fetched: `reference` is its SHA-256 (hex), `kind` document or credential; of what was signed
+    anew qr or credential.
+    """
 
     reference: str
     number: str
     kind: str
     media_type: str
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class SignedAnew:
+    """Something that was signed anew, and when (UTC ms); `seq` grows with each."""
+
+    seq: int
+    at_ms: int
+    kept: Deliverable
 
 
 class Registry:
@@ -151,6 +168,73 @@ class Registry:
         if row is None:
             raise Refusal(Reason.NOT_FOUND)
         return Deliverable(*row)
+
+    def numbers(self, kind: str) -> list[str]:
+        """The numbers of which something of a kind was kept, in their order."""
+        with self._lock:
+            return [
+                row[0]
+                for row in self._do("select number from deliverables where kind = ? order by number", kind)
+            ]
+
+    def read(self, one: Deliverable) -> bytes:
+        """Refusal(STORE_UNAVAILABLE) when the file is gone or no longer what its name says."""
+        try:
+            content = self.path(one).read_bytes()
+        except OSError as error:
+            raise Refusal(Reason.STORE_UNAVAILABLE) from error
+        if hashlib.sha256(content).hexdigest() != one.reference:
+            raise Refusal(Reason.STORE_UNAVAILABLE)
+        return content
+
+    # what was signed anew ----------------------------------------------------------------------------------------
+
+    def keep_anew(self, number: str, made: Mapping[str, tuple[str, bytes]], at_ms: int) -> None:
+        """Keep what was signed anew of a number, kind -> (media type, content): all of it durable on return, or nothing of it.
+
+        The first that is kept stays, whoever comes later.
+        """
+        with self._lock:
+            kept = [
+                (hashlib.sha256(content).hexdigest(), kind, media_type, content)
+                for kind, (media_type, content) in made.items()
+            ]
+            for reference, _kind, _media_type, content in kept:
+                self._write(reference, content)
+            self._do("begin immediate")
+            try:
+                if not self.anew(number):
+                    for reference, kind, media_type, content in kept:
+                        self._do(
+                            "insert into signed_anew(number, kind, reference, media_type, size, at_ms)"
+                            " values (?, ?, ?, ?, ?, ?)",
+                            number, kind, reference, media_type, len(content), at_ms,
+                        )  # fmt: skip
+                self._do("commit")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    self._connection.execute("rollback")
+                raise
+
+    def anew(self, number: str) -> dict[str, Deliverable]:
+        """What was signed anew of a number, by kind; empty when nothing was."""
+        with self._lock:
+            rows = self._do(
+                "select reference, number, kind, media_type, size from signed_anew where number = ?", number
+            ).fetchall()
+        return {row[2]: Deliverable(*row) for row in rows}
+
+    def signed_anew(self, after: int = 0) -> list[SignedAnew]:
+        """What was signed anew after a sequence number, the oldest first; not more than 500 at once."""
+        with self._lock:
+            rows = self._do(
+                "select seq, at_ms, reference, number, kind, media_type, size from signed_anew where seq > ?"
+                " order by seq limit ?",
+                after, _MOST_AT_ONCE,
+            ).fetchall()  # fmt: skip
+        return [SignedAnew(row[0], row[1], Deliverable(*row[2:])) for row in rows]
+
+    # ---------------------------------------------------------------------------------------------------------------
 
     def path(self, one: Deliverable) -> Path:
         return self._folder / one.reference[:2] / one.reference

@@ -175,11 +175,13 @@ class Typesetter:
         return made
 
 
-def qr_svg(text: str) -> str:
-    """The QR code of a text (ISO/IEC 18004, level M) as SVG, without quiet zone: the page around it is white."""
+def qr_svg(text: str, border: int = 0) -> str:
+    """The QR code of a text (ISO/IEC 18004, level M) as SVG. Its quiet zone is `border` modules wide: none where the page
+    around it is white, four where it stands alone.
+    """
     out = BytesIO()
     segno.make(text, error="m", micro=False, boost_error=False).save(
-        out, kind="svg", border=0, xmldecl=False, svgns=True, nl=False, omitsize=True
+        out, kind="svg", border=border, xmldecl=False, svgns=True, nl=False, omitsize=True
     )
     return out.getvalue().decode()
 

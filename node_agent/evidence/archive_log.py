@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from federation import mail
@@ -104,6 +104,15 @@ class ArchiveLog:
         event = Event(EventKind.CLOSED, f"closed:{number}", self._now_ms(), case_id, fields)
         if self._log.entry(event.id, case_id) is None:
             self._log.append([event])
+
+    def signed_anew(self, case_id: str, number: str, form: str, digest: str, at_ms: int) -> Event:
+        """The event of something that was signed anew at `at_ms`, for `add`."""
+        fields = {"digest": digest, "archive": self.archive, "number": number, "document": form}
+        return Event(EventKind.SIGNED_ANEW, f"signed_anew:{digest}", at_ms, case_id, fields)
+
+    def add(self, events: Iterable[Event]) -> None:
+        """Log events, durable on return; one that is in the log keeps its place. EvidenceError."""
+        self._log.append(events)
 
     async def run(self) -> None:
         """Sign a checkpoint each second in which something happened, until cancelled."""
