@@ -17,7 +17,7 @@ from federation.categories import CATEGORIES
 from node_agent.catalogue.files import CatalogueFile, FileReport, name_of
 from node_agent.catalogue.findings import SEVERITY, TEXTS, Finding, RowFinding, Severity
 from node_agent.catalogue.mapping import Mapping, MappingError, load
-from node_agent.catalogue.readers import NotACatalogueError
+from node_agent.catalogue.tables import NotACatalogueError
 from node_agent.index import ImportRefusedError, SourceCounts, open_for_import
 from node_agent.record import one_by_one
 

@@ -13,7 +13,8 @@ from federation.categories import CATEGORIES
 from node_agent.catalogue.findings import RowFinding, TableReport
 from node_agent.catalogue.headings import category_in, says_copy
 from node_agent.catalogue.mapping import Mapping
-from node_agent.catalogue.readers import NotACatalogueError, open_tables
+from node_agent.catalogue.readers import open_tables
+from node_agent.catalogue.tables import NotACatalogueError
 from node_agent.catalogue.understanding import Memory, TableReader
 from node_agent.index import Part
 from node_agent.record import Record, Records

@@ -47,7 +47,7 @@ from node_agent.catalogue.names import (
 )
 from node_agent.catalogue.notation import SettledYears, read_birth, read_date
 from node_agent.catalogue.plain import PlainRows
-from node_agent.catalogue.readers import EvenRows, Row, RowStream, Table
+from node_agent.catalogue.tables import EvenRows, Row, RowStream, Table
 from node_agent.index.seen import Seen
 from node_agent.record import Person, Record, Records, Role
 

@@ -9,7 +9,7 @@ import pytest
 from node_agent.catalogue.files import CatalogueFile
 from node_agent.catalogue.findings import Finding
 from node_agent.catalogue.mapping import Mapping
-from node_agent.catalogue.readers import NotACatalogueError
+from node_agent.catalogue.tables import NotACatalogueError
 from node_agent.record import one_by_one
 
 HEADER = "档号,男方姓名,女方姓名,登记日期,登记地点,备注"

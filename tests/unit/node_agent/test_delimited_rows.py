@@ -7,10 +7,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from node_agent.catalogue import readers
+from node_agent.catalogue import delimited, readers
 from node_agent.catalogue.findings import Finding
 from node_agent.catalogue.mapping import Mapping
-from node_agent.catalogue.readers import EvenRows, RowStream
+from node_agent.catalogue.tables import EvenRows, RowStream
 
 LINES = st.lists(
     st.sampled_from(["王芳,1985,是", "a,b,c", ",,", "", '"a,b",c,d', '"一\n二",c,d', 'x"y,b,c', "a,b", "a,b,c,d", "\x1a", "a\rb,c,d", "\0a,b,c"]),
@@ -45,8 +45,8 @@ def test_rows_are_those_of_the_csv_module(tmp_path_factory, lines, ending, ended
     path = tmp_path_factory.mktemp("csv") / "a.csv"
     path.write_bytes(text.encode())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(readers, "_TOGETHER", together)  # bytes
-        rows = list(RowStream(readers._csv_rows(path, "utf-8", ",", 0)))
+        patch.setattr(delimited, "_TOGETHER", together)  # bytes
+        rows = list(RowStream(delimited._csv_rows(path, "utf-8", ",", 0)))
     assert rows == read_at_once(text)
 
 
@@ -58,7 +58,7 @@ def test_a_clean_file_is_cut_many_rows_at_once(tmp_path):
 
 
 def test_lines_of_another_encoding_are_told_and_those_after_them_cut_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(readers, "_TOGETHER", 40)
+    monkeypatch.setattr(delimited, "_TOGETHER", 40)
     path = tmp_path / "a.csv"
     other = '"李\n明",李明\n'.encode("gb18030")  # a row of two lines
     path.write_bytes("档号,姓名\nJ1,王芳\n".encode() + other + "J3,陈静\n".encode() * 9)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from federation.identity_number import check_digit
 from node_agent.catalogue.plain import PlainRows
-from node_agent.catalogue.readers import Table
+from node_agent.catalogue.tables import Table
 from node_agent.catalogue.understanding import Memory, TableReader
 from node_agent.record import one_by_one
 
