@@ -2,17 +2,50 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
-from typing import Any
+from collections.abc import Awaitable, Iterator
+from typing import Any, TypeVar
 
 import msgspec
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from federation.reasons import Reason, Refusal
 
 LARGEST_BODY = 64 * 1024
 """Bytes; also what an HTTP server takes before it looks at them."""
 
+GRACE_S = 10.0
+"""Seconds a small body may take to come."""
+
+QUIET_S = 75.0
+"""Seconds a connection may stay without a request; aiohttp would keep it for an hour."""
+
+T = TypeVar("T")
+
 _PATH_PART = re.compile(r"\.([A-Za-z_]\w*)|\[(\d+|\.\.\.)\]")
+
+
+@contextlib.contextmanager
+def named() -> Iterator[None]:
+    """Around the reading of a body: its faults by their reasons. Refusal: out_of_time, malformed_body."""
+    try:
+        yield
+    except TimeoutError:
+        raise Refusal(Reason.OUT_OF_TIME) from None
+    except (web.RequestPayloadError, HttpProcessingError):
+        raise Refusal(Reason.MALFORMED_BODY) from None
+
+
+async def in_time(request: web.Request, body: Awaitable[T]) -> T:
+    """The small body of a caller, which has 10 s to come; Refusal as of `named`. Most came with the request's head."""
+    with named():
+        if request.content.is_eof():
+            return await body
+        async with asyncio.timeout(GRACE_S):
+            return await body
 
 
 def decode(decoder: msgspec.json.Decoder[Any], body: bytes, *, most_brackets: int) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 
 from aiohttp import web
 
-from federation import collector
+from federation import collector, json_bodies
 from federation.limits import RateLimit
 from federation.reasons import Refusal
 from federation.tlog.anchor import FileAnchor
@@ -61,7 +61,6 @@ _TIDY_EVERY_S, _BETWEEN_BATCHES_S = 600.0, 0.2
 _WRITE_PRESENCE_MS = 30_000
 _DRAIN_S = 12.0  # longer than the longest search
 _CLOSE_S = 1.0
-_QUIET_S = 75.0  # a connection without a request; aiohttp would keep it an hour
 
 
 async def run(settings: GatewaySettings, base: Path) -> None:
@@ -307,7 +306,7 @@ async def serving(edge: Edge, settings: GatewaySettings, base: Path, health: Hea
         access_log=None,
         shutdown_timeout=_CLOSE_S,
         handle_signals=False,
-        keepalive_timeout=_QUIET_S,
+        keepalive_timeout=json_bodies.QUIET_S,
     )
     await runner.setup()
     site = web.TCPSite(runner, settings.host, settings.port, ssl_context=context)

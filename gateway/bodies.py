@@ -5,22 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from aiohttp import hdrs, web
-from aiohttp.http_exceptions import HttpProcessingError
 
+from federation.json_bodies import GRACE_S, named
 from federation.limits import line
 from federation.reasons import Reason, Refusal
 
 LARGEST_SMALL = 64 * 1024
 """Bytes of a small body, such as a typed code: it must say its length, and be as long as it says (not compressed)."""
 
-T = TypeVar("T")
-
-GRACE_S = 10.0
 SLOWEST = 64 * 1024
 """Bytes a second: half of what the poorest counter's line sends (1 Mbit/s)."""
 
@@ -37,26 +33,6 @@ class Places:
 SMALL = Places(64, 8, GRACE_S)
 LARGE = Places(8, 2, 120.0)
 """120 s: 64 MB over 5 Mbit/s, as a counter's line has them."""
-
-
-@contextlib.contextmanager
-def named() -> Iterator[None]:
-    """Around the reading of a body: its faults by their reasons. Refusal: out_of_time, malformed_body."""
-    try:
-        yield
-    except TimeoutError:
-        raise Refusal(Reason.OUT_OF_TIME) from None
-    except (web.RequestPayloadError, HttpProcessingError):
-        raise Refusal(Reason.MALFORMED_BODY) from None
-
-
-async def in_time(request: web.Request, body: Awaitable[T]) -> T:
-    """The small body of a caller, which has 10 s to come; Refusal as of `named`. Most came with the request's head."""
-    with named():
-        if request.content.is_eof():
-            return await body
-        async with asyncio.timeout(GRACE_S):
-            return await body
 
 
 class Bodies:

@@ -23,6 +23,7 @@ from prometheus_client import generate_latest
 
 from federation import collector
 from federation.bulk.answering import BulkAnswering
+from federation.json_bodies import QUIET_S
 from federation.reasons import Reason
 from federation.rpc import transport
 from federation.rpc.authority import uri_name
@@ -238,7 +239,7 @@ async def _metrics(address: str) -> Any:
 
     app = web.Application()
     app.add_routes([web.get("/metrics", metrics), web.get("/livez", livez)])
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, keepalive_timeout=QUIET_S)
     await runner.setup()
     host, port = address.rsplit(":", 1)
     await web.TCPSite(runner, host.strip("[]"), int(port)).start()

@@ -17,12 +17,11 @@ from aiohttp import hdrs, web
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from prometheus_client import generate_latest
 
-from federation.json_bodies import LARGEST_BODY
+from federation.json_bodies import LARGEST_BODY, in_time
 from federation.limits import RateLimit
 from federation.problems import language_of
 from federation.reasons import Reason, Refusal
 from gateway import telemetry
-from gateway.bodies import in_time
 from gateway.edge import rendering
 from gateway.edge.cases import CaseFeature, CaseRoutes
 from gateway.edge.delivery import Deliveries

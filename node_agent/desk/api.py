@@ -17,7 +17,8 @@ import msgspec
 import yaml
 from aiohttp import hdrs, web
 
-from federation.json_bodies import LARGEST_BODY
+from federation import json_bodies
+from federation.json_bodies import LARGEST_BODY, in_time
 from federation.limits import RateLimit
 from federation.problems import language_of
 from federation.reasons import Reason, Refusal
@@ -196,7 +197,7 @@ class DeskApi:
             _token(request)  # without one the body is not looked at
             if request.content_type != "application/json":
                 raise Refusal(Reason.UNSUPPORTED_MEDIA_TYPE)
-            seen = bodies.read(decoder, await request.read())
+            seen = bodies.read(decoder, await in_time(request, request.read()))
             language, case = language_of(request), request.match_info["case"]
 
             def work(user: User) -> web.Response:
@@ -230,7 +231,13 @@ class DeskApi:
 @contextlib.asynccontextmanager
 async def serving(api: DeskApi, address: str, ssl_context: Any) -> AsyncIterator[int]:
     """Serve on host:port; gives the port."""
-    runner = web.AppRunner(api.app(), access_log=None, shutdown_timeout=2.0, handle_signals=False)
+    runner = web.AppRunner(
+        api.app(),
+        access_log=None,
+        shutdown_timeout=2.0,
+        handle_signals=False,
+        keepalive_timeout=json_bodies.QUIET_S,
+    )
     await runner.setup()
     host, port = address.rsplit(":", 1)
     await web.TCPSite(runner, host.strip("[]"), int(port), ssl_context=ssl_context).start()

@@ -14,6 +14,7 @@ STATUS: dict[Reason, int] = {
     for reason in (
         Reason.MALFORMED_JSON,
         Reason.MALFORMED_TEXT,
+        Reason.MALFORMED_BODY,
         Reason.WRONG_TYPE,
         Reason.MISSING_FIELD,
         Reason.UNKNOWN_FIELD,
@@ -29,6 +30,7 @@ STATUS: dict[Reason, int] = {
         Reason.NOT_FOUND,
         Reason.METHOD_NOT_ALLOWED,
         Reason.OVERLOADED,
+        Reason.OUT_OF_TIME,
         Reason.INTERNAL,
         Reason.UNKNOWN_CASE,
         Reason.ILLEGAL_TRANSITION,

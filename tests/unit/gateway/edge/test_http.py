@@ -10,7 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from gateway import app, bodies
+from federation import json_bodies
+from gateway import app
 from gateway.edge.server import openapi
 from tests.fakes.edge import CODES, QUESTION, Gateway
 from tests.fakes.holdings import Behaviour, Fault, candidate
@@ -205,7 +206,7 @@ async def test_a_body_that_is_not_as_it_says_it_is_coded_is_named(coding):
     ],
 )
 async def test_a_body_that_never_comes_is_not_waited_for(monkeypatch, path, headers):
-    monkeypatch.setattr(bodies, "GRACE_S", 0.2)
+    monkeypatch.setattr(json_bodies, "GRACE_S", 0.2)
     async with Gateway() as gateway:
         reader, writer = await asyncio.open_connection(gateway.client.host, gateway.client.port)
         head = {
@@ -228,7 +229,7 @@ async def test_a_body_that_never_comes_is_not_waited_for(monkeypatch, path, head
 
 @pytest.mark.parametrize("sent", [b"", b"GET /livez HTTP/1.1\r\nHost: x\r\n"], ids=["nothing", "half a head"])
 async def test_a_connection_that_asks_nothing_is_closed(monkeypatch, tmp_path, sent):
-    monkeypatch.setattr(app, "_QUIET_S", 0.2)
+    monkeypatch.setattr(json_bodies, "QUIET_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as one:
         port = one.getsockname()[1]
     settings = SimpleNamespace(host="127.0.0.1", port=port, http_certificate="")

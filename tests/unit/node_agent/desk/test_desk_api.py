@@ -9,11 +9,11 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from federation import mail
+from federation import json_bodies, mail
 from federation.limits import RateLimit
 from federation.reasons import Reason
 from node_agent.desk import users
-from node_agent.desk.api import ACTIONS, DeskApi, openapi
+from node_agent.desk.api import ACTIONS, DeskApi, openapi, serving
 from node_agent.desk.issuing import ApprovalNotice
 from node_agent.desk.office import Office
 from node_agent.desk.problems import STATUS
@@ -251,3 +251,31 @@ async def test_what_is_approved_is_issued_by_the_running_office(running):
             ):
                 await asyncio.sleep(0.01)
         assert here.desk.item("c1").state == "issued"
+
+
+async def test_a_body_that_never_comes_and_one_that_is_not_as_it_is_coded_are_named(running, monkeypatch):
+    monkeypatch.setattr(json_bodies, "GRACE_S", 0.2)
+    async with running as here:
+        token = f"Bearer {here.tokens['沈甲']}"
+        headers = {"Authorization": token, "Content-Type": "application/json", "Content-Encoding": "gzip"}
+        async with here.http.post("/desk/cases/c1/claim", data=b"as it is", headers=headers) as answer:
+            told = await answer.json(content_type=None)
+            assert (answer.status, told["reason"]) == (400, "malformed_body")
+        host, port = here.runner.addresses[0][:2]
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(
+            f"POST /desk/cases/c1/claim HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {'a' * 43}\r\n"
+            "Content-Type: application/json\r\nContent-Length: 500\r\n\r\n{".encode()
+        )
+        async with asyncio.timeout(10):
+            assert (await reader.readuntil(b"out_of_time")).startswith(b"HTTP/1.1 504 ")
+        writer.close()
+
+
+async def test_a_connection_that_asks_nothing_is_closed(running, monkeypatch):
+    monkeypatch.setattr(json_bodies, "QUIET_S", 0.2)
+    async with running as here, serving(here.api, "127.0.0.1:0", None) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        async with asyncio.timeout(10):
+            assert await reader.read() == b""
+        writer.close()
