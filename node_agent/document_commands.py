@@ -95,7 +95,10 @@ def configure_documents(parser: argparse.ArgumentParser) -> None:
     shown = actions.add_parser("show", help="一份文书的状态 · how a document stands")
     revoked = actions.add_parser("revoke", help="撤销文书 · take a document back")
     revoked.add_argument("--reason", required=True, choices=REASONS, help="原因 · why")
-    zh, en = "把只有一个签名的二维码文本和凭证重新作双签名", "sign anew, with both suites, what was signed once"
+    zh, en = (
+        "把只有一个签名的二维码文本和凭证重新作双签名",
+        "sign anew, with both suites, what was signed once",
+    )
     anew = actions.add_parser("sign-anew", help=f"{zh} · {en}", description=_ANEW.format(zh=zh, en=en))
     anew.add_argument("--dry-run", action="store_true", help="只清点，不签名 · count, sign and write nothing")
     text = "把文书最新的各种形式写入文件夹，交给持有人 · write a document's newest forms into a folder, for its holder"
