@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from federation.levels import Levels
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
+class Candidate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """`ref` is opaque to everyone but its archive. `year` 0 = not known. `fingerprints` are keyed digests of the
     event: an equal one in two archives means copies of one record. `name_bits` is -log2 of the share of the
     archive's records that carry the name (term frequency), so that a rare name counts for more.

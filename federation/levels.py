@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
+
+import msgspec
 
 
 class NameLevel(IntEnum):
@@ -67,8 +68,7 @@ class TextLevel(IntEnum):
     DIFFERENT = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Levels:
+class Levels(msgspec.Struct, frozen=True, gc=False):
     """The level vector of one candidate: all the evidence a score or an explanation may use."""
 
     name: NameLevel | int = NameLevel.NOT_COMPARED

@@ -8,6 +8,7 @@ invisible ones: a name written with a space shows no more than the same name wit
 from __future__ import annotations
 
 import unicodedata
+from functools import lru_cache
 
 _DOTS = frozenset("·•・‧∙⋅．.･")
 _DESCRIPTIONS = range(
@@ -50,6 +51,7 @@ def _characters(text: str) -> list[tuple[str, bool]]:
     return whole
 
 
+@lru_cache(4_096)  # the few candidates of a question that are told often bear the name asked for
 def mask_name(name: str) -> str:
     """錢偉明 → 錢*明, 王芳 → 王*, four characters and more keep the first and the last; one character is hidden."""
     whole = _characters(name)

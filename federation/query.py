@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from federation.dates import DateSpan
 
@@ -22,8 +23,7 @@ class Relation(StrEnum):
     OTHER = "OTHER"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
+class Query(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One question. Empty string or None = not stated. Names keep their original characters.
 
     `category` is a key of federation/categories.py, or "" at an archive's own window (all categories).

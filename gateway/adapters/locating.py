@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import msgspec
+from msgspec import structs
 
 from federation.documents import CHINA
 from federation.explanation import explain, level_word
@@ -58,11 +59,13 @@ class SearchLocator:
             left = tuple(code for code in archives if code in roster.by_code)
             if not left:
                 return Located({}, [], [], roster.epoch, gone)
-            question = replace(question, scope=Scope((), left))
+            question = structs.replace(question, scope=Scope((), left))
         rounds = max(0, case.round - 1)
         deadline = min(LONGEST_DEADLINE_S, question.deadline_s * 2.0 ** min(rounds, 10))
-        question = replace(question, deadline_s=deadline)
-        answer = await self._searches.search(replace(question, page_size=MOST_KEPT, caller=case.client))
+        question = structs.replace(question, deadline_s=deadline)
+        answer = await self._searches.search(
+            structs.replace(question, page_size=MOST_KEPT, caller=case.client)
+        )
         account = answer.completeness
         outcomes = {
             one.archive: one.outcome.value for one in account.outcomes if one.outcome is not Outcome.NOT_ASKED

@@ -7,9 +7,10 @@ reason that can not hide a record. A failure is never shown as "not found".
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+
+import msgspec
 
 from federation.outcome import ANSWERED, CANNOT_HIDE, NotAsked, Outcome
 from federation.reasons import Text
@@ -23,8 +24,7 @@ class Verdict(StrEnum):
     PARTIAL = "partial"
 
 
-@dataclass(frozen=True, slots=True)
-class ArchiveOutcome:
+class ArchiveOutcome(msgspec.Struct, frozen=True, gc=False):
     """What became of asking one archive."""
 
     archive: str
@@ -35,8 +35,7 @@ class ArchiveOutcome:
     index_epoch: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
+class Gap(msgspec.Struct, frozen=True, gc=False):
     """An archive that may hold a record and did not say all; `suggestion` is for the person who asked."""
 
     archive: str
@@ -46,8 +45,7 @@ class Gap:
     retry_after_s: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Completeness:
+class Completeness(msgspec.Struct, frozen=True, gc=False):
     """The whole account. `asked` counts archives a question was meant for, `answered` those that answered in full."""
 
     verdict: Verdict

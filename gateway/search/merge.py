@@ -7,7 +7,8 @@ does not depend on the order in which answers came.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from federation.candidate import Candidate
 from federation.scoring import Decision, decide, score
@@ -17,8 +18,7 @@ MOST_RANKED = 500
 """Candidates one search ranks; the rest would never be paged to."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ranked:
+class Ranked(msgspec.Struct, frozen=True, gc=False):
     """A candidate in the common ranking. `copies` are the other archives that hold the same record."""
 
     archive: str

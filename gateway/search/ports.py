@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import msgspec
+
 from federation.candidate import Candidate
 from federation.outcome import Outcome
 from federation.query import Query
@@ -43,8 +45,7 @@ class Manifest:
     heard_at: float = field(default_factory=time.monotonic, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True, gc=False):
     """How one sub-request ended. Exactly one per `ask`. `candidates` may be non-empty beside TIMEOUT (best so far)."""
 
     archive: str

@@ -5,7 +5,7 @@ Rules against fishing are checked here, before anyone is asked: no wildcards, an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from federation.query import Query
 from federation.reasons import Reason, Refusal
@@ -16,8 +16,7 @@ _WILDCARDS = frozenset("*?%_＊？％＿〓□")
 _YEAR_TOLERANCE = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(msgspec.Struct, frozen=True, gc=False):
     """Which archives a question is about: regions as first digits of division codes, or archives by code; both empty
     = every archive on the roster.
     """
@@ -26,8 +25,7 @@ class Scope:
     archives: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class Question(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One question of one caller. `caller` is the client's id, never a person's."""
 
     query: Query

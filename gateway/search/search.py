@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Callable, Iterable
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from federation.outcome import ANSWERED, Outcome
 from federation.places import in_region
@@ -36,8 +37,7 @@ _QUICK_COVERAGE = 0.95
 _QUICK_SHARE = 0.3  # of the time left, waited on once a quick search has its coverage
 
 
-@dataclass(frozen=True, slots=True)
-class SearchAnswer:
+class SearchAnswer(msgspec.Struct, frozen=True, gc=False):
     """The answer: the account, one page of the ranking, and the cursor of the next page ("" = there is none)."""
 
     search_id: str

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import heapq
 import time
-from dataclasses import dataclass
 from functools import lru_cache
 from operator import itemgetter
+
+import msgspec
 
 from federation.comparison import Comparer, Vector
 from federation.dates import DateSpan
@@ -41,8 +42,7 @@ _MOST_MISJUDGED = (
 )  # how much a name's real frequency can raise a first score
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True, gc=False):
     """A record that may be the one asked for, with the evidence."""
 
     rid: int
@@ -78,8 +78,7 @@ class Found:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """Candidates best first. `soft_timeout`: the deadline ended the search, these are the best found so far."""
 
     found: tuple[Found, ...]

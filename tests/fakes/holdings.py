@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from msgspec import structs
+
 from federation.candidate import Candidate
 from federation.levels import DateLevel, Levels, NameLevel
 from federation.outcome import Outcome
@@ -58,7 +60,7 @@ def candidate(ref: str = "r1", **changes: object) -> Candidate:
         levels=Levels(name=NameLevel.VARIANT, birth=DateLevel.YEAR),
         name_bits=12.0,
     )
-    return replace(plain, **changes)  # type: ignore[arg-type]
+    return structs.replace(plain, **changes)  # type: ignore[arg-type]
 
 
 def manifest(archive: str, **changes: object) -> Manifest:
@@ -120,7 +122,7 @@ class FakeHoldings:
         if fault is Fault.CUT_ONCE:
             fault = Fault.CUT if self.attempts(archive) == 1 else Fault.NONE
         absent = Reply(archive, Outcome.UNREACHABLE, transport=True)
-        lost = replace(absent, lost=True)
+        lost = structs.replace(absent, lost=True)
         later = asyncio.get_running_loop().call_later
         match fault:
             case Fault.RAISES:
@@ -143,7 +145,9 @@ class FakeHoldings:
             case Fault.CUT:
                 handles = [later(behaviour.delay_s, on_reply, archive, lost)]
             case Fault.WRONG:
-                handles = [later(behaviour.delay_s, on_reply, archive, replace(reply, archive="000000"))]
+                handles = [
+                    later(behaviour.delay_s, on_reply, archive, structs.replace(reply, archive="000000"))
+                ]
             case Fault.DUPLICATE:
                 handles = [later(behaviour.delay_s, on_reply, archive, reply) for _ in range(2)]
             case _:

@@ -9,9 +9,9 @@ import contextlib
 import socket
 import time
 from collections import Counter
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from federation.rpc.links import LINK, DialledLink
 from federation.session.answering import CREDITS, AnsweringSession

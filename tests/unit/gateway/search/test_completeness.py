@@ -8,6 +8,7 @@ from dataclasses import replace
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
+from msgspec import structs
 
 from federation.dates import DateSpan
 from federation.outcome import ANSWERED, CANNOT_HIDE, NotAsked, Outcome
@@ -191,7 +192,7 @@ def test_an_archive_answering_for_another_is_a_bad_answer_of_its_own():
 
 
 def test_scope_leaves_out_with_a_reason_and_stays_complete():
-    answer, _took, _h = ask({}, question=replace(ASKED, scope=Scope(("330402",), ())))
+    answer, _took, _h = ask({}, question=structs.replace(ASKED, scope=Scope(("330402",), ())))
     reasons = {one.archive: one.reason for one in answer.completeness.outcomes}
     assert reasons == {code: "" if code == "330402" else "out_of_scope" for code in CODES}
     assert answer.completeness.verdict is Verdict.COMPLETE
@@ -225,7 +226,7 @@ def test_a_streaming_caller_who_goes_away_leaves_nothing_behind():
         await stream.aclose()
         assert {one.archive for one in holdings.cancelled} == set(CODES) - {"330402"}
         assert len(asyncio.all_tasks()) == 1
-        return await both.search(replace(ASKED, scope=Scope((), ("330402",))))
+        return await both.search(structs.replace(ASKED, scope=Scope((), ("330402",))))
 
     assert run(work()).completeness.verdict is Verdict.COMPLETE
 
@@ -237,11 +238,11 @@ def test_a_quick_search_stops_once_enough_answered_but_waits_for_the_named_place
     world = dict.fromkeys(CODES, Behaviour((candidate("a"),), delay_s=0.01)) | {
         "330481": Behaviour(fault=Fault.SILENT)
     }
-    quick = replace(ASKED, quick=True)
+    quick = structs.replace(ASKED, quick=True)
     answer, took, _h = ask(world, holders, quick)
     assert took < 1.0
     assert answer.completeness.verdict is Verdict.PARTIAL
-    there = replace(quick, query=replace(ASKED.query, place="330481"))
+    there = structs.replace(quick, query=structs.replace(ASKED.query, place="330481"))
     _answer, took, _h = ask(world, holders, there)
     assert took > 1.5
 

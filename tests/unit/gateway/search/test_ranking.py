@@ -7,6 +7,7 @@ from dataclasses import replace
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
+from msgspec import structs
 
 from federation.dates import DateSpan
 from federation.levels import DateLevel, Levels, NameLevel
@@ -85,8 +86,8 @@ def test_pages_are_one_ranking_cut_and_a_cursor_is_only_its_callers():
     async def work():
         world = {"330402": Behaviour(tuple(candidate(f"r{n:02d}", year=1950 + n) for n in range(25)))}
         both = searches(FakeHoldings(world))
-        whole = await both.search(replace(ASKED, page_size=100))
-        first = await both.search(replace(ASKED, page_size=10))
+        whole = await both.search(structs.replace(ASKED, page_size=100))
+        first = await both.search(structs.replace(ASKED, page_size=10))
         pages, page = list(first.candidates), first
         while page.cursor:
             with pytest.raises(Refusal) as refused:
@@ -125,10 +126,10 @@ FULL = Query(
 @pytest.mark.parametrize(
     ("query", "pointer"),
     [
-        (replace(FULL, name=" "), "/subject/name"),
-        (replace(FULL, birth=None), "/subject"),
-        (replace(FULL, event=None), "/event"),
-        (replace(FULL, event=DateSpan.of_years(1970, 1990)), "/event"),
+        (structs.replace(FULL, name=" "), "/subject/name"),
+        (structs.replace(FULL, birth=None), "/subject"),
+        (structs.replace(FULL, event=None), "/event"),
+        (structs.replace(FULL, event=DateSpan.of_years(1970, 1990)), "/event"),
     ],
 )
 def test_too_little_is_refused_with_the_field(query, pointer):
@@ -141,10 +142,10 @@ def test_too_little_is_refused_with_the_field(query, pointer):
     "query",
     [
         FULL,
-        replace(FULL, birth=None, id_number="330483196305120013"),
-        replace(FULL, event=None, other_name="王芳"),
-        replace(FULL, event=None, place="330483"),
-        replace(FULL, event=None, certificate_no="123"),
+        structs.replace(FULL, birth=None, id_number="330483196305120013"),
+        structs.replace(FULL, event=None, other_name="王芳"),
+        structs.replace(FULL, event=None, place="330483"),
+        structs.replace(FULL, event=None, certificate_no="123"),
     ],
 )
 def test_enough_is_enough(query):
@@ -155,7 +156,7 @@ def test_enough_is_enough(query):
 @pytest.mark.parametrize("wild", ["*", "?", "%", "？", "＊"])
 def test_wildcards_are_refused(field, wild):
     with pytest.raises(Refusal) as refused:
-        check(Question(query=replace(FULL, **{field: f"钱{wild}"})))
+        check(Question(query=structs.replace(FULL, **{field: f"钱{wild}"})))
     assert refused.value.reason is Reason.WILDCARD
 
 

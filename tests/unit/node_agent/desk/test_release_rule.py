@@ -8,6 +8,7 @@ import hypothesis.strategies as st
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
+from msgspec.structs import replace as with_levels
 
 from federation import mail
 from federation.categories import CATEGORIES
@@ -28,7 +29,7 @@ ON = ReleaseRule(enabled=True, sensitivity=2)
 
 
 def levels(**changes):
-    return replace(HOLDING, levels=replace(HOLDING.levels, **changes))
+    return replace(HOLDING, levels=with_levels(HOLDING.levels, **changes))
 
 
 FAILING = {
