@@ -110,13 +110,17 @@ def _division_of(folder: Path) -> str:
 def _import_one(
     path: Path, folder: Path, mapping: Mapping, args: argparse.Namespace, division: str
 ) -> dict[str, Any]:
+    if not args.dry_run:
+        folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
+        # before the report: of two imports at once, the second must not touch what the first is writing
+        importer = None if args.dry_run else stack.enter_context(open_for_import(folder))
         reports = stack.enter_context(_Reports(folder, name_of(path), write=not args.dry_run))
         file = CatalogueFile(
             path, mapping=mapping, category=args.category or "", division=division, report=reports.take
         )
         progress = stack.enter_context(_progress(name_of(path))) if _shows_progress(args) else _no_progress
-        if args.dry_run:
+        if importer is None:
             from node_agent.catalogue.quality import Quality
 
             counts = SourceCounts()
@@ -127,8 +131,7 @@ def _import_one(
                     counts.imported += 1
         else:
             quality = None
-            with open_for_import(folder) as importer:
-                counts = importer.put(file.name, file.digest(), file.parts(progress))
+            counts = importer.put(file.name, file.digest(), file.parts(progress))
         reports.keep()
     done = _summary(file.report, counts, reports)
     if not args.json:

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from node_agent.index import Lookup
+from node_agent.index.folder import DataFolder
 
 HEADER = "档号,男方姓名,女方姓名,登记日期,登记地点\n"
 
@@ -74,6 +75,18 @@ def test_a_file_whose_name_is_in_gbk_is_imported_under_its_name(tmp_path, more):
     assert done.returncode == 0, done.stderr
     (file,) = json.loads(done.stdout.splitlines()[-1])["files"]
     assert (file["file"], file["category"], file["imported"]) == ("330483-结婚登记.csv", "marriage", 19)
+
+
+def test_a_second_import_at_once_leaves_the_report_of_the_first_alone(tmp_path):
+    part = tmp_path / "archive" / "reports" / "结婚.csv.findings.csv.part"
+    part.parent.mkdir(parents=True)
+    part.write_text("being written", "utf-8")
+    with DataFolder(tmp_path / "archive").import_lock():
+        told(
+            node(catalogue(tmp_path / "结婚.csv"), "--data", tmp_path / "archive"),
+            "another import is running",
+        )
+    assert part.read_text("utf-8") == "being written"
 
 
 def test_a_name_of_two_lines_is_told_in_one(tmp_path):
