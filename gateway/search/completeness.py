@@ -156,6 +156,11 @@ def summary(completeness: Completeness, candidates: int) -> Text:
     if completeness.verdict is Verdict.COMPLETE:
         if candidates:
             return Text("已查遍范围内全部档案馆", "Every archive in scope was searched")
+        if not completeness.asked:
+            return Text(
+                "范围内没有档案馆藏有此类或该时段的档案，未再查询",
+                "No archive in scope holds records of this kind and time, so none was asked",
+            )
         return Text(
             "已查遍范围内全部档案馆，均未找到", "Every archive in scope was searched; none holds a match"
         )

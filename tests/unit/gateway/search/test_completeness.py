@@ -301,6 +301,14 @@ def test_the_account_says_no_more_than_its_outcomes(outcomes, candidates):
         assert "Every archive" not in text.en
 
 
+def test_where_nobody_was_asked_nobody_is_said_to_have_been_searched():
+    found = account(
+        ROSTER, tuple(ArchiveOutcome(code, Outcome.NOT_ASKED, NotAsked.CATEGORY_NOT_HELD) for code in CODES)
+    )
+    assert found.verdict is Verdict.COMPLETE
+    assert summary(found, 0).en.endswith("so none was asked")
+
+
 def test_an_outage_is_named_as_long_as_the_roster_names_the_archive():
     """Hours later, whatever its circuit does, an archive that is gone stands in every account."""
 
