@@ -22,9 +22,9 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _SPACES = re.compile(r"[\s\u3000\xa0]+")
 _BRACKETS = re.compile(r"[（(\[【〔]([^）)\]】〕]*)[）)\]】〕]?")
 _LOST = re.compile(r"[?？〓□\ufffd]")
-PLAIN_NAME = re.compile(
-    r"[\u4e00-\u9fff]{1,2}[\u4e00-\u540c\u540e-\u5972\u5974-\u5a73\u5a75-\u5b4f\u5b51-\u7536\u7538-\u9fff]"
-)
+_PLAIN_HAN = "[\u4e00-\u9fff]"
+_PLAIN_END = "[\u4e00-\u540c\u540e-\u5972\u5974-\u5a73\u5a75-\u5b4f\u5b51-\u7536\u7538-\u9fff]"
+PLAIN_NAME = re.compile(f"{_PLAIN_HAN}{{1,2}}{_PLAIN_END}")
 """Two or three Han characters that do not end like 某某之子, 某某之女, 女婴, 无名 …: needs no further look."""
 _SUFFIX = re.compile(r"(?:同志|先生|女士|等)$")
 _UNNAMED = re.compile(r"^未取名|^未命名|^无名|^(?:男|女)婴$")
@@ -250,7 +250,12 @@ def doubtful_cells(cells: Sequence[str]) -> set[int]:
     if not doubtful.size:
         return set()
     ends = np.cumsum(list(map(len, cells)))
-    return set(np.searchsorted(ends, doubtful, side="right").tolist())
+    return set(_rows_of(doubtful, ends).tolist())
+
+
+def _rows_of(chars: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:
+    """In which cell each of these characters of a column stands, given where its cells end."""
+    return np.searchsorted(ends, chars, side="right")
 
 
 def _marked(pattern: re.Pattern[str]) -> NDArray[np.bool_]:
@@ -262,6 +267,19 @@ def _marked(pattern: re.Pattern[str]) -> NDArray[np.bool_]:
 
 
 _IS_DOUBTFUL = _marked(_DOUBTFUL)
+_IS_PLAIN_HAN, _IS_PLAIN_END = _marked(re.compile(_PLAIN_HAN)), _marked(re.compile(_PLAIN_END))
+
+
+def odd_names(cells: Sequence[str]) -> list[int]:
+    """Places of the cells that are filled and that PLAIN_NAME does not match."""
+    lengths = np.array(list(map(len, cells)), dtype=np.int64)
+    ends = np.cumsum(lengths)
+    chars = chars_of("".join(cells))
+    odd = (lengths == 1) | (lengths > 3)
+    odd[_rows_of(np.flatnonzero(~_IS_PLAIN_HAN[chars]), ends)] = True
+    filled = np.flatnonzero(lengths)
+    odd[filled] |= ~_IS_PLAIN_END[chars[ends[filled] - 1]]
+    return np.flatnonzero(odd).tolist()
 
 
 def is_damaged(cells: Sequence[str]) -> bool:

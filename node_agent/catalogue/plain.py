@@ -22,6 +22,7 @@ from node_agent.catalogue.names import (
     doubtful_cells,
     is_damaged,
     is_plain,
+    odd_names,
     read_name,
 )
 from node_agent.catalogue.notation import PLACEHOLDERS, read_birth, read_date
@@ -244,8 +245,7 @@ class PlainRows:
     def _names(block: _Block, cells: Sequence[str]) -> list[str]:
         """The names of a column, known to be clean. None is remembered: among many that costs more than reading."""
         names = list(cells)
-        fullmatch = PLAIN_NAME.fullmatch
-        odd = [row for row, cell in enumerate(cells) if cell and not fullmatch(cell)]
+        odd = odd_names(cells)
         if not PLACEHOLDERS.isdisjoint(cells):
             odd += [row for row, cell in enumerate(cells) if cell and cell in PLACEHOLDERS]
         for row in odd:

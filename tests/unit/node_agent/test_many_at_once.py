@@ -18,7 +18,7 @@ from loadtest.people import write_csv
 from node_agent.catalogue.files import CatalogueFile
 from node_agent.catalogue.identity_numbers import read_numbers
 from node_agent.catalogue.mapping import Mapping
-from node_agent.catalogue.names import doubtful_cells, is_plain
+from node_agent.catalogue.names import PLAIN_NAME, doubtful_cells, is_plain, odd_names
 from node_agent.index import builder, postings, rows, schema
 from node_agent.index.many_keys import ManyKeys
 from node_agent.index.payload import digests_of, encode
@@ -75,6 +75,13 @@ def test_doubtful_cells_are_those_that_are_not_plain(cells):
     assert {place for place, cell in enumerate(cells) if not is_plain(cell)} <= doubtful
     if not any("\x1f" in cell for cell in cells):
         assert {place for place, cell in enumerate(cells) if not is_plain(cell)} == doubtful
+
+
+@given(st.lists(st.text("王錢子女名婴㐂A𠮷 ", max_size=4), max_size=40))
+def test_odd_names_are_those_that_are_not_plain(names):
+    assert odd_names(names) == [
+        place for place, name in enumerate(names) if name and not PLAIN_NAME.fullmatch(name)
+    ]
 
 
 def number(dice):
