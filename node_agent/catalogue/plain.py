@@ -271,8 +271,9 @@ class _Block:
 
     def leave_damaged(self, columns: Iterable[int]) -> None:
         """Leave the rows that are unclean or garbled in one of these columns."""
-        doubtful = set().union(*[doubtful_cells(self.columns[column]) for column in columns])
-        self.left.update(row for row in doubtful if is_damaged(self.rows[row]))
+        for column in columns:
+            cells = self.columns[column]
+            self.left.update(row for row in doubtful_cells(cells) if is_damaged((cells[row],)))
 
     def said(self, cells: _Cells[T], column: int) -> list[T]:
         """What the cells of a column say; the rows where that is not plain are left."""

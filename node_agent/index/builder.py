@@ -151,6 +151,7 @@ class Builder:
         self._held = 0  # keys in memory
         self._spills: list[tuple[Path, Path]] = []  # of keys, and of their owners
         self._next_rid = 1
+        self._redigested: list[tuple[int, int]] = []  # digest, record id
         self.places = Places()
         self._tallies: dict[int, Tally] = {}
         self._sources: list[tuple[int, str, str, bytes, str]] = []
@@ -194,6 +195,10 @@ class Builder:
             self._tallies[source].add(categories[here], years[here], flags[here])
         if len(self._waiting[0]) >= (TRAINING_ROWS if self._codec is None else BATCH):
             self._flush()
+
+    def redigest(self, rid: int, digest: int) -> None:
+        """Give a record another digest than it was added with."""
+        self._redigested.append((digest, rid))
 
     def _flush(self) -> None:
         encoded = self._waiting[-1]
@@ -286,6 +291,7 @@ class Builder:
         self._flush()
         self._write_titles()
         connection = self._connection
+        connection.executemany("update rec set digest=? where rid=?", self._redigested)
         for keys, values in self._postings():
             postings.write(connection, keys, values)
         connection.executemany("insert into source values(?,?,?,?,?)", self._sources)

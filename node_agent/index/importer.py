@@ -118,6 +118,8 @@ class _Change:
                 )
             )
         share = max(_SMALL_CHANGE, int(total * _REBUILD_SHARE))
+        self._is_new = not self._known
+        self._digests: list[Numbers] = []  # of a new file
         self._threshold = min(_LARGEST_BUFFER, share) if current is not None else 0
         self._builder: Builder | None = None
         self._buffer: list[_Changed] = []
@@ -136,7 +138,13 @@ class _Change:
             tally = self._tallies[number] = Tally()
             for batch in side_by_side(part.records, BATCH):
                 encoded = encode(batch)
-                digests = _apart(digests_of(batch, encoded), seen_here)
+                digests = digests_of(batch, encoded)
+                if (
+                    self._is_new
+                ):  # nothing to compare with, so that they need not be told apart before the end
+                    self._digests.append(digests)
+                else:
+                    _set_apart(digests, seen_here)
                 if self._builder is not None and not self._known:  # a first import: nothing to compare with
                     counts.imported += len(batch)
                     self._builder.add(
@@ -155,6 +163,7 @@ class _Change:
                         changed_codes.append(batch.codes[place])
                     self._buffer.append(_Changed(batch.record(place), number, whole, digest))
                 self._settle()
+        self._set_all_apart()
         removed_codes = self._codes(unseen.values())
         counts.updated = sum((removed_codes & Counter(changed_codes)).values())
         counts.imported -= counts.updated
@@ -171,6 +180,21 @@ class _Change:
         else:
             self._rebuild(set(unseen.values()))
         return counts
+
+    def _set_all_apart(self) -> None:
+        """The same as `_set_apart` for a new file; its rows are the first of the builder, or all in the buffer."""
+        digests = np.concatenate((*self._digests, np.array([], dtype=np.int64)))
+        in_order = np.sort(digests)
+        if not (in_order[1:] == in_order[:-1]).any():
+            return
+        before, seen = digests.copy(), Seen()
+        for start in range(0, len(digests), BATCH):
+            _set_apart(digests[start : start + BATCH], seen)
+        for place in np.flatnonzero(digests != before).tolist():
+            if self._builder is not None:
+                self._builder.redigest(place + 1, int(digests[place]))
+            else:
+                self._buffer[place].digest = int(digests[place])
 
     def _codes(self, rids: Iterable[int]) -> Counter[str]:
         codes: Counter[str] = Counter()
@@ -328,14 +352,13 @@ class _Change:
             self._builder.abandon()
 
 
-def _apart(digests: Numbers, seen: Seen) -> Numbers:
-    """Digests of the rows of a file, made different where the same row stands twice in it: that is two records."""
+def _set_apart(digests: Numbers, seen: Seen) -> None:
+    """Make the digests of rows of a file different where the same row stands twice in it: that is two records."""
     for place in np.flatnonzero(seen.first_of(digests, np.ones(len(digests), dtype=np.int64))).tolist():
         digest = int(digests[place])
         while seen.first(digest, 1):
             digest = (digest + 1) % (1 << 62)
         digests[place] = digest
-    return digests
 
 
 def _insert(

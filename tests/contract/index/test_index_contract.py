@@ -146,6 +146,24 @@ def many(count, name="钱伟明", file=""):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("count", [1, 2_500])
+def test_the_same_row_twice_in_a_file_is_two_records_whenever_it_came(folder, count):
+    """As a first import, as a file beside others, and when the file comes again with one fewer or one more."""
+
+    def one(number):
+        return Record("marriage", f"J-{number}", "", "", (Person("王芳"),))
+
+    several = [one(number) for number in range(count)]
+    for file in ("a.csv", "b.csv"):
+        assert put(folder, [*several, one(0), one(0)], file).imported == count + 2
+        assert put(folder, [*several, one(0), one(0)], file).unchanged == count + 2
+        fewer = put(folder, [*several, one(0)], file)
+        assert (fewer.unchanged, fewer.removed) == (count + 1, 1)
+        more = put(folder, [one(0), *several, one(0)], file)
+        assert (more.unchanged, more.imported) == (count + 1, 1)
+    assert len(Lookup(folder).prefix("J-0", limit=9)) == 6
+
+
 def test_another_file_is_left_alone_by_a_change_and_by_a_rebuild(folder):
     put(folder, many(700, "王芳", "b"), "b.csv")
     put(folder, many(20), "a.csv")  # small: inside the file
