@@ -248,27 +248,10 @@ class TableReader:
 
     def _plain(self, block: list[Row] | EvenRows) -> tuple[Records, list[int]]:
         """The records of the plain rows of a block, and the places of these rows."""
-        width = len(self.columns.headings)
         if self._plain_rows is None:
             return Records.of(()), []
-        if isinstance(block, EvenRows):
-            if len(block.columns) != width:
-                return Records.of(()), []
-            numbers: Sequence[int] = range(block.first, block.first + len(block))
-            columns: Sequence[Sequence[Any]] = block.columns
-            at: Sequence[int] = range(len(block))
-        else:
-            at = [
-                place
-                for place, (_number, cells, problem) in enumerate(block)
-                if problem is None and len(cells) == width
-            ]
-            numbers = [block[place][0] for place in at]
-            columns = list(zip(*[block[place][1] for place in at], strict=True))
-        if not at:
-            return Records.of(()), []
-        doubtful = self._perhaps_no_rows(columns)
-        if doubtful:
+        at, numbers, columns = self._whole_rows(block)
+        if at and (doubtful := self._perhaps_no_rows(columns)):
             wanted = [place not in doubtful for place in range(len(at))]
             at, numbers = list(compress(at, wanted)), list(compress(numbers, wanted))
             columns = [list(compress(column, wanted)) for column in columns]
@@ -276,6 +259,23 @@ class TableReader:
             return Records.of(()), []
         records, places = self._plain_rows.read(numbers, columns)
         return records, [at[place] for place in places]
+
+    def _whole_rows(
+        self, block: list[Row] | EvenRows
+    ) -> tuple[Sequence[int], Sequence[int], Sequence[Sequence[Any]]]:
+        """Places, numbers and columns of the rows of a block that have as many cells as the header and nothing wrong."""
+        width = len(self.columns.headings)
+        if isinstance(block, EvenRows):
+            if len(block.columns) != width:
+                return (), (), ()
+            return range(len(block)), range(block.first, block.first + len(block)), block.columns
+        at = [
+            place
+            for place, (_number, cells, problem) in enumerate(block)
+            if problem is None and len(cells) == width
+        ]
+        columns = list(zip(*[block[place][1] for place in at], strict=True))
+        return at, [block[place][0] for place in at], columns
 
     def _perhaps_no_rows(self, columns: Sequence[Sequence[Any]]) -> set[int]:
         """Places of the rows that may be a header again, or have so few filled cells that they may be no rows of data."""
