@@ -54,10 +54,12 @@ class CategoryCount:
 _COLUMNS = "rid, cat, place, flags, digest, code, payload"
 _ROW = f"select {_COLUMNS} from rec where rid=?"  # noqa: S608 - our own columns
 _UNDER = (
-    f"select last, v, {_COLUMNS} from k left join rec on rid=last&{RID_MASK} and v is null"  # noqa: S608 - our own columns
-    " where h=? and last>=? order by last"
+    f"select * from (select last, v, {_COLUMNS} from k left join rec on rid=last&{RID_MASK} and v is null"  # noqa: S608 - our own columns
+    f" where h=? and last>=? order by last) union all select {','.join(['null'] * 9)}"
 )
-"""The chunks of a key; beside one of a single value, the row it stands for."""
+"""The chunks of a key; beside one of a single value, the row it stands for. A row of nothing ends them: while it is still to
+come the statement keeps its lock, so that the rows of a chunk are read in the same state and at half the price.
+"""
 
 
 @lru_cache(FETCH)
@@ -142,17 +144,18 @@ class OpenIndex:
     def rows_under(self, key: int, low: int, high: int, category: int, limit: int) -> list[Row]:
         """Rows under a key, of the packed values from `low` to `high`, of one category (0 = all), the first `limit`."""
         found: list[Row] = []
-        values: list[int] = []  # of chunks: their rows are still to be read
         for row in self.connection.execute(_UNDER, (stored_key(key), low)):
             last, packed = row[0], row[1]
+            if last is None:
+                break
             if packed is not None:
+                values: list[int] = []
                 postings.take(values, last, packed, low, high, category)
+                found += self.rows([rid_of(value) for value in values[: limit - len(found)]])
             elif last <= high and category in {0, category_in(last)}:
                 found.append(row[2:])
-            if last > high or len(found) + len(values) >= limit:
+            if last > high or len(found) >= limit:
                 break
-        if values:
-            found += self.rows([rid_of(value) for value in values[: limit - len(found)]])
         return found
 
     def record(self, row: Row) -> Record:
