@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from federation.output import told
 from federation.rpc.transport import TransportRefusedError
 from federation.tlog.flaws import TEXTS, EvidenceError
 from gateway import settings as settings_module
@@ -115,13 +115,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; exit status 0 done, 1 not done, 2 wrong use."""
-    try:
-        status = _command(argv)
-        sys.stdout.flush()
-    except BrokenPipeError:  # `… | head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    return status
+    return told(lambda: _command(argv))
 
 
 def _command(argv: Sequence[str] | None) -> int:

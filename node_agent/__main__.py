@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+
+from federation.output import told
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("node_agent.app", "初始化数据目录 · prepare a data folder for one archive"),
@@ -39,18 +40,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         import_module(COMMANDS[args.command][0]), f"run_{args.command}"
     )
     try:
-        status = run(args)
-        sys.stdout.flush()
-    except BrokenPipeError:  # `… | head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return told(lambda: run(args))
     except KeyboardInterrupt:
         print(
             f"lantai-node {args.command}: 已中断，未完成的不留痕迹 · interrupted; what was not done has left nothing",
             file=sys.stderr,
         )
         return 130
-    return status
 
 
 if __name__ == "__main__":
