@@ -32,7 +32,7 @@ from node_agent.index.schema import (
     open_for_change,
     open_for_reading,
 )
-from node_agent.index.seen import Seen
+from node_agent.index.seen import Seen, has_repeats
 from node_agent.index.titles import bigrams
 from node_agent.record import Record, Records, side_by_side
 
@@ -139,10 +139,8 @@ class _Change:
             for batch in side_by_side(part.records, BATCH):
                 encoded = encode(batch)
                 digests = digests_of(batch, encoded)
-                if (
-                    self._is_new
-                ):  # nothing to compare with, so that they need not be told apart before the end
-                    self._digests.append(digests)
+                if self._is_new:
+                    self._digests.append(digests)  # nothing to compare with: told apart at the end
                 else:
                     _set_apart(digests, seen_here)
                 if self._builder is not None and not self._known:  # a first import: nothing to compare with
@@ -184,8 +182,7 @@ class _Change:
     def _set_all_apart(self) -> None:
         """The same as `_set_apart` for a new file; its rows are the first of the builder, or all in the buffer."""
         digests = np.concatenate((*self._digests, np.array([], dtype=np.int64)))
-        in_order = np.sort(digests)
-        if not (in_order[1:] == in_order[:-1]).any():
+        if not has_repeats(digests):
             return
         before, seen = digests.copy(), Seen()
         for start in range(0, len(digests), BATCH):

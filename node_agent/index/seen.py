@@ -18,6 +18,12 @@ _FEW = 50  # fewer are sooner looked up one by one
 _Numbers = NDArray[np.uint64]
 
 
+def has_repeats(numbers: NDArray[np.int64]) -> bool:
+    """Whether a number stands there twice."""
+    in_order = np.sort(numbers)
+    return bool((in_order[1:] == in_order[:-1]).any())
+
+
 class Seen:
     """`first(number, place)` tells where a number was first met; `place` is above 0."""
 
@@ -54,8 +60,7 @@ class Seen:
 
     def first_of(self, numbers: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.int64]:
         """`first` of each in turn."""
-        in_order = np.sort(numbers)
-        if len(numbers) >= _FEW and not (in_order[1:] == in_order[:-1]).any():
+        if len(numbers) >= _FEW and not has_repeats(numbers):
             if self._count + len(numbers) > self._limit:
                 self._grow(len(numbers))
             return self._find(numbers.view(np.uint64), places.astype(np.uint64)).astype(np.int64)
