@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,3 +103,12 @@ class DataFolder:
             return (self.path / FEDERATION_KEY).read_bytes()
         except FileNotFoundError:
             return None
+
+
+def imported_at(path: Path) -> float:
+    """When the index file last changed, as a wall-clock time; its age goes into the manifest."""
+    wal = path.with_name(path.name + "-wal")
+    newest = path.stat().st_mtime
+    with contextlib.suppress(FileNotFoundError):
+        newest = max(newest, wal.stat().st_mtime) if wal.stat().st_size else newest
+    return min(newest, time.time())

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -415,12 +414,3 @@ def _delete(connection: sqlite3.Connection, codec: Codec, keyer: Keyer, rid: int
             "insert into title(title, rowid, x) values('delete', ?, ?)", (rid, bigrams([record.title])[0])
         )
     connection.execute("delete from rec where rid=?", (rid,))
-
-
-def imported_at(path: Path) -> float:
-    """When the index file last changed, as a wall-clock time; its age goes into the manifest."""
-    wal = path.with_name(path.name + "-wal")
-    newest = path.stat().st_mtime
-    with contextlib.suppress(FileNotFoundError):
-        newest = max(newest, wal.stat().st_mtime) if wal.stat().st_size else newest
-    return min(newest, time.time())

@@ -17,8 +17,7 @@ from pathlib import Path
 
 from federation.keys import Keyer
 from federation.query import Query
-from node_agent.index.folder import DataFolder
-from node_agent.index.importer import imported_at
+from node_agent.index.folder import DataFolder, imported_at
 from node_agent.index.opened import MOST_PER_SCAN, CategoryCount, OpenIndex
 from node_agent.index.packing import CATEGORY_NUMBER, rid_of
 from node_agent.index.search import Answer, OutOfTimeError, Search
