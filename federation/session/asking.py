@@ -15,7 +15,7 @@ from typing import Final
 
 from federation.session.base import LARGEST_FRAME, Observer, Session
 from federation.session.link import Link
-from federation.session.timers import TimerWheel
+from federation.session.timers import Timer, TimerWheel
 from federation.wire.v1 import holdings_pb2 as pb
 
 WINDOW_FRAMES = 2
@@ -34,7 +34,7 @@ class Item:
     """One question of one search, as all its sessions send it. `ends_at` and `soft_at` are loop time."""
 
     __slots__ = (
-        "_armed", "_encoded", "_encoded_at", "_waiting", "asked", "cid", "ends_at", "max_candidates", "query", "soft_at",
+        "_encoded", "_encoded_at", "_timer", "_waiting", "asked", "cid", "ends_at", "max_candidates", "query", "soft_at",
         "subrequest_id",
     )  # fmt: skip
 
@@ -46,7 +46,7 @@ class Item:
         self.cid = (next(_cids) - 1) % 0xFFFFFFF0 + 1  # unique in every session, because it is in the process
         self.asked: list[Asked] = []
         self._waiting = 0
-        self._armed = False
+        self._timer: Timer | None = None
         self._encoded = b""
         self._encoded_at = float("-inf")
 
@@ -70,18 +70,20 @@ class Item:
         """One more session has the question; the first one arms the timer for all."""
         self.asked.append(asked)
         self._waiting += 1
-        if not self._armed:
-            self._armed = True
-            wheel.arm(self.ends_at - now, self._expire)
+        if self._timer is None:
+            self._timer = wheel.arm(self.ends_at - now, self._expire)
 
     def settled(self) -> None:
-        """One session is done with it; after the last nothing is held until the timer."""
+        """One session is done with it; after the last it waits for nothing."""
         self._waiting -= 1
         if not self._waiting:
             self.asked.clear()
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
 
     def _expire(self) -> None:
-        self._armed = False
+        self._timer = None
         for asked in list(self.asked):
             asked.expire()
 
