@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Protocol
@@ -25,6 +25,7 @@ from gateway import telemetry
 from gateway.edge import rendering
 from gateway.edge.cases import CaseFeature, CaseRoutes
 from gateway.edge.delivery import Deliveries
+from gateway.edge.hung_up import HungUp
 from gateway.edge.problems import problem
 from gateway.edge.requests import read_search
 from gateway.edge.tokens import Caller, Clients, Tokens
@@ -42,7 +43,6 @@ Route = tuple[str, str, Handler]
 
 TOKEN_LIFETIME_S = 600
 _LAG_LIVE_S = 5.0
-_LOOK_EVERY_S = 0.1  # archives hear of a caller who hung up within a fifth of a second
 _SLOWEST_READER_S = 10.0  # beyond the deadline, for reading a stream that is told
 _CLIENT = web.RequestKey("client", str)
 _JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -95,6 +95,7 @@ class Edge:
         self._searches, self._holdings = searches, holdings
         self._tokens, self._clients, self._limit, self._health = tokens, clients, limit, health
         self._cases, self._beside = None, beside
+        self._hung_up = HungUp()
         if cases is not None and keep is not None:
 
             def kept(question: Question) -> dict[str, Any]:
@@ -241,15 +242,15 @@ class Edge:
         check_scope(question.scope, self._searches.roster)
         if wants_stream:
             return await self._stream(request, question, language, trace, left)
-        with _while_connected(request):
+        with self._hung_up.watching(request):
             found = await self._searches.search(question)
         return self._json(rendering.answer(found, language), left)
 
     def _json(self, body: Any, left: int | None = None) -> web.Response:
-        headers = {"Cache-Control": "no-store"}
+        headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
         if left is not None:
             headers |= self._limit.headers(left)
-        return web.Response(body=msgspec.json.encode(body), content_type="application/json", headers=headers)
+        return web.Response(body=msgspec.json.encode(body), headers=headers)
 
     async def _stream(
         self, request: web.Request, question: Question, language: str, trace: str, left: int
@@ -257,7 +258,7 @@ class Edge:
         """Server-sent events: `outcome` for each archive as it comes, then `answer`. Nothing is sent before the question
         was accepted, so that a refusal is still an ordinary problem.
         """
-        with _while_connected(request):
+        with self._hung_up.watching(request):
             async with contextlib.aclosing(self._searches.stream(question)) as events:
                 first = await anext(events)
                 headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "X-Trace-Id": trace}
@@ -367,27 +368,6 @@ class Edge:
 
     async def _jwks(self, _request: web.Request, _trace: str) -> web.StreamResponse:
         return web.Response(body=msgspec.json.encode(self._tokens.jwks()), content_type="application/json")
-
-
-@contextlib.contextmanager
-def _while_connected(request: web.Request) -> Iterator[None]:
-    """Cancel what runs inside soon after the caller has hung up: nobody waits for it, and archives may be spared."""
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
-    assert task is not None
-    timers: list[asyncio.TimerHandle] = []
-
-    def look() -> None:
-        if request.transport is None or request.transport.is_closing():
-            task.cancel()
-        else:
-            timers[:] = [loop.call_later(_LOOK_EVERY_S, look)]
-
-    timers.append(loop.call_later(_LOOK_EVERY_S, look))
-    try:
-        yield
-    finally:
-        timers[0].cancel()
 
 
 def _event(event: SearchEvent, language: str) -> bytes:

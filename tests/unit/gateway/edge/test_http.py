@@ -191,6 +191,23 @@ async def test_archives_are_told_soon_after_a_caller_hung_up(accept):
         assert (await gateway.ask({**QUESTION, "deadline_ms": 100}))[0] == 200
 
 
+async def test_of_two_callers_only_the_one_who_hung_up_is_given_up():
+    silent = Behaviour(fault=Fault.SILENT)
+    async with Gateway(behaviours={CODES[0]: silent}) as gateway:
+        body = {**QUESTION, "deadline_ms": 2_500}
+        leaving, staying = (asyncio.create_task(gateway.ask(body)) for _ in range(2))
+        async with asyncio.timeout(5):
+            while len(gateway.holdings.asked) < 2 * len(CODES):
+                await asyncio.sleep(0.01)
+            leaving.cancel()
+            await asyncio.gather(leaving, return_exceptions=True)
+            while not gateway.holdings.cancelled:
+                await asyncio.sleep(0.01)
+            assert not staying.done()
+            status, _headers, answer = await staying
+        assert (status, answer["completeness"]["verdict"]) == (200, "partial")
+
+
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
 async def test_a_body_that_is_not_as_it_says_it_is_coded_is_named(coding):
     async with Gateway() as gateway:
