@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, MutableMapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -16,19 +17,14 @@ def configure(fields: frozenset[str], lost: Callable[[], None], *, quiet: Sequen
     could not be written, `quiet` are libraries that say nothing at all, for their messages quote what a peer sent.
     """
 
-    def only_known(
-        _logger: object, _method: str, event: MutableMapping[str, Any]
-    ) -> MutableMapping[str, Any]:
-        return {key: value for key, value in event.items() if key in fields}
+    def line(_logger: object, level: str, event: MutableMapping[str, Any]) -> str:
+        known = {key: value for key, value in event.items() if key in fields}
+        now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        return _ENCODER.encode({"timestamp": now, "level": level, **known}).decode()
 
     logging.basicConfig(handlers=[_Libraries()], level=logging.WARNING, force=True)
     structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            only_known,
-            _rendered,
-        ],
+        processors=[line],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=lambda *_names: _Lines(lost),
         cache_logger_on_first_use=True,
@@ -37,12 +33,8 @@ def configure(fields: frozenset[str], lost: Callable[[], None], *, quiet: Sequen
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def _rendered(_logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
-    """One line; what JSON does not know is told by its type alone."""
-    return _ENCODER.encode(event).decode()
-
-
 _ENCODER = msgspec.json.Encoder(enc_hook=lambda value: type(value).__name__)
+"""What JSON does not know is told by its type alone."""
 
 
 class _Lines:
