@@ -20,9 +20,6 @@ LARGEST_BODY = 64 * 1024
 GRACE_S = 10.0
 """Seconds a small body may take to come."""
 
-QUIET_S = 75.0
-"""Seconds a connection may stay without a request; aiohttp would keep it for an hour."""
-
 T = TypeVar("T")
 
 _PATH_PART = re.compile(r"\.([A-Za-z_]\w*)|\[(\d+|\.\.\.)\]")

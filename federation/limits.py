@@ -1,9 +1,10 @@
-"""How often a client may ask: a bucket of tokens for each, refilled steadily."""
+"""How often a client may ask: a bucket of tokens for each, refilled steadily; and how many connections a server holds."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv6Address, IPv6Network
 
 from federation.reasons import Reason, Refusal
@@ -26,6 +27,19 @@ def line(address: str | None) -> str:
     if full.ipv4_mapped is not None:
         return str(full.ipv4_mapped)
     return str(IPv6Network((int(full), 64), strict=False))
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionBounds:
+    """How many connections a server holds open at once: in all, and of one line."""
+
+    in_all: int
+    of_a_line: int
+
+    @property
+    def kept(self) -> int:
+        """How many of the places in all are kept for lines that hold none, such as a probe's, which no crowd may keep out."""
+        return self.in_all // 32
 
 
 class RateLimit:

@@ -11,9 +11,8 @@ from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from typing import Any
 
-from aiohttp import web
-
-from federation import collector, json_bodies
+from federation import collector
+from federation.http_server import listening
 from federation.limits import RateLimit
 from federation.reasons import Refusal
 from federation.tlog.anchor import FileAnchor
@@ -36,7 +35,6 @@ from gateway.cases.store import Store, new_owner
 from gateway.cases.upkeep import Keep, Presence, add_availability
 from gateway.cases.writer import ThreadedWriter
 from gateway.edge.evidence_log import LogRoutes
-from gateway.edge.runner import EdgeRunner
 from gateway.edge.server import Edge, Health
 from gateway.edge.tokens import Clients, SigningKey, Tokens
 from gateway.edge.verification import VerificationRoutes
@@ -301,27 +299,19 @@ async def serving(edge: Edge, settings: GatewaySettings, base: Path, health: Hea
     if settings.http_certificate:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(base / settings.http_certificate, base / settings.http_key)
-    runner = EdgeRunner(
-        edge.app(),
-        access_log=None,
-        shutdown_timeout=_CLOSE_S,
-        handle_signals=False,
-        keepalive_timeout=json_bodies.QUIET_S,
-    )
-    await runner.setup()
-    site = web.TCPSite(runner, settings.host, settings.port, ssl_context=context)
-    await site.start()
-    port = runner.addresses[0][1]
-    telemetry.log.info("listening", action="gateway.listening", port=port)
-    try:
-        yield
-    finally:
-        health.draining = True
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_DRAIN_S):
-                while health.running:  # noqa: ASYNC110 - bounded above
-                    await asyncio.sleep(_CLOSE_S / 20)
-        await runner.cleanup()
+    bounds, observer = settings.connection_bounds(), telemetry.ServerObserver()
+    async with listening(
+        edge.app(), settings.host, settings.port, bounds, observer, tls=context, close_s=_CLOSE_S
+    ) as port:
+        telemetry.log.info("listening", action="gateway.listening", port=port)
+        try:
+            yield
+        finally:
+            health.draining = True
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_DRAIN_S):
+                    while health.running:  # noqa: ASYNC110 - bounded above
+                        await asyncio.sleep(_CLOSE_S / 20)
 
 
 async def _tick(health: Health) -> None:

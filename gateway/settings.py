@@ -12,6 +12,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from federation.limits import ConnectionBounds
 from federation.rpc.transport import Credentials, is_loopback_host
 from federation.tlog.keeping import authority_at
 from federation.tlog.stamping import TimeAuthority
@@ -37,6 +38,10 @@ class GatewaySettings(BaseSettings):
     http_key: str = ""
     behind_tls_proxy: bool = Field(
         False, description="plain HTTP on other addresses than loopback: a proxy in front ends TLS"
+    )
+    connections: int = Field(512, ge=1, description="connections the HTTP edge holds at once")
+    connections_of_a_line: int = Field(
+        128, ge=1, description="of these, one line's; not counted on loopback or behind_tls_proxy"
     )
     link_listen: str = Field("", description="host:port where archives dial in; empty = none")
     federation: str = Field("lantai", pattern=r"^[a-z0-9.-]+$")
@@ -94,6 +99,11 @@ class GatewaySettings(BaseSettings):
                 " · plain HTTP is for loopback only: set http_certificate and http_key, or behind_tls_proxy = true"
             )
         return self
+
+    def connection_bounds(self) -> ConnectionBounds:
+        """Of the HTTP edge. Behind a proxy and on loopback everybody comes from one address, which may hold them all."""
+        is_one = self.behind_tls_proxy or is_loopback_host(self.host)
+        return ConnectionBounds(self.connections, self.connections if is_one else self.connections_of_a_line)
 
     def log_files(self, base: Path) -> tuple[Path, Path]:
         """(file, private key) of this process's evidence log; replicas may share a data folder, but never a log."""

@@ -95,6 +95,12 @@ LOG_LINES_LOST = Counter(
 RUNNING = Gauge(
     "gw_http_requests_running", "Requests being answered now, but for case event streams.", registry=REGISTRY
 )
+CONNECTIONS = Gauge("gw_http_connections", "Connections the HTTP edge holds now.", registry=REGISTRY)
+CONNECTIONS_REFUSED = Counter(
+    "gw_http_connections_refused_total",
+    "Connections refused: in_all, of_a_line; or put off, because the process had no file descriptor left: descriptors.",
+    ["why"], registry=REGISTRY,
+)  # fmt: skip
 LOOP_LAG = Gauge("gw_loop_lag_seconds", "How late the event loop was at its last look.", registry=REGISTRY)
 
 LOGGED = Counter("gw_log_events_total", "Events in the evidence log, by kind.", ["kind"], registry=REGISTRY)
@@ -171,6 +177,19 @@ class Observer:
     def connected(self, archive: str, *, up: bool) -> None:
         self._up[archive].set(1 if up else 0)
         log.info("session opened" if up else "session closed", action="session", archive=archive)
+
+
+class ServerObserver:
+    """Counts for the HTTP server, and its log of what was no request."""
+
+    def connections(self, held: int) -> None:
+        CONNECTIONS.set(held)
+
+    def connection_refused(self, why: str) -> None:
+        CONNECTIONS_REFUSED.labels(why=why).inc()
+
+    def unreadable(self, status: int, kind: str, trace: str) -> None:
+        log.warning("no request", action="http.unreadable", status=status, kind=kind, trace=trace)
 
 
 def show_cases(open_by_stage: Mapping[str, int], oldest_ms: Mapping[str, int]) -> None:

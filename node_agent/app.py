@@ -23,7 +23,8 @@ from prometheus_client import generate_latest
 
 from federation import collector
 from federation.bulk.answering import BulkAnswering
-from federation.json_bodies import QUIET_S
+from federation.http_server import listening
+from federation.limits import ConnectionBounds
 from federation.reasons import Reason
 from federation.rpc import transport
 from federation.rpc.authority import uri_name
@@ -50,6 +51,7 @@ from node_agent.settings import NodeSettings, SettingsError
 
 _WATCH_EVERY_S = 1.0
 _DRAIN_S = 5.0
+_METRICS_BOUNDS = ConnectionBounds(32, 32)  # a scraper or two, probes, and whoever looks
 
 
 def configure_init(parser: argparse.ArgumentParser) -> None:
@@ -198,7 +200,9 @@ async def serve(folder: Path, settings: NodeSettings) -> None:
         if settings.health_listen:
             await stack.enter_async_context(_health(settings.health_listen))
         if settings.desk_listen:
-            desk = api.serving(api.DeskApi(office), settings.desk_listen, settings.desk_tls(folder))
+            desk = api.serving(
+                api.DeskApi(office), settings.desk_listen, settings.desk_bounds(), settings.desk_tls(folder)
+            )
             port = await stack.enter_async_context(desk)
             telemetry.log.info("desk listening", action="desk.listening", port=port)
         if settings.listen:
@@ -239,14 +243,10 @@ async def _metrics(address: str) -> Any:
 
     app = web.Application()
     app.add_routes([web.get("/metrics", metrics), web.get("/livez", livez)])
-    runner = web.AppRunner(app, access_log=None, keepalive_timeout=QUIET_S)
-    await runner.setup()
     host, port = address.rsplit(":", 1)
-    await web.TCPSite(runner, host.strip("[]"), int(port)).start()
-    try:
+    observer = telemetry.ServerObserver("metrics")
+    async with listening(app, host.strip("[]"), int(port), _METRICS_BOUNDS, observer):
         yield
-    finally:
-        await runner.cleanup()
 
 
 @contextlib.asynccontextmanager

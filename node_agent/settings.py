@@ -16,6 +16,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from federation.limits import ConnectionBounds
 from federation.rpc.transport import Credentials, is_loopback
 
 FILE = "archive.toml"
@@ -55,6 +56,10 @@ class NodeSettings(BaseSettings):
     desk_listen: str = Field("", description="host:port of the review desk's own API; empty = none")
     desk_certificate: str = Field("", description="TLS certificate of the desk's API; needed off loopback")
     desk_key: str = ""
+    desk_connections: int = Field(256, ge=1, description="connections the desk's API holds at once")
+    desk_connections_of_a_line: int = Field(
+        128, ge=1, description="of these, one line's; not counted on loopback"
+    )
     desk_forget_after_days: int = Field(
         180, ge=1, description="days after its end when a request and its proofs leave the desk's file"
     )
@@ -84,6 +89,13 @@ class NodeSettings(BaseSettings):
                 " · the desk shows unmasked records: plain HTTP is for loopback only; set desk_certificate and desk_key"
             )
         return self
+
+    def desk_bounds(self) -> ConnectionBounds:
+        """Of the desk's API. On loopback everybody comes from one address, which may hold them all."""
+        of_a_line = (
+            self.desk_connections if is_loopback(self.desk_listen) else self.desk_connections_of_a_line
+        )
+        return ConnectionBounds(self.desk_connections, of_a_line)
 
     def desk_tls(self, folder: Path) -> ssl.SSLContext | None:
         """TLS of the desk's API, None = plain on loopback; SettingsError when the certificate can not be used."""

@@ -78,6 +78,18 @@ STAMP_FAILURES = Counter(
     ["what", "why"],
     registry=REGISTRY,
 )
+CONNECTIONS = Gauge(
+    "agent_http_connections",
+    "Connections an HTTP server of the agent holds now.",
+    ["server"],
+    registry=REGISTRY,
+)
+CONNECTIONS_REFUSED = Counter(
+    "agent_http_connections_refused_total",
+    "Connections refused: in_all, of_a_line; or put off, because the process had no file descriptor left: descriptors.",
+    ["server", "why"],
+    registry=REGISTRY,
+)
 LOG_LINES_LOST = Counter(
     "agent_log_lines_lost_total", "Log lines that could not be written.", registry=REGISTRY
 )
@@ -98,6 +110,7 @@ LOG_FIELDS = frozenset(
         "kind",
         "port",
         "task",
+        "trace",
     }
 )
 """The only keys a log line may have; others are dropped, so that no value of a query can slip into a log."""
@@ -109,6 +122,23 @@ def configure_logs() -> None:
 
 
 log = structlog.get_logger()
+
+
+class ServerObserver:
+    """Counts for one HTTP server of the agent, "desk" or "metrics", and its log of what was no request."""
+
+    def __init__(self, server: str) -> None:
+        self._server = server
+        self._held = CONNECTIONS.labels(server=server)
+
+    def connections(self, held: int) -> None:
+        self._held.set(held)
+
+    def connection_refused(self, why: str) -> None:
+        CONNECTIONS_REFUSED.labels(server=self._server, why=why).inc()
+
+    def unreadable(self, status: int, kind: str, trace: str) -> None:
+        log.warning("no request", action="http.unreadable", outcome=str(status), kind=kind, trace=trace)
 
 
 class StampObserver:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib import resources
@@ -17,9 +18,9 @@ import msgspec
 import yaml
 from aiohttp import hdrs, web
 
-from federation import json_bodies
+from federation.http_server import listening
 from federation.json_bodies import LARGEST_BODY, in_time
-from federation.limits import RateLimit
+from federation.limits import ConnectionBounds, RateLimit
 from federation.problems import language_of
 from federation.reasons import Reason, Refusal
 from node_agent import telemetry
@@ -229,23 +230,17 @@ class DeskApi:
 
 
 @contextlib.asynccontextmanager
-async def serving(api: DeskApi, address: str, ssl_context: Any) -> AsyncIterator[int]:
+async def serving(
+    api: DeskApi, address: str, bounds: ConnectionBounds, tls: ssl.SSLContext | None
+) -> AsyncIterator[int]:
     """Serve on host:port; gives the port."""
-    runner = web.AppRunner(
-        api.app(),
-        access_log=None,
-        shutdown_timeout=2.0,
-        handle_signals=False,
-        keepalive_timeout=json_bodies.QUIET_S,
-    )
-    await runner.setup()
     host, port = address.rsplit(":", 1)
-    await web.TCPSite(runner, host.strip("[]"), int(port), ssl_context=ssl_context).start()
-    try:
-        yield int(runner.addresses[0][1])
-    finally:
-        api.stop()
-        await runner.cleanup()
+    observer = telemetry.ServerObserver("desk")
+    async with listening(api.app(), host.strip("[]"), int(port), bounds, observer, tls=tls) as bound:
+        try:
+            yield bound
+        finally:
+            api.stop()
 
 
 def _through(route: str, handler: Handler) -> Handler:

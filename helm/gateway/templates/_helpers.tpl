@@ -66,6 +66,8 @@ key = "/etc/lantai/certificate/tls.key"
 issuer = {{ .Values.issuer | toJson }}
 audience = {{ .Values.audience | toJson }}
 requests_per_minute = {{ int .Values.requestsPerMinute }}
+connections = {{ int .Values.connections }}
+connections_of_a_line = {{ int .Values.connectionsOfALine }}
 session_age_s = {{ int .Values.sessionAgeSeconds }}
 {{- end }}
 

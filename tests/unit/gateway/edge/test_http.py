@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import json
 import socket
-from types import SimpleNamespace
 
+import aiohttp
 import pytest
+from prometheus_client import generate_latest
 
-from federation import json_bodies
-from gateway import app
+from federation import http_server, json_bodies
+from gateway import app, telemetry
 from gateway.edge.server import openapi
-from tests.fakes.edge import CODES, QUESTION, Gateway
+from gateway.settings import GatewaySettings
+from tests.fakes.edge import CODES, QUESTION, Gateway, conforms
 from tests.fakes.holdings import Behaviour, Fault, candidate
 
 
@@ -246,16 +249,61 @@ async def test_a_body_that_never_comes_is_not_waited_for(monkeypatch, path, head
 
 @pytest.mark.parametrize("sent", [b"", b"GET /livez HTTP/1.1\r\nHost: x\r\n"], ids=["nothing", "half a head"])
 async def test_a_connection_that_asks_nothing_is_closed(monkeypatch, tmp_path, sent):
-    monkeypatch.setattr(json_bodies, "QUIET_S", 0.2)
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        port = one.getsockname()[1]
-    settings = SimpleNamespace(host="127.0.0.1", port=port, http_certificate="")
+    monkeypatch.setattr(http_server, "QUIET_S", 0.2)
+    settings = listening_settings()
     async with Gateway() as gateway, app.serving(gateway.edge, settings, tmp_path, gateway.health):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", settings.port)
         writer.write(sent)
         async with asyncio.timeout(10):
             assert await reader.read() == b""
         writer.close()
+
+
+def listening_settings(**more):
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        port = one.getsockname()[1]
+    return GatewaySettings(host="127.0.0.1", port=port, **more)
+
+
+async def test_a_stream_holds_a_place_and_the_next_caller_is_refused_as_the_contract_says(tmp_path):
+    settings = listening_settings(connections=1)
+    silent = dict.fromkeys(CODES, Behaviour(fault=Fault.SILENT))
+    asked = json.dumps({**QUESTION, "deadline_ms": 10_000}).encode()
+    async with Gateway(behaviours=silent) as gateway, contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(app.serving(gateway.edge, settings, tmp_path, gateway.health))
+        _reader, stream = await asyncio.open_connection("127.0.0.1", settings.port)
+        head = f"POST /v1/searches HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {gateway.tokens.mint('platform')}\r\n"
+        head += f"Content-Type: application/json\r\nAccept: text/event-stream\r\nContent-Length: {len(asked)}\r\n\r\n"
+        stream.write(head.encode() + asked)
+        async with asyncio.timeout(10):
+            while not gateway.holdings.asked:
+                await asyncio.sleep(0.01)
+        url = f"http://127.0.0.1:{settings.port}/livez"
+        http = await stack.enter_async_context(aiohttp.ClientSession())
+        async with http.get(url) as answer:
+            problem = await answer.json(content_type="application/problem+json")
+            assert (answer.status, problem["reason"]) == (503, "overloaded")
+            conforms("GET", "/livez-of-no-contract", 503, answer.content_type, problem)
+        told = generate_latest(telemetry.REGISTRY).decode()
+        assert "\ngw_http_connections 1.0\n" in told
+        assert '\ngw_http_connections_refused_total{why="in_all"} ' in told
+        stream.close()
+        async with asyncio.timeout(10):
+            while (await http.get(url)).status == 503:
+                await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("settings", "share"),
+    [
+        ({"host": "10.0.0.1", "http_certificate": "c", "http_key": "k"}, 20),
+        ({"host": "10.0.0.1", "behind_tls_proxy": True}, 100),  # everybody comes from the proxy
+        ({"host": "127.0.0.1"}, 100),
+    ],
+)
+def test_one_line_has_its_share_where_addresses_can_be_told_apart(settings, share):
+    bounds = GatewaySettings(connections=100, connections_of_a_line=20, **settings).connection_bounds()
+    assert (bounds.in_all, bounds.of_a_line) == (100, share)
 
 
 async def test_a_token_of_bytes_that_are_no_text_is_no_token():

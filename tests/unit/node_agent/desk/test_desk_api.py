@@ -8,15 +8,18 @@ import json
 import aiohttp
 import pytest
 from aiohttp import web
+from prometheus_client import generate_latest
 
-from federation import json_bodies, mail
-from federation.limits import RateLimit
+from federation import http_server, json_bodies, mail
+from federation.limits import ConnectionBounds, RateLimit
 from federation.reasons import Reason
+from node_agent import telemetry
 from node_agent.desk import users
 from node_agent.desk.api import ACTIONS, DeskApi, openapi, serving
 from node_agent.desk.issuing import ApprovalNotice
 from node_agent.desk.office import Office
 from node_agent.desk.problems import STATUS
+from node_agent.settings import NodeSettings
 from tests.fakes.desks import Clock, desk_at, dispatch, give
 
 
@@ -273,9 +276,53 @@ async def test_a_body_that_never_comes_and_one_that_is_not_as_it_is_coded_are_na
 
 
 async def test_a_connection_that_asks_nothing_is_closed(running, monkeypatch):
-    monkeypatch.setattr(json_bodies, "QUIET_S", 0.2)
-    async with running as here, serving(here.api, "127.0.0.1:0", None) as port:
+    monkeypatch.setattr(http_server, "QUIET_S", 0.2)
+    async with running as here, serving(here.api, "127.0.0.1:0", ConnectionBounds(8, 8), None) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         async with asyncio.timeout(10):
             assert await reader.read() == b""
         writer.close()
+
+
+async def test_an_event_stream_holds_a_place_and_the_next_caller_is_refused_by_name(running):
+    async with (
+        running as here,
+        serving(here.api, "127.0.0.1:0", ConnectionBounds(1, 1), None) as port,
+        aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http,
+    ):
+        headers = {"Authorization": f"Bearer {here.tokens['沈甲']}"}
+        async with http.get("/desk/events", headers=headers) as stream:
+            await stream.content.readline()
+            assert stream.headers["Server"] == "lantai"
+            async with http.get("/livez") as answer:
+                told = await answer.json(content_type="application/problem+json")
+                assert (answer.status, told["reason"]) == (503, "overloaded")
+                assert answer.headers["Server"] == "lantai"
+            metrics = generate_latest(telemetry.REGISTRY).decode()
+            assert '\nagent_http_connections{server="desk"} 1.0\n' in metrics
+            assert '\nagent_http_connections_refused_total{server="desk",why="in_all"} 1.0\n' in metrics
+            stream.close()
+        async with asyncio.timeout(10):
+            while (await http.get("/livez")).status == 503:
+                await asyncio.sleep(0.01)
+
+
+async def test_bytes_that_are_no_request_are_refused_by_name_without_an_echo(running, capsys):
+    async with running as here, serving(here.api, "127.0.0.1:0", ConnectionBounds(8, 8), None) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write("欧阳试验 330483197001010017\r\n\r\n".encode())
+        async with asyncio.timeout(10):
+            answer = (await reader.read()).decode()
+        assert answer.split(" ")[1] == "400"
+        assert '"reason":"malformed_request"' in answer
+        said = answer + "".join(capsys.readouterr())
+        assert not [one for one in ("欧阳", "330483197001010017") if one in said]
+        writer.close()
+
+
+def test_one_line_has_its_share_of_the_desk_off_loopback():
+    off = {"desk_listen": "10.0.0.1:8443", "desk_certificate": "c", "desk_key": "k"}
+    for more, share in ((off, 20), ({"desk_listen": "127.0.0.1:8443"}, 100)):
+        numbers = {"desk_connections": 100, "desk_connections_of_a_line": 20}
+        settings = NodeSettings(archive="330483", name="桐乡市档案馆", **numbers, **more)
+        assert (settings.desk_bounds().in_all, settings.desk_bounds().of_a_line) == (100, share)
