@@ -10,12 +10,16 @@ from hashlib import blake2b
 from pathlib import Path
 
 from federation.categories import CATEGORIES
+from node_agent.catalogue.account import TableAccount
+from node_agent.catalogue.columns import Columns
 from node_agent.catalogue.findings import RowFinding, TableReport
+from node_agent.catalogue.head import Head, find_head
 from node_agent.catalogue.headings import category_in, says_copy
 from node_agent.catalogue.mapping import Mapping
+from node_agent.catalogue.memory import Memory
 from node_agent.catalogue.readers import open_tables
-from node_agent.catalogue.tables import NotACatalogueError
-from node_agent.catalogue.understanding import Memory, TableReader
+from node_agent.catalogue.tables import NotACatalogueError, RowStream
+from node_agent.catalogue.understanding import TableReader
 from node_agent.index import Part
 from node_agent.record import Record, Records
 
@@ -75,49 +79,48 @@ class CatalogueFile:
         memory = Memory()
         understood = 0
         for table in self._tables:
-            reader = TableReader(
-                table,
-                category=self._wanted,
-                file_words=self.name,
-                extra_headings=self._mapping.headings,
-                is_copy=self._copy,
-                division=self._division,
-                memory=memory,
-                report=self._tell,
-            )
-            self.report.tables.append(reader.report)
-            if not reader.prepare():
+            account = TableAccount(table.name, memory, self._tell)
+            self.report.tables.append(account.report)
+            rows = RowStream(table.rows)
+            head = find_head(table, rows, self._mapping.headings, account)
+            if head is None:
                 continue
             understood += 1
-            self._check_columns(reader)
-            reader.category = self._category_of(reader, table.name)
-            yield Part(table.name, reader.columns.headings, _counted(reader.records(), on_thousand))
+            _check_columns(head.columns)
+            reader = TableReader(
+                head,
+                account,
+                category=self._category_of(head, table.name),
+                division=self._division,
+                is_copy=self._copy,
+            )
+            yield Part(table.name, head.columns.headings, _counted(reader.records(rows), on_thousand))
         if not understood:
             raise NotACatalogueError(
                 "找不到可识别的表头 · no header row could be recognised; describe the columns with --mapping"
             )
 
-    def _check_columns(self, reader: TableReader) -> None:
-        columns = reader.columns
-        named = any(columns.has(name) for name in ("name", "husband", "wife", "child", "father", "mother"))
-        coded = columns.has("archival_code") or columns.has("volume")
-        if not named or not coded:
-            missing = "姓名 · name" if not named else "档号 · archival_code"
-            raise NotACatalogueError(
-                f"缺少必要的列：{missing} · a necessary column is missing; name it with --mapping"
-            )
-
-    def _category_of(self, reader: TableReader, table_name: str) -> str:
+    def _category_of(self, head: Head, table_name: str) -> str:
         """Category of a table: asked for, or said by the file name, the title, the sheet or the headings."""
         found = self._wanted
-        for words in (self.name, reader.title, table_name, " ".join(reader.columns.headings)):
+        for words in (self.name, head.title.words, table_name, " ".join(head.columns.headings)):
             found = found or category_in(words)
-        if not found and not reader.columns.has("category"):
+        if not found and not head.columns.has("category"):
             raise NotACatalogueError(
                 f"无法判断类别，请用 --category 指定 · the category can not be known; give --category (one of {', '.join(CATEGORIES)})"
             )
         self.report.category = self.report.category or found
         return found
+
+
+def _check_columns(columns: Columns) -> None:
+    named = any(columns.has(name) for name in ("name", "husband", "wife", "child", "father", "mother"))
+    coded = columns.has("archival_code") or columns.has("volume")
+    if not named or not coded:
+        missing = "姓名 · name" if not named else "档号 · archival_code"
+        raise NotACatalogueError(
+            f"缺少必要的列：{missing} · a necessary column is missing; name it with --mapping"
+        )
 
 
 def _counted(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
+from federation.categories import CATEGORIES
 from federation.names import fold
 
 CANONICAL = (
@@ -182,6 +184,17 @@ def category_in(words: str) -> str:
     """The category that a file name, a title or headings speak of; "" when they do not say."""
     folded = fold(words)
     return next((category for word, category in _CATEGORY_WORDS if fold(word) in folded), "")
+
+
+def category_named(said: str) -> str:
+    """The category a cell names by its key, its title or a word of it; "" when it names none."""
+    return said if said in CATEGORIES else _category_by_name(said)
+
+
+@lru_cache(1_000)
+def _category_by_name(said: str) -> str:
+    named = (key for key, category in CATEGORIES.items() if category.name.zh == said)
+    return next(named, "") or category_in(said)
 
 
 _COPY_WORDS = ("副本", "移交", "复本")

@@ -171,7 +171,9 @@ class SettledYears:
 
     def add(self, year: int) -> None:
         """A year that a row gives beyond doubt."""
-        self.add_days([year * 10000])
+        self._rows += 1
+        self._first = min(self._first, year)
+        self._last = max(self._last, year)
 
     def add_days(self, days: Sequence[int]) -> None:
         """Days (yyyymmdd) whose years rows give beyond doubt, one each."""

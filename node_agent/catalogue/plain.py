@@ -15,6 +15,8 @@ import numpy as np
 
 from federation.categories import CATEGORIES
 from federation.places import find
+from node_agent.catalogue.cells import says_yes
+from node_agent.catalogue.headings import category_named
 from node_agent.catalogue.identity_numbers import read_numbers
 from node_agent.catalogue.names import (
     NO_ALIASES,
@@ -101,8 +103,6 @@ class PlainRows:
         division: str,
         is_copy: bool,
         place_said: str,
-        category_of: Callable[[str], str],
-        yes: frozenset[str],
     ) -> None:
         at = {name: columns[0] for name, columns in places.items()}
         self._is_copy, self._dated = is_copy, "event" in at
@@ -129,12 +129,12 @@ class PlainRows:
         self._looked_at = [column for column in range(width) if column not in remembered]
         self._days, self._births = _Cells(_event, _NO_DAYS), _Cells(_birth, _NO_DAYS)
         self._categories = _Cells(
-            lambda cell: _known(category_of(cell.strip()) if cell.strip() else category),
+            lambda cell: _known(category_named(cell.strip()) if cell.strip() else category),
             next(iter(CATEGORIES)),
         )
         self._found = _Cells(lambda cell: _placed(cell.strip() or place_said, division), ("", ""))
         self._texts = _Cells(str.strip, "")
-        self._digitised = _Cells(lambda cell: cell.strip().lower() in yes, False)
+        self._digitised = _Cells(says_yes, False)
 
     @staticmethod
     def can_read(places: dict[str, tuple[int, ...]]) -> bool:

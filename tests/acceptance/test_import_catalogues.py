@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from federation.query import Query
+from node_agent.catalogue.cells import text_of
 from node_agent.catalogue.findings import SEVERITY, TEXTS, Finding
 from node_agent.catalogue.mapping import Mapping, load
 from node_agent.catalogue.readers import open_tables
 from node_agent.catalogue.tables import RowStream
-from node_agent.catalogue.understanding import text_of
 from node_agent.index import Lookup
 
 ROOT = Path(__file__).resolve().parents[2]

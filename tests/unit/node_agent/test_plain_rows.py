@@ -7,9 +7,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from federation.identity_number import check_digit
+from node_agent.catalogue.account import TableAccount
+from node_agent.catalogue.head import find_head
+from node_agent.catalogue.memory import Memory
 from node_agent.catalogue.plain import PlainRows
-from node_agent.catalogue.tables import Table
-from node_agent.catalogue.understanding import Memory, TableReader
+from node_agent.catalogue.tables import RowStream, Table
+from node_agent.catalogue.understanding import TableReader
 from node_agent.record import one_by_one
 
 ID_BODIES = ["33040219850101002", "33048319000229001", "33040219991231996", "33042118750101997"]
@@ -126,13 +129,11 @@ def read(headings, rows, problems, name):
         for number, (row, problem) in enumerate(zip(rows, problems, strict=True), 2)
     ]
     table = Table(name, [(1, list(headings), None), *numbered])
-    reader = TableReader(
-        table, category="marriage", file_words="", extra_headings={}, is_copy=False, division="330483",
-        memory=Memory(), report=told.append,
-    )  # fmt: skip
-    assert reader.prepare()
-    records = list(one_by_one(reader.records()))
-    return records, told, reader.report
+    rows, account = RowStream(table.rows), TableAccount(name, Memory(), told.append)
+    head = find_head(table, rows, {}, account)
+    reader = TableReader(head, account, category="marriage", division="330483", is_copy=False)
+    records = list(one_by_one(reader.records(rows)))
+    return records, told, account.report
 
 
 @settings(deadline=None, max_examples=300)

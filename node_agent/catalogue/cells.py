@@ -1,0 +1,37 @@
+"""One cell by itself: whether it is filled, what it says as text, and whether it says yes."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+
+from node_agent.catalogue.names import clean_text
+
+_YES = frozenset({"是", "y", "yes", "true", "t", "1", "已数字化", "有"})
+
+
+def is_filled(cell: object) -> bool:
+    return bool(cell.strip()) if isinstance(cell, str) else cell is not None
+
+
+def text_of(cell: object) -> str:
+    """A spreadsheet's value as text: whole numbers without a point, dates in ISO form."""
+    if cell is None:
+        return ""
+    if isinstance(cell, bool):
+        return "T" if cell else "F"
+    if isinstance(cell, float):
+        return str(int(cell)) if cell.is_integer() else repr(cell)
+    if isinstance(cell, datetime):
+        return cell.date().isoformat()
+    if isinstance(cell, date):
+        return cell.isoformat()
+    return str(cell)
+
+
+def cleaned(text: str) -> str:
+    """The text without entities, control and invisible characters."""
+    return clean_text(text)[0] if text else ""
+
+
+def says_yes(text: str) -> bool:
+    return text.strip().lower() in _YES

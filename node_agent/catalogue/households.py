@@ -1,0 +1,84 @@
+"""Households over several rows: a row with a code or a head opens one, the rows below it add their members."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from federation.identity_number import birth_of, of_century
+from federation.names import fold
+from node_agent.catalogue.account import TableAccount
+from node_agent.catalogue.careful import CarefulReader
+from node_agent.catalogue.cells import text_of
+from node_agent.catalogue.columns import Columns
+from node_agent.catalogue.findings import Finding
+from node_agent.catalogue.names import read_id, read_name
+from node_agent.record import Person, Record, Role
+
+
+class Households:
+    """Makes one record of the rows of each household of a table."""
+
+    def __init__(self, columns: Columns, careful: CarefulReader, account: TableAccount) -> None:
+        self._columns, self._careful, self._account = columns, careful, account
+        self._open: Record | None = None
+        self._opened_at = 0  # row of the one that is open
+        self._lost = False  # the last one was rejected or set aside
+
+    @staticmethod
+    def are_in(columns: Columns) -> bool:
+        """Whether a table gives each member of a household a row."""
+        return columns.has("member")
+
+    def take(self, number: int, cells: list[Any], problem: Finding | None) -> Iterator[Record]:
+        """Read the next row; the household before it when it opens another."""
+        if self._careful.code(cells)[1] or self._columns.value(cells, "name"):
+            yield from self.close()
+            self._open = self._careful.read(number, cells, problem)
+            self._lost = self._open is None
+            self._opened_at = number
+            if self._open is not None:
+                self._add_member(cells, number, self._open, said=True)
+            return
+        if self._open is None:
+            if self._lost:  # its household was reported; it goes with it
+                self._account.skip(number, Finding.MEMBER)
+            else:
+                self._account.set_aside(number, Finding.ORPHAN_MEMBER)
+            return
+        self._account.skip(number, Finding.MEMBER)
+        self._add_member(cells, number, self._open)
+
+    def close(self) -> Iterator[Record]:
+        """The household that is still open."""
+        if self._open is not None:
+            yield self._open
+            self._open = None
+
+    def _add_member(self, cells: list[Any], number: int, household: Record, *, said: bool = False) -> None:
+        """A member into its household; what is amiss with the row is told here unless it was `said` before."""
+        name, aliases, finding = read_name(self._columns.text(cells, "member"))
+        number_id, wrong = read_id(self._columns.value(cells, "id_number"))
+        for field_name, found in (("member", finding), ("id_number", wrong)):
+            if found is not None and not (said and field_name == "id_number"):
+                self._warn(number, field_name, found, household)
+        originals = tuple(cell if isinstance(cell, str) else text_of(cell) for cell in cells)
+        if originals != household.cells:
+            household.cells = (*household.cells, *originals)
+        if not name:
+            return
+        if number_id and household.event is not None:
+            number_id = of_century(number_id, household.event.first_year)
+        birth = birth_of(number_id) if number_id else None
+        folded = fold(name)
+        for person in household.persons:
+            if fold(person.name) == folded:
+                person.id_number = person.id_number or number_id
+                person.birth = person.birth or birth
+                return
+        household.persons = (*household.persons, Person(name, Role.MEMBER, number_id, birth, aliases))
+
+    def _warn(self, number: int, field_name: str, finding: Finding, household: Record) -> None:
+        self._account.warn(number, field_name, finding)
+        household.flags = tuple(dict.fromkeys((*household.flags, finding.value)))
+        self._account.count_warned(self._opened_at)
