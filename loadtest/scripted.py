@@ -132,6 +132,9 @@ class ScriptedArchive:
         for name, (case_id, body) in list(self._outbox.items()):
             session.mail(pb.Mail(id=name, case_id=case_id, body=body))
 
+    def turn(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
     def manifest(self) -> pb.Manifest:
         made = pb.Manifest(archive=self.code, name=f"{self.code}馆", index_epoch=1, records=1000)
         made.categories.add(category=self.category, records=1000, first_year=1900, last_year=2020)

@@ -6,8 +6,9 @@ More threads make SQLite look-ups slower (measured: four threads reach .38 of on
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic, perf_counter
 
@@ -80,6 +81,15 @@ class ArchiveService:
             self._finish(self._answer(cid, query, limit, deadline), "inline", started, done)
             return None
         return self._in_worker(cid, query, limit, deadline, started, done)
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """One state of the index for the quick look-ups of a turn: its lock is then taken once and not for each."""
+        with contextlib.ExitStack() as stack:
+            # each question tells by itself why it can not be looked up
+            with contextlib.suppress(NoIndexError, WrongVersionError, sqlite3.Error, OSError):
+                stack.enter_context(self._lookup.reading())
+            yield
 
     def _in_worker(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from time import monotonic
 from typing import Protocol
 
@@ -24,11 +25,16 @@ _BAD_FRAMES_ALLOWED = 3
 class Responder(Protocol):
     """Answers questions. `begin` never raises and never blocks for longer than a quick look-up: it either calls `done`
     before it returns, or later, exactly once; the function it gives back cancels the work.
+
+    `turn` is around the questions begun in one turn of the loop, at most `TURN_S` and a look-up long: what they look up
+    they may look up in one state. It never raises.
     """
 
     def begin(
         self, item: pb.QueryItem, ends_at: float, done: Callable[[pb.ResultItem], None]
     ) -> Callable[[], None] | None: ...
+
+    def turn(self) -> AbstractContextManager[None]: ...
 
     def manifest(self) -> pb.Manifest: ...
 
@@ -109,15 +115,16 @@ class AnsweringSession(Session):
         """Begin what waits, first come first served, for one turn; the rest after the loop has had its own."""
         self._turn = None
         began = monotonic()
-        while self._waiting and not self.ended:
-            cid, (item, came_at) = self._waiting.popitem(last=False)
-            self._working[cid] = None
-            cancel = self._responder.begin(item, came_at + item.budget_ms / 1000, self._done)
-            if cid in self._working:
-                self._working[cid] = cancel
-            if self._waiting and monotonic() - began >= TURN_S:
-                self._turn = asyncio.get_running_loop().call_soon(self._begin_some)
-                return
+        with self._responder.turn():
+            while self._waiting and not self.ended:
+                cid, (item, came_at) = self._waiting.popitem(last=False)
+                self._working[cid] = None
+                cancel = self._responder.begin(item, came_at + item.budget_ms / 1000, self._done)
+                if cid in self._working:
+                    self._working[cid] = cancel
+                if self._waiting and monotonic() - began >= TURN_S:
+                    self._turn = asyncio.get_running_loop().call_soon(self._begin_some)
+                    return
 
     def _done(self, result: pb.ResultItem) -> None:
         if result.cid not in self._working:

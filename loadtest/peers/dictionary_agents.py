@@ -49,6 +49,9 @@ class _Dictionary:
         done(self._answer(item.cid, pb.Query.FromString(item.query)))
         return None
 
+    def turn(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
     def manifest(self) -> pb.Manifest:
         manifest = pb.Manifest(archive=self._code, name=self._code, index_epoch=1, records=100_000)
         manifest.categories.add(category="marriage", records=100_000, first_year=1950, last_year=2010)

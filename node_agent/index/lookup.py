@@ -53,7 +53,7 @@ class Lookup:
     def _index(self) -> OpenIndex:
         held: OpenIndex | None = getattr(self._local, "index", None)
         now = time.monotonic()
-        if held is not None and (now - held.looked_at < _LOOK_AGAIN_S or held.connection.in_transaction):
+        if held is not None and (now - held.looked_at < _LOOK_AGAIN_S or held.is_reading):
             return held
         stamp = self._folder.pointer_stamp()
         if held is not None and held.stamp == stamp:
@@ -105,15 +105,15 @@ class Lookup:
 
         Also cheaper: a statement by itself takes and gives back a lock, 3 us of the 5 that an exact one costs.
         """
-        connection = self._index().connection
-        if connection.in_transaction:
+        index = self._index()
+        if not index.begin():
             yield
             return
-        connection.execute("begin")
         try:
             yield
         finally:
-            connection.execute("commit")
+            if index is getattr(self._local, "index", None):  # a fault can end in another file being opened
+                index.end()
 
     def search(
         self, query: Query, *, limit: int = 50, deadline: float | None = None, weak: bool = True

@@ -209,5 +209,22 @@ class OpenIndex:
         held = postings.count(self.connection, self.keyer.exact_name_key(name))
         return log2(max(1, self.records) / max(1, held))
 
+    @property
+    def is_reading(self) -> bool:
+        """Whether one state is being read by several statements."""
+        return self.connection.in_transaction
+
+    def begin(self) -> bool:
+        """Read one state from now on; False when that is so already."""
+        if self.is_reading:
+            return False
+        self.connection.execute("begin")
+        return True
+
+    def end(self) -> None:
+        """Read the newest state again. Nothing when a fault of the file has ended it already."""
+        if self.is_reading:
+            self.connection.execute("commit")
+
     def close(self) -> None:
         self.connection.close()

@@ -209,6 +209,18 @@ def test_calls_inside_reading_see_one_state_of_the_index(folder, change):
     assert len(lookup.prefix("J1-new", 10_000)) == change
 
 
+@pytest.mark.parametrize("more", [2, 5_000], ids=["the same file", "another file"])
+def test_reading_goes_on_after_a_fault_that_ended_its_transaction(folder, more):
+    put(folder, many(600))
+    lookup = Lookup(folder)
+    with lookup.reading():
+        lookup._index().connection.execute("rollback")  # as SQLite does when the disk fails
+        put(folder, many(600 + more))
+        time.sleep(0.03)
+        assert len(lookup.prefix("J1-", 10_000)) == 600 + more
+    assert len(lookup.prefix("J1-", 10_000)) == 600 + more
+
+
 def test_a_record_that_is_corrected_while_it_is_searched_for_is_found(folder, monkeypatch):
     held = many(300)
     put(folder, held)

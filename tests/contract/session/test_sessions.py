@@ -58,6 +58,9 @@ class Archive:
         )
         return handle.cancel
 
+    def turn(self):
+        return contextlib.nullcontext()
+
     def manifest(self):
         return pb.Manifest(archive="330483")
 
@@ -384,6 +387,39 @@ def test_the_answers_of_a_long_frame_leave_while_it_is_still_worked_on(monkeypat
         await asker.close()
         await answerer.close()
         await asyncio.gather(*tasks)
+
+    run(work())
+
+
+def test_the_questions_of_a_frame_are_begun_in_few_turns(monkeypatch):
+    """A turn is what an archive reads one state of its index for: no question is begun outside one."""
+
+    class Turning(Slow):
+        turns, inside = 0, False
+
+        @contextlib.contextmanager
+        def turn(self):
+            self.turns, self.inside = self.turns + 1, True
+            yield
+            self.inside = False
+
+        def begin(self, item, ends_at, done):
+            assert self.inside
+            return super().begin(item, ends_at, done)
+
+    async def work():
+        archive = Turning(monkeypatch)
+        asker, _answerer, tasks, _events = await connected(archive)
+        ended = []
+        for number in range(100):
+            assert asker.ask(question("0 hit", 2.0, ended, number.to_bytes(16, "big")), now())
+        async with asyncio.timeout(5):
+            while len(ended) < 100:
+                await asyncio.sleep(0.01)
+        assert 10 <= archive.turns <= 12  # ten of its milliseconds each
+        assert not archive.inside
+        for task in tasks:
+            task.cancel()
 
     run(work())
 
