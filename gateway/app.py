@@ -25,6 +25,7 @@ from gateway.adapters.hooks import WebHooks, read_targets
 from gateway.adapters.locating import SearchLocator, stored_question
 from gateway.adapters.nodes import NodeSessions
 from gateway.adapters.register import StoredRegister
+from gateway.adapters.signed_anew import SignedAnewNotices
 from gateway.adapters.webhook_signing import CallKey
 from gateway.bodies import Bodies
 from gateway.cases.cases import Cases
@@ -93,12 +94,14 @@ async def run(settings: GatewaySettings, base: Path) -> None:
     engine = Engine(store, writer, SearchLocator(searches, nodes), nodes, hooks, counts, evidence=evidence)
     hours = AnnouncedHours(nodes.manifest, base / settings.data)
     cases = Cases(store, engine, hooks, hours, evidence)
+    anew = SignedAnewNotices(roster.by_code, carrier, nodes.issues, store, engine, evidence_log)
 
     def session_opened(archive: str) -> None:
         """An archive that is back is asked again at once, and told what waits for it."""
         searches.session_opened(archive)
         engine.archive_returned(archive)
         hours.of(archive)  # what it announced is kept
+        anew.returned(archive)
         if statuses is not None:
             statuses.refresh([archive])
 
@@ -154,6 +157,7 @@ async def run(settings: GatewaySettings, base: Path) -> None:
             "case evidence": evidence.run(),
             "case clock": _steer(steady, store, engine),
             "keep hours": hours.keep(),
+            "signed anew": anew.run(),
             "case upkeep": _tidy(writer, Keep(personal_data=settings.forget_after_days)),
             "availability": _presence(roster, nodes, store, writer),
         }

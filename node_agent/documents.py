@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from cryptography import x509
 
+from federation import signed_anew
 from federation.bulk.answering import Object
 from federation.mail import Dispatch
 from federation.reasons import Reason, Refusal
@@ -41,7 +42,7 @@ from node_agent.certificates.registry import Deliverable, Registry, SignedAnew
 from node_agent.certificates.scans import ScanReader
 from node_agent.certificates.sealing import Sealer, SealError
 from node_agent.certificates.standing import Standing
-from node_agent.certificates.store import CertificateStore
+from node_agent.certificates.store import CertificateStore, DocumentState
 from node_agent.certificates.time_stamps import TimeAuthority
 from node_agent.certificates.typesetting import Typesetter
 from node_agent.desk.records import query_of
@@ -158,6 +159,7 @@ class Documents:
         shelf.put("document", lambda name, _body: self._open("document", name))
         shelf.put("credential", lambda name, _body: self._open("credential", name))
         shelf.put("status", self._status)
+        shelf.put(signed_anew.OBJECT, self._signed_anew)
         shelf.put("log", self.log.open)
         if self.witness is not None:
             shelf.put("witness", self.witness.open)
@@ -223,6 +225,22 @@ class Documents:
                 "state": state, "reason": reason, "successor": successor, "digest": entry.sha256,
             })  # fmt: skip
         return json.dumps(notices).encode()
+
+    def _signed_anew(self, name: str, _body: bytes) -> Object:
+        """What gateways give from now on instead of what they were told first: a page of notices, of certificates that stand."""
+        if not (name.isascii() and name.isdecimal() and len(name) <= _LONGEST_SEQ):
+            raise Refusal(Reason.NOT_FOUND)
+        after = upto = int(name)
+        notices = []
+        if rows := self.registry.signed_anew(after):
+            upto = rows[-1].seq
+            for one in self.registry.of_gateways(after, upto):
+                kept, entry = one.kept, self.store.entry(one.kept.number)
+                if entry.state == DocumentState.VALID:
+                    notices.append(
+                        signed_anew.Notice(entry.case_id, kept.number, kept.kind, kept.reference, one.at_ms)
+                    )
+        return in_memory(signed_anew.write(upto, notices), "application/json")
 
     # records -----------------------------------------------------------------------------------------------------
 

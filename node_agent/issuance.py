@@ -25,7 +25,7 @@ from node_agent.certificates.attachments import Attachment
 from node_agent.certificates.credentials import PAPER, ArchiveCredentials
 from node_agent.certificates.issuing import CannotIssueError, Decision, Issuing, add_times
 from node_agent.certificates.keys import SUITE, ArchiveKeys
-from node_agent.certificates.registry import Registry
+from node_agent.certificates.registry import PDF, SEALED, Registry
 from node_agent.certificates.scans import Rectangle, Scan, ScanReader
 from node_agent.certificates.sealing import Sealer
 from node_agent.certificates.statements import (
@@ -50,8 +50,6 @@ ISSUED_IN_VAIN, CASE_WITHDRAWN = "issued_in_vain", "case_withdrawn"
 
 RECORDINGS = frozenset({".mp3", ".wav", ".m4a", ".mp4", ".webm", ".gltf", ".glb"})
 """Records that are no pages travel inside the document, with their digests."""
-
-PDF, SEALED = "application/pdf", "application/vnd.lantai.sealed"
 
 FindRecord = Callable[[Dispatch | None, str], Record | None]
 """(request, archival code) -> the record, None when the index has it no more."""

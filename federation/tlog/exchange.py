@@ -27,6 +27,14 @@ def delivered(archive: str, case_id: str, number: str, reference: str, at_ms: in
     return Event(EventKind.DELIVERED, f"delivered:{reference}", at_ms, case_id, fields)
 
 
+def signed_anew(archive: str, number: str, case_id: str, form: str, digest: str, at_ms: int) -> Event:
+    """A QR text or credential (`form`) was signed anew at `at_ms`; `digest` is the SHA-256 (hex) of what was made. The archive logs
+    each, the gateway those it gives from then on.
+    """
+    fields = {"digest": digest, "archive": archive, "number": number, "document": form}
+    return Event(EventKind.SIGNED_ANEW, f"signed_anew:{digest}", at_ms, case_id, fields)
+
+
 def standing(
     archive: str, number: str, case_id: str, state: str, reason: str, successor: str, digest: str, at_ms: int
 ) -> Event:

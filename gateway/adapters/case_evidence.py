@@ -63,8 +63,7 @@ def ended(case: Case) -> list[Event]:
             Event(EventKind.CLOSED, "closed", case.ended_ms, case.id, {"outcome": case.state.value})
         )
     if case.delivered_ms and document and number:
-        issuer = case.noting or case.holder
-        events.append(delivered(issuer, case.id, str(number), str(document), case.delivered_ms))
+        events.append(delivered(case.issuer, case.id, str(number), str(document), case.delivered_ms))
     return events
 
 

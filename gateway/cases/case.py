@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.cases.states import ANSWER_IN_THE_CASE, STAGE_OF, Kind, Stage, State
+from gateway.cases.states import ANSWER_IN_THE_CASE, STAGE_OF, WITH_DOCUMENT, Kind, Stage, State
 
 
 class Found(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -74,6 +74,8 @@ class Case(msgspec.Struct, omit_defaults=True):
     reason: str = ""
     wanted: list[str] = []
     decision: dict[str, Any] = {}
+    signed_anew_ms: int = 0
+    """When the archive signed the credential that `decision` names; 0 = it is the first one."""
     spent_ms: dict[str, int] = {}
     """Milliseconds of the stages already left, pauses left out."""
     ended_ms: int = 0
@@ -101,6 +103,25 @@ class Case(msgspec.Struct, omit_defaults=True):
         if self.state not in ANSWER_IN_THE_CASE:
             return False
         return not self.noting or now_ms >= self.stage_deadline_ms
+
+    @property
+    def issuer(self) -> str:
+        """The archive that issues the case's document."""
+        return self.noting or self.holder
+
+    def is_succeeded(self, archive: str, number: str, credential: str, signed_ms: int) -> bool:
+        """Whether a credential that an archive signed anew takes the place of the case's: it is of the same certificate and of the
+        archive that issued it, it was signed later, and the gateway may have one at all. A notice that came before changes nothing.
+        """
+        first = self.decision.get("credential", "")
+        return bool(
+            self.state in WITH_DOCUMENT
+            and archive == self.issuer
+            and number == self.decision.get("number")
+            and first
+            and credential != first
+            and signed_ms > self.signed_anew_ms
+        )
 
     def enter(self, state: State, now_ms: int) -> bool:
         """Move to a state; whether that began another stage."""

@@ -259,7 +259,7 @@ class Cases:
                 yield []
 
     def _changed(self, case_id: str, done: Done) -> None:
-        if any(entry.state in ENDED for entry in done.entries):
+        if any(entry.state in ENDED and entry.kind is not Kind.SIGNED_ANEW for entry in done.entries):
             self._evidence.ended(done.case)
         for bell in self._watching.get(case_id, ()):
             bell.set()

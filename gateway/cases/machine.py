@@ -204,6 +204,18 @@ def _delivered(step: Step, event: Event) -> None:
     step.note(Kind.DELIVERED, event.actor, {"by": str(event.data.get("by", ""))})
 
 
+def _signed_anew(step: Step, event: Event) -> None:
+    """From now on the caller gets the new one. The journal keeps what the digest was that the caller may have been told before."""
+    case, number = step.case, str(event.data.get("number", ""))
+    credential, signed_ms = str(event.data.get("credential", "")), int(event.data.get("signed_ms", 0))
+    if not case.is_succeeded(event.actor, number, credential, signed_ms):
+        raise Refusal(Reason.ILLEGAL_TRANSITION)
+    before = case.decision["credential"]
+    case.decision = {**case.decision, "credential": credential}
+    case.signed_anew_ms = signed_ms
+    step.note(Kind.SIGNED_ANEW, event.actor, {"credential": credential, "before": before})
+
+
 def _withdrawn(step: Step, event: Event) -> None:
     step.resume()
     step.enter(State.WITHDRAWN)
@@ -228,5 +240,6 @@ _HANDLERS: dict[Kind, Callable[[Step, Event], None]] = {
     Kind.REFERRED: _referred,
     Kind.ISSUED: _issued,
     Kind.DELIVERED: _delivered,
+    Kind.SIGNED_ANEW: _signed_anew,
     Kind.WITHDRAWN: _withdrawn,
 }

@@ -25,7 +25,9 @@ class State(StrEnum):
 
 
 ENDED = frozenset({State.DELIVERED, State.REFUSED, State.NO_RECORD, State.WITHDRAWN, State.EXPIRED})
-"""No event moves a case out of these; `delivered` may still be noted on them once, because it stops the clock."""
+"""No event moves a case out of these; `delivered` may still be noted on them once, because it stops the clock, and `signed_anew`
+for as long as the caller may fetch the credential.
+"""
 
 
 WITH_DOCUMENT = frozenset({State.ISSUED, State.DELIVERED, State.NO_RECORD})
@@ -83,6 +85,7 @@ class Kind(StrEnum):
     REFERRED = "referred"  # to another holder
     ISSUED = "issued"
     DELIVERED = "delivered"  # the asking window has the answer: the clock stops
+    SIGNED_ANEW = "signed_anew"  # its credential has a successor under the same number; moves nothing
     WITHDRAWN = "withdrawn"
     EXPIRED = "expired"
     WARNED = "warned"  # half of a stage is used
@@ -129,6 +132,7 @@ TRANSITIONS: dict[tuple[State, Kind], frozenset[State]] = {
         for state in _OPEN
         for kind in (Kind.WARNED, Kind.ESCALATED, Kind.DEPUTISED, Kind.BREACHED)
     },
+    **{(state, Kind.SIGNED_ANEW): frozenset({state}) for state in WITH_DOCUMENT},
     # an end is delivered too, once
     **{
         (state, Kind.DELIVERED): frozenset({state})

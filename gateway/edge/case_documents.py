@@ -17,7 +17,7 @@ from aiohttp import hdrs, web
 from federation.reasons import Reason, Refusal
 from gateway.cases.case import Case
 from gateway.cases.states import WITH_DOCUMENT, State
-from gateway.edge.case_rendering import issuer_of, when
+from gateway.edge.case_rendering import decided, when
 from gateway.edge.delivery import Carried, Deliveries, hand_over, wanted_from
 
 MOST_AT_ONCE = 256
@@ -96,7 +96,7 @@ class CaseDocuments:
         self._running += 1
         try:
             offset = wanted_from(request, reference)
-            carried = await self._open(issuer_of(case), f"{kind}/{reference}", offset or 0)
+            carried = await self._open(case.issuer, f"{kind}/{reference}", offset or 0)
             if carried.sha256.hex() != reference:
                 await carried.close()
                 raise Refusal(Reason.ALTERED)
@@ -141,8 +141,8 @@ def _described(case: Case) -> dict[str, Any]:
         body["archives"] = sorted(case.outcomes)
         body["verdict"] = case.verdict
     if case.decision:
-        body["archive"] = issuer_of(case)
-        body["decision"] = {key: str(value) for key, value in case.decision.items()}
+        body["archive"] = case.issuer
+        body["decision"] = decided(case)
         if not is_note:
             body["issued"] = when(case.entered_ms)
     return body

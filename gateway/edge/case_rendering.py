@@ -120,16 +120,14 @@ def case_body(
     if case.awaits_note:
         body["noting"] = case.noting
     if case.decision and case.state in WITH_DOCUMENT:
-        body["decision"] = {
-            "archive": issuer_of(case),
-            **{key: str(value) for key, value in case.decision.items()},
-        }
+        body["decision"] = {"archive": case.issuer, **decided(case)}
     return body
 
 
-def issuer_of(case: Case) -> str:
-    """The archive that issued the case's document."""
-    return case.noting or case.holder
+def decided(case: Case) -> dict[str, str]:
+    """The numbers and references of what was issued; with the time its credential was signed, when that is not the first."""
+    said = {key: str(value) for key, value in case.decision.items()}
+    return said | ({"signed_anew": when(case.signed_anew_ms)} if case.signed_anew_ms else {})
 
 
 def _said(text: tuple[str, str] | None, language: str) -> str:

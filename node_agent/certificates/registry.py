@@ -22,6 +22,9 @@ from federation.durable import sync
 from federation.reasons import Reason, Refusal
 
 FILE, FOLDER = "deliverables.sqlite", "deliverables"
+PDF, SEALED = "application/pdf", "application/vnd.lantai.sealed"
+"""Media types of a document as it is delivered: plain, or sealed to the applicant's key together with its credential."""
+
 LIST_SIZE = 1 << 20
 """Entries of the status list; at one in a hundred revoked it travels in 18 KB (Token Status List, measured)."""
 
@@ -37,6 +40,16 @@ create table if not exists signed_anew(seq integer primary key autoincrement, nu
   unique(number, kind)) strict;
 """
 _MOST_AT_ONCE = 500
+
+_OF_GATEWAYS = """
+create temp view of_gateways as
+  select s.seq, s.at_ms, s.reference, s.number, s.kind, s.media_type, s.size from signed_anew s
+  join deliverables c on c.number = s.number and c.kind = 'credential'
+  join deliverables d on d.number = s.number and d.kind = 'document' and d.media_type = 'application/pdf'
+  where s.kind = case c.media_type when 'text/plain' then 'qr' else 'credential' end
+"""
+# Of what was signed anew: what takes the place of a credential that a gateway may fetch. What went out in a sealed package no gateway
+# may read; and beside the credentials of phones, the QR text of their paper was never a gateway's.
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +88,7 @@ class Registry:
         self._do("pragma synchronous=full")
         for statement in _TABLES.split(";\n"):
             self._do(statement)
+        self._do(_OF_GATEWAYS)
         self._allocation: Allocation | None = None
 
     def close(self) -> None:
@@ -159,12 +173,16 @@ class Registry:
         return Deliverable(*row) if row else None
 
     def find(self, kind: str, reference: str) -> Deliverable:
-        """Refusal(NOT_FOUND) when nothing of this kind has this digest."""
+        """What may be fetched, also what takes a credential's place; Refusal(NOT_FOUND) when nothing of this kind has this digest."""
         with self._lock:
             row = self._do(
                 "select reference, number, kind, media_type, size from deliverables where reference = ? and kind = ?",
                 reference, kind,
             ).fetchone()  # fmt: skip
+            if row is None and kind == "credential":
+                row = self._do(
+                    "select reference, number, kind, media_type, size from of_gateways where reference = ?", reference
+                ).fetchone()  # fmt: skip
         if row is None:
             raise Refusal(Reason.NOT_FOUND)
         return Deliverable(*row)
@@ -231,6 +249,16 @@ class Registry:
                 "select seq, at_ms, reference, number, kind, media_type, size from signed_anew where seq > ?"
                 " order by seq limit ?",
                 after, _MOST_AT_ONCE,
+            ).fetchall()  # fmt: skip
+        return [SignedAnew(row[0], row[1], Deliverable(*row[2:])) for row in rows]
+
+    def of_gateways(self, after: int, upto: int) -> list[SignedAnew]:
+        """Of what was signed anew between two sequence numbers: what takes the place of credentials a gateway may fetch."""
+        with self._lock:
+            rows = self._do(
+                "select seq, at_ms, reference, number, kind, media_type, size from of_gateways"
+                " where seq > ? and seq <= ? order by seq",
+                after, upto,
             ).fetchall()  # fmt: skip
         return [SignedAnew(row[0], row[1], Deliverable(*row[2:])) for row in rows]
 

@@ -17,7 +17,7 @@ from federation.tlog.anchor import Anchor
 from federation.tlog.checkpoint import Checkpoint, Quorum
 from federation.tlog.event import Event, EventKind
 from federation.tlog.event_proof import prove_event
-from federation.tlog.exchange import delivered, event_of, standing
+from federation.tlog.exchange import delivered, event_of, signed_anew, standing
 from federation.tlog.flaws import EvidenceError
 from federation.tlog.keeping import StampKeeper
 from federation.tlog.log import EvidenceLog
@@ -107,8 +107,7 @@ class ArchiveLog:
 
     def signed_anew(self, case_id: str, number: str, form: str, digest: str, at_ms: int) -> Event:
         """The event of something that was signed anew at `at_ms`, for `add`."""
-        fields = {"digest": digest, "archive": self.archive, "number": number, "document": form}
-        return Event(EventKind.SIGNED_ANEW, f"signed_anew:{digest}", at_ms, case_id, fields)
+        return signed_anew(self.archive, number, case_id, form, digest, at_ms)
 
     def add(self, events: Iterable[Event]) -> None:
         """Log events, durable on return; one that is in the log keeps its place. EvidenceError."""

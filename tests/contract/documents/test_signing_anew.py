@@ -14,9 +14,11 @@ from typing import NamedTuple
 
 import pytest
 
+from federation import signed_anew
 from federation.credential import qr, sd_jwt
 from federation.credential.certificate import present, read
 from federation.mail import Wishes
+from federation.reasons import Reason, Refusal
 from federation.suites.base import PrivateKey
 from federation.suites.registry import suite
 from federation.tlog.auditor import audit
@@ -27,7 +29,7 @@ from federation.verify.documents import verify
 from federation.verify.report import Verdict, VerificationReason, VerifyError, rfc3339
 from node_agent.__main__ import main
 from node_agent.certificates import keys as key_files
-from node_agent.certificates.registry import Registry
+from node_agent.certificates.registry import SEALED, Registry
 from tests.contract.documents.conftest import Archive
 from tests.fakes.documents import need_fonts
 
@@ -261,6 +263,85 @@ def test_what_has_expired_or_is_not_issued_yet_is_left_alone(archive, before, ca
     assert "       1  已过期" in out
     assert "       1  尚未出具完成" in out
     assert {one.kept.number for one in rows(archive.folder)} == {before.numbers["case-phone"]}
+
+
+# what a gateway is told -------------------------------------------------------------------------------------------------
+
+
+def told(archive: Archive, after: int = 0) -> signed_anew.Page:
+    """What a gateway reads when it asks."""
+    return signed_anew.read(archive.fetch(f"signed-anew/{after}"), "330483")
+
+
+def test_a_gateway_is_told_what_takes_the_place_of_what_it_was_told_first_and_may_fetch_that(archive, before):
+    assert told(archive) == signed_anew.Page(0, ())
+    assert sign_anew(archive.folder) == 0
+    page = told(archive)
+    assert page.upto == rows(archive.folder)[-1].seq
+    by_case = {one.case_id: one for one in page.notices}
+    assert {case: one.form for case, one in by_case.items()} == {
+        "case-paper": "qr",
+        "case-phone": "credential",
+    }
+    for case, one in by_case.items():
+        files = handed_out(archive, one.number)
+        assert one.number == before.numbers[case]
+        new = archive.fetch(f"credential/{one.digest}")
+        if one.form == "qr":
+            assert new == files["qr.txt"]
+        else:
+            assert new.split(b"\n") == [files["credential-1.json"], files["credential-2.json"]]
+            assert archive.shelf.open(f"credential/{one.digest}", b"").media_type == "application/sd-jwt+json"
+        assert archive.fetch(f"credential/{before.credentials[case]}") not in {
+            b"",
+            new,
+        }  # for whoever was told of it alone
+        assert one.at_ms == registered_at(archive, one.digest)
+    assert told(archive, page.upto) == signed_anew.Page(page.upto, ())
+    archive.close()
+    archive.open()
+    assert told(archive) == page
+
+
+def registered_at(archive: Archive, digest: str) -> int:
+    return next(one.at_ms for one in rows(archive.folder) if one.kept.reference == digest)
+
+
+def test_no_gateway_is_told_of_the_qr_text_beside_credentials_nor_may_fetch_it(archive, before):
+    assert sign_anew(archive.folder) == 0
+    paper = archive.documents.registry.anew(before.numbers["case-phone"])["qr"]
+    assert paper.reference not in {one.digest for one in told(archive).notices}
+    with pytest.raises(Refusal) as refused:
+        archive.fetch(f"credential/{paper.reference}")
+    assert refused.value.reason is Reason.NOT_FOUND
+
+
+@pytest.mark.parametrize("what", ["sealed", "not kept yet"])
+def test_what_no_gateway_may_read_none_is_told_of_nor_gets(archive, before, what):
+    registry, number = archive.documents.registry, before.numbers["case-phone"]
+    where = "number = ? and kind = 'document'"
+    if what == "sealed":
+        registry._do(f"update deliverables set media_type = ? where {where}", SEALED, number)
+    else:  # the agent was killed in between: whether it is to be sealed is not known
+        registry._do(f"delete from deliverables where {where}", number)
+    assert sign_anew(archive.folder) == 0
+    page = told(archive)
+    assert (page.upto, [one.case_id for one in page.notices]) == (3, ["case-paper"])
+    with pytest.raises(Refusal):
+        archive.fetch(f"credential/{registry.anew(number)['credential'].reference}")
+
+
+def test_of_what_does_not_stand_no_gateway_is_told(archive, before):
+    assert sign_anew(archive.folder) == 0
+    archive.documents.store.revoke(before.numbers["case-paper"], "holder_request", 1)
+    assert [one.case_id for one in told(archive).notices] == ["case-phone"]
+
+
+@pytest.mark.parametrize("name", ["", "-1", "x", "1.0", "1" * 19, "１", "0/0"])
+def test_a_place_that_is_none_is_refused(archive, name):
+    with pytest.raises(Refusal) as refused:
+        archive.fetch(f"signed-anew/{name}")
+    assert refused.value.reason is Reason.NOT_FOUND
 
 
 def test_each_is_logged_once_by_the_running_agent_and_names_nobody(archive, before):
