@@ -26,17 +26,32 @@ class Role(StrEnum):
     MEMBER = "member"  # of a household
 
 
-class Person(msgspec.Struct):
-    """A person a record names. `name` has spaces and padding removed, characters untouched.
+class Person(msgspec.Struct, array_like=True, gc=False):
+    """A person a record names, in the form in which the index stores it. `name` has spaces and padding removed,
+    characters untouched.
 
-    `id_number` holds 18 digits (a 15-digit number widened) when it is usable for matching, else "".
+    `id_number` holds 18 digits (a 15-digit number widened) when it is usable for matching, else "". `born_from` and
+    `born_to` are the first and last day of birth (yyyymmdd), 0 = not known.
     """
 
     name: str
     role: Role = Role.SUBJECT
     id_number: str = ""
-    birth: DateSpan | None = None
+    born_from: int = 0
+    born_to: int = 0
     aliases: tuple[str, ...] = ()
+
+    @classmethod
+    def born(
+        cls, name: str, role: Role, id_number: str, birth: DateSpan | None, aliases: tuple[str, ...]
+    ) -> Self:
+        """A person with a day of birth, or with none."""
+        first, last = (birth.first, birth.last) if birth else (0, 0)
+        return cls(name, role, id_number, first, last, aliases)
+
+    @property
+    def birth(self) -> DateSpan | None:
+        return DateSpan(self.born_from, self.born_to) if self.born_from else None
 
 
 class Record(msgspec.Struct):
@@ -61,7 +76,7 @@ class Record(msgspec.Struct):
 
 
 PersonCells = tuple[str, str, str, int, int, tuple[str, ...]]
-"""A person of `Records`: name, role, number, first and last day of birth (yyyymmdd, 0 = not known), aliases."""
+"""A person of `Records`: the fields of `Person`, in their order."""
 
 
 @dataclass(slots=True)
@@ -95,7 +110,7 @@ class Records:
             [one.archival_code for one in records],
             [one.raw_code for one in records],
             [one.title for one in records],
-            [tuple(map(_person_cells, one.persons)) for one in records],
+            [tuple(map(_cells_of, one.persons)) for one in records],
             [one.event.first if one.event else 0 for one in records],
             [one.event.last if one.event else 0 for one in records],
             [one.place for one in records],
@@ -152,14 +167,13 @@ class Records:
             column.extend(more)
 
 
-def _person_cells(one: Person) -> PersonCells:
-    first, last = (one.birth.first, one.birth.last) if one.birth else (0, 0)
-    return one.name, one.role.value, one.id_number, first, last, one.aliases
+def _cells_of(one: Person) -> PersonCells:
+    return one.name, one.role.value, one.id_number, one.born_from, one.born_to, one.aliases
 
 
 def _person_of(cells: PersonCells) -> Person:
-    name, role, number, first, last, aliases = cells
-    return Person(name, Role(role), number, DateSpan(first, last) if first else None, aliases)
+    name, role, number, born_from, born_to, aliases = cells
+    return Person(name, Role(role), number, born_from, born_to, aliases)
 
 
 def one_by_one(records: Iterable[Record | Records]) -> Iterator[Record]:

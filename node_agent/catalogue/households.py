@@ -74,9 +74,10 @@ class Households:
         for person in household.persons:
             if fold(person.name) == folded:
                 person.id_number = person.id_number or number_id
-                person.birth = person.birth or birth
+                if birth is not None and not person.born_from:
+                    person.born_from, person.born_to = birth.first, birth.last
                 return
-        household.persons = (*household.persons, Person(name, Role.MEMBER, number_id, birth, aliases))
+        household.persons = (*household.persons, Person.born(name, Role.MEMBER, number_id, birth, aliases))
 
     def _warn(self, number: int, field_name: str, finding: Finding, household: Record) -> None:
         self._account.warn(number, field_name, finding)

@@ -104,7 +104,7 @@ class People:
         birth = self._birth(cells, birth_field, event, row) if birth_field else None
         if birth is None and number:
             birth = birth_of(number)
-        return Person(name, role, number, birth, aliases)
+        return Person.born(name, role, number, birth, aliases)
 
     def _number(self, cells: list[Any], id_field: str, event: DateSpan | None, row: RowAccount) -> str:
         places = self._columns.places.get(id_field)

@@ -6,6 +6,8 @@ SQLite integers are signed: one bit more would break the order from the year 185
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -53,6 +55,7 @@ def pack_all(years: Numbers, categories: Numbers, places: Numbers, rids: Numbers
     return buckets << _YEAR_SHIFT | categories << CATEGORY_SHIFT | places << _PLACE_SHIFT | rids
 
 
+@lru_cache(4_096)
 def year_range(first: int, last: int) -> tuple[int, int]:
     """Smallest and largest packed value of the civil years `first` to `last`, clamped to what can be packed."""
     low = max(1, first - FIRST_YEAR)

@@ -15,32 +15,17 @@ import zstandard
 
 from federation.dates import DateSpan
 from node_agent.index.packing import Numbers
-from node_agent.record import Person, Record, Records, Role
+from node_agent.record import Person, Record, Records
 
 DICTIONARY_BYTES = 65_536
 TRAINING_ROWS = 4_000
 _LEVEL = 2  # a sixth less CPU than level 3 for 4 bytes more a record
 
 
-class StoredPerson(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A person as stored; fits the kernel's PersonLike."""
-
-    name: str
-    role: Role
-    id_number: str
-    first: int
-    last: int
-    aliases: tuple[str, ...]
-
-    @property
-    def birth(self) -> DateSpan | None:
-        return DateSpan(self.first, self.last) if self.first else None
-
-
 class Glimpse(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """The first fields of `Stored`: what a question compares. Most records looked at are not told."""
 
-    persons: tuple[StoredPerson, ...]
+    persons: tuple[Person, ...]
     first: int
     last: int
     place_text: str
@@ -51,7 +36,7 @@ class Glimpse(msgspec.Struct, array_like=True, frozen=True, gc=False):
 class Stored(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A record as stored; what has columns of its own is not repeated."""
 
-    persons: tuple[StoredPerson, ...]
+    persons: tuple[Person, ...]
     first: int
     last: int
     place_text: str
@@ -172,9 +157,7 @@ def restore(
         archival_code=code,
         raw_code=stored.raw_code or code,
         title=stored.title,
-        persons=tuple(
-            Person(one.name, one.role, one.id_number, one.birth, one.aliases) for one in stored.persons
-        ),
+        persons=stored.persons,
         event=stored.event,
         place=place,
         place_text=stored.place_text,

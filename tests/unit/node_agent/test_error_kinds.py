@@ -19,8 +19,10 @@ DECOYS = ("钱卫民", "王建军", "李国强", "陈秀英", "沈建国", "吴�
 def record(number, name, aliases=(), **fields):
     held = VECTORS["record"]
     parties = (
-        Person(name, Role.PARTY, fields.get("id", held["id_number"]), DateSpan.written(held["birth"]), tuple(aliases)),
-        Person(held["other_name"], Role.PARTY, held["other_id_number"], DateSpan.written(held["other_birth"])),
+        Person.born(
+            name, Role.PARTY, fields.get("id", held["id_number"]), DateSpan.written(held["birth"]), tuple(aliases)
+        ),
+        Person.born(held["other_name"], Role.PARTY, held["other_id_number"], DateSpan.written(held["other_birth"]), ()),
     )  # fmt: skip
     return Record(
         "marriage", f"J1-{number}", "", "结婚登记申请书", parties, DateSpan.written(held["event"]), held["place"],

@@ -14,7 +14,7 @@ def record(number):
         f"j {number}",
         "题名" if number % 3 else "",
         (
-            Person("王芳", Role.PARTY, "330402198501010021", DateSpan(19850101, 19850101), ("王小妹",)),
+            Person("王芳", Role.PARTY, "330402198501010021", 19850101, 19850101, ("王小妹",)),
             Person("", Role.CHILD),
         )[: number % 3],
         event=DateSpan(19850101, 19851231) if number % 2 else None,
