@@ -352,7 +352,7 @@ def test_settings_that_can_not_be_used_are_named_and_never_quoted(tmp_path: Path
 
 
 def test_the_schedule_is_quick_enough_for_the_target_and_ends():
-    from gateway.cases.engine import HOOK_SCHEDULE_S
+    from gateway.cases.tasks import HOOK_SCHEDULE_S
 
     assert HOOK_SCHEDULE_S[:6] == (5, 15, 30, 60, 120, 300)
     assert sum(HOOK_SCHEDULE_S[:5]) < 600
