@@ -35,7 +35,7 @@ class CarefulReader:
         division: str,
         is_copy: bool,
     ) -> None:
-        self._head, self._columns, self._people = head, head.columns, People(head.columns)
+        self._head, self._columns, self._people = head, head.columns, People(head.columns, head.day_zero)
         self._account, self._repeats, self._years = account, repeats, years
         self._category, self._division, self._is_copy = category, division, is_copy
 
@@ -129,14 +129,14 @@ class CarefulReader:
         return category_named(said) if said else self._category
 
     def _event(self, cells: list[Any], hint: int, row: RowAccount) -> DateSpan | None:
-        columns = self._columns
+        columns, day_zero = self._columns, self._head.day_zero
         if columns.has("event_year"):
-            span, _finding = read_date(columns.value(cells, "event_year"))
+            span, _finding = read_date(columns.value(cells, "event_year"), day_zero=day_zero)
             hint = span.first_year if span is not None else hint
         worst: Finding | None = Finding.NO_DATE
         for name in ("event", "event_year"):
             for place in columns.places.get(name, ()):
-                span, finding = read_date(cells[place], hint)
+                span, finding = read_date(cells[place], hint, day_zero)
                 if span is not None and finding is None and worst in {None, Finding.NO_DATE}:
                     self._years.add(span.first_year)
                     return span

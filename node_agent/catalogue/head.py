@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
 from node_agent.catalogue.account import TableAccount
@@ -11,7 +12,7 @@ from node_agent.catalogue.cells import is_filled
 from node_agent.catalogue.columns import Columns
 from node_agent.catalogue.findings import Finding
 from node_agent.catalogue.headings import is_header, is_second_header, joined, school_in
-from node_agent.catalogue.tables import Row, RowStream, Table
+from node_agent.catalogue.tables import DAY_ZERO, Row, RowStream, Table
 
 _HEADER_WITHIN = 20  # rows looked at for a header
 _FONDS = re.compile(r"全宗号?\s*[:：]\s*([A-Za-z0-9]+)")
@@ -39,6 +40,7 @@ class Head:
     header: list[Any] = field(default_factory=list)
     second: list[Any] = field(default_factory=list)
     place: str = ""  # a place that only the sheet's name or the title says
+    day_zero: date = DAY_ZERO
 
 
 def find_head(table: Table, rows: RowStream, extra: dict[str, str], account: TableAccount) -> Head | None:
@@ -46,14 +48,14 @@ def find_head(table: Table, rows: RowStream, extra: dict[str, str], account: Tab
     counted as notes. `extra` is what a mapping says of headings.
     """
     if table.fixed:
-        return Head(Columns.of(list(table.fixed), extra), len(table.fixed))
+        return Head(Columns.of(list(table.fixed), extra), len(table.fixed), day_zero=table.day_zero)
     before: list[Row] = []
     for row in rows:
         number, cells, _problem = row
         if is_header(cells) or _is_mapped(cells, extra):
             title = _title_of(before, account)
             account.skip(number, Finding.HEADER)
-            return _head(table.name, title, cells, _second_of(rows, account), extra)
+            return _head(table, title, cells, _second_of(rows, account), extra)
         before.append(row)
         if len(before) >= _HEADER_WITHIN:
             break
@@ -95,12 +97,12 @@ def _second_of(rows: RowStream, account: TableAccount) -> list[Any]:
     return following[1]
 
 
-def _head(table_name: str, title: Title, header: list[Any], second: list[Any], extra: dict[str, str]) -> Head:
+def _head(table: Table, title: Title, header: list[Any], second: list[Any], extra: dict[str, str]) -> Head:
     headings = [str(cell).strip() if cell is not None else "" for cell in header]
     if second:
         headings = joined(header, second)
     while headings and not headings[-1] and len(headings) > 1:
         headings.pop()
     columns = Columns.of(headings, extra)
-    place = "" if columns.has("place") else school_in(table_name, title.words)
-    return Head(columns, len(header), title, header, second, place)
+    place = "" if columns.has("place") else school_in(table.name, title.words)
+    return Head(columns, len(header), title, header, second, place, table.day_zero)

@@ -16,14 +16,14 @@ from borax.calendars.lunardate import LunarDate
 
 from federation.dates import DateSpan
 from node_agent.catalogue.findings import Finding
+from node_agent.catalogue.tables import DAY_ZERO
 
 PLACEHOLDERS = frozenset(
     {"", "无", "無", "不详", "不詳", "不明", "未详", "未詳", "待查", "—", "——", "-", "--", "/", "\\", "0", "空", "缺", "略", "None", "NULL", "null", "nan", "N/A", "暂无", "XXXXXX", "?"}
 )  # fmt: skip
 
 _EARLIEST, _LATEST = 1800, 2035  # civil registers of people who may still be asked about
-_EPOCH = date(1899, 12, 30)  # day 0 of spreadsheets
-_FIRST_SERIAL, _LAST_SERIAL = 3_000, 50_000  # 1908 … 2036
+_FIRST_SERIAL, _LAST_SERIAL = 3_000, 50_000  # 1908 … 2036, counted from 1900
 
 _WIDE: dict[int, int | None] = {
     **{0xFF10 + digit: ord("0") + digit for digit in range(10)},
@@ -75,14 +75,15 @@ Read = tuple[DateSpan | None, Finding | None]
 """What a cell says, and what is wrong with it."""
 
 
-def read_date(cell: object, hint: int = 0) -> Read:
+def read_date(cell: object, hint: int = 0, day_zero: date = DAY_ZERO) -> Read:
     """A date cell of any type. (None, NO_DATE) when it says nothing.
 
     `hint` is a year the row says elsewhere (its archival code, its year column): it decides which 庚辰 or which 15 of
-    "15.12.26" is meant, when one lies within a year of it; nothing else is taken from it.
+    "15.12.26" is meant, when one lies within a year of it; nothing else is taken from it. `day_zero` is where the cell's spreadsheet begins to
+    count days.
     """
     if isinstance(cell, str):
-        span, finding = _read_text(cell)
+        span, finding = _read_text(cell, day_zero)
         if finding is Finding.AMBIGUOUS_DATE:
             return _read_ambiguous(cell, hint)
         return span, finding
@@ -94,15 +95,14 @@ def read_date(cell: object, hint: int = 0) -> Read:
         number = int(cell)
         if _EARLIEST <= number <= _LATEST:
             return _of(number, 0, 0)
-        if _FIRST_SERIAL <= number <= _LAST_SERIAL:
-            day = _EPOCH + timedelta(days=number)
-            return _of(day.year, day.month, day.day)
-        return _read_text(str(number))
+        if _FIRST_SERIAL <= number + (day_zero - DAY_ZERO).days <= _LAST_SERIAL:
+            return _of_number(number, day_zero)
+        return _read_text(str(number), day_zero)
     return None, Finding.NO_DATE
 
 
 @lru_cache(200_000)
-def _read_text(text: str) -> Read:
+def _read_text(text: str, day_zero: date) -> Read:
     if ":" in text:  # as systems export a day
         text = _TIME_OF_DAY.sub("", text)
     plain = text.translate(_WIDE)
@@ -124,9 +124,8 @@ def _read_text(text: str) -> Read:
         return None, Finding.IMPOSSIBLE_DATE
     if match := _HAN.fullmatch(_LUNAR_FIRST.sub(r"\2\1", plain, count=1)):
         return _of_han(match)
-    if _SERIAL.fullmatch(plain) and int(plain) <= _LAST_SERIAL:
-        day_of = _EPOCH + timedelta(days=int(plain))
-        return _of(day_of.year, day_of.month, day_of.day)
+    if _SERIAL.fullmatch(plain) and int(plain) + (day_zero - DAY_ZERO).days <= _LAST_SERIAL:
+        return _of_number(int(plain), day_zero)
     if _SHORT_YEAR.fullmatch(plain) or _DAY_FIRST_YEAR.fullmatch(plain) or _SEXAGENARY.fullmatch(plain):
         return None, Finding.AMBIGUOUS_DATE
     if not _SAYS_TIME.search(plain) or re.search(
@@ -216,6 +215,12 @@ def _of(year: int, month: int, day: int) -> Read:
         return DateSpan.of_year(year), Finding.IMPOSSIBLE_DATE
 
 
+def _of_number(number: int, day_zero: date) -> Read:
+    """The day a spreadsheet means by a plain number."""
+    day = day_zero + timedelta(days=number)
+    return _of(day.year, day.month, day.day)
+
+
 def _number(text: str) -> int:
     """二十五 → 25, 一九五〇 → 1950, 1950 → 1950."""
     if text.isdigit():
@@ -267,7 +272,7 @@ def _packed(day: date) -> int:
     return day.year * 10000 + day.month * 100 + day.day
 
 
-def read_birth(cell: object, event: DateSpan | None) -> Read:
+def read_birth(cell: object, event: DateSpan | None, day_zero: date = DAY_ZERO) -> Read:
     """A birth cell that may hold an age at the event instead: an age, 虚岁 or not, gives the three years it can mean."""
     if isinstance(cell, int | float) and 0 < cell < 130:
         return _of_age(int(cell), event)
@@ -280,7 +285,7 @@ def read_birth(cell: object, event: DateSpan | None) -> Read:
                 return _of_age(_number(plain[:-1].strip("虚周")), event)
             except ValueError:
                 return None, Finding.IMPOSSIBLE_DATE
-    span, finding = read_date(cell)
+    span, finding = read_date(cell, day_zero=day_zero)
     if (
         finding is Finding.AMBIGUOUS_DATE
         and isinstance(cell, str)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 from federation.categories import CATEGORIES
@@ -27,8 +28,8 @@ from node_agent.record import Person, Role
 class People:
     """Reads the people of the rows of one table, where its columns say that they stand."""
 
-    def __init__(self, columns: Columns) -> None:
-        self._columns = columns
+    def __init__(self, columns: Columns, day_zero: date) -> None:
+        self._columns, self._day_zero = columns, day_zero
 
     def read(self, cells: list[Any], category: str, event: DateSpan | None, row: RowAccount) -> list[Person]:
         """Everybody a row may name, the first first: those it does not name have an empty name."""
@@ -128,7 +129,7 @@ class People:
         cell = cells[places[0]] if places else ""
         if not cell:
             return None
-        birth, wrong = read_birth(cell, event)
+        birth, wrong = read_birth(cell, event, self._day_zero)
         if wrong is not None:
             row.warn(birth_field, wrong)
         return birth

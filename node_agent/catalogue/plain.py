@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from datetime import date
 from itertools import compress, repeat
 from typing import Any, Generic, TypeVar
 
@@ -63,19 +64,19 @@ class _Cells(dict[str, T], Generic[T]):
         return found
 
 
-def _event(cell: str) -> Days:
-    span, finding = read_date(cell)
+def _event(cell: str, day_zero: date) -> Days:
+    span, finding = read_date(cell, day_zero=day_zero)
     if span is None or finding is not None:
         raise NotPlainError
     return span.first, span.last
 
 
-def _birth(cell: str) -> Days:
+def _birth(cell: str, day_zero: date) -> Days:
     if not cell:
         return _NO_DAYS
     if sum(map(str.isdigit, cell)) < _YEAR_DIGITS:
         raise NotPlainError
-    span, finding = read_birth(cell, None)
+    span, finding = read_birth(cell, None, day_zero)
     if finding is not None:
         raise NotPlainError
     return (span.first, span.last) if span is not None else _NO_DAYS
@@ -103,6 +104,7 @@ class PlainRows:
         division: str,
         is_copy: bool,
         place_said: str,
+        day_zero: date,
     ) -> None:
         at = {name: columns[0] for name, columns in places.items()}
         self._is_copy, self._dated = is_copy, "event" in at
@@ -127,7 +129,8 @@ class PlainRows:
         remembered = {self._category, self._event, self._place, self._status, self._scanned}
         remembered.update(birth for _role, _name, _number, birth in self._people)
         self._looked_at = [column for column in range(width) if column not in remembered]
-        self._days, self._births = _Cells(_event, _NO_DAYS), _Cells(_birth, _NO_DAYS)
+        self._days = _Cells(lambda cell: _event(cell, day_zero), _NO_DAYS)
+        self._births = _Cells(lambda cell: _birth(cell, day_zero), _NO_DAYS)
         self._categories = _Cells(
             lambda cell: _known(category_named(cell.strip()) if cell.strip() else category),
             next(iter(CATEGORIES)),

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from node_agent.catalogue.findings import Finding
 
 Row = tuple[int, list[Any], Finding | None]
+
+DAY_ZERO, DAY_ZERO_1904 = date(1899, 12, 30), date(1904, 1, 1)
+"""From which day spreadsheets count days kept as plain numbers: nearly all, and those an old Macintosh made."""
 
 
 class NotACatalogueError(Exception):
@@ -45,6 +49,7 @@ class Table:
     name: str
     rows: Iterable[Row | EvenRows]
     fixed: tuple[str, ...] = ()
+    day_zero: date = DAY_ZERO
 
 
 class RowStream:

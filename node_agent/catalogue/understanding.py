@@ -56,6 +56,7 @@ class TableReader:
                 division=division,
                 is_copy=is_copy,
                 place_said=head.place,
+                day_zero=head.day_zero,
             )
             if PlainRows.can_read(columns.places)
             else None
