@@ -12,6 +12,7 @@ from pathlib import Path
 
 from node_agent.catalogue.encodings import SAMPLE, decodes, encoding_of
 from node_agent.catalogue.findings import Finding
+from node_agent.catalogue.lines import line_end, read_lines
 from node_agent.catalogue.mapping import Mapping
 from node_agent.catalogue.tables import EvenRows, NotACatalogueError, Row, Table
 
@@ -19,7 +20,7 @@ _TOGETHER = 256 * 1024  # bytes of lines read together
 _DELIMITERS = (",", "\t", ";", "|")
 
 
-def _stretches(path: Path, encoding: str, odd: dict[int, Finding]) -> Iterator[str]:
+def _stretches(path: Path, encoding: str, end: bytes, odd: dict[int, Finding]) -> Iterator[str]:
     """A text file, some hundred whole lines at a time; `odd` is told before which of their lines were in another
     encoding or could not be decoded.
     """
@@ -32,7 +33,7 @@ def _stretches(path: Path, encoding: str, odd: dict[int, Finding]) -> Iterator[s
         number = 0
         if handle.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
             handle.seek(0)
-        while lines := handle.readlines(_TOGETHER):
+        for lines in read_lines(handle, end, _TOGETHER):
             yield _decoded(lines, encoding, number, odd)
             number += len(lines)
 
@@ -70,7 +71,7 @@ def read_delimited(path: Path, head: bytes, mapping: Mapping) -> Table:
         raise NotACatalogueError(
             "不是目录文件：找不到分隔的列 · not a catalogue: no columns found (fixed-width files need --mapping)"
         )
-    return Table("", _csv_rows(path, encoding, delimiter, _width_of(sample, delimiter)))
+    return Table("", _csv_rows(path, encoding, line_end(head), delimiter, _width_of(sample, delimiter)))
 
 
 def _width_of(sample: str, delimiter: str) -> int:
@@ -94,10 +95,10 @@ def _delimiter_of(sample: str) -> str:
     return best
 
 
-def _csv_rows(path: Path, encoding: str, delimiter: str, usual: int) -> Iterator[Row | EvenRows]:
+def _csv_rows(path: Path, encoding: str, end: bytes, delimiter: str, usual: int) -> Iterator[Row | EvenRows]:
     csv.field_size_limit(_LONGEST_CELL)
     odd: dict[int, Finding] = {}
-    stretches = _stretches(path, encoding, odd)
+    stretches = _stretches(path, encoding, end, odd)
     lines = _Lines(stretches, universal=encoding == "utf-16")
     for text in stretches:
         even = None if odd else _even_rows(text, delimiter, lines.given + 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 
+from node_agent.catalogue.lines import line_end
 from node_agent.catalogue.mapping import Mapping
 
 SAMPLE = 512 * 1024
@@ -18,7 +19,7 @@ def encoding_of(head: bytes, mapping: Mapping) -> str:
         return "utf-16"
     if head.startswith(codecs.BOM_UTF8):
         return "utf-8"
-    lines = head.split(b"\n")[:4000]
+    lines = head.split(line_end(head))[:4000]
     if len(head) >= SAMPLE:
         lines = lines[:-1]
     marked = [line for line in lines if not line.isascii()]

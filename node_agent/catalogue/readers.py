@@ -9,11 +9,13 @@ import stat
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from node_agent.catalogue.delimited import read_delimited
 from node_agent.catalogue.encodings import SAMPLE, decodes, encoding_of
 from node_agent.catalogue.findings import Finding
+from node_agent.catalogue.lines import line_end, read_lines
 from node_agent.catalogue.mapping import Mapping
 from node_agent.catalogue.tables import NotACatalogueError, Row, Table
 from node_agent.catalogue.workbooks import read_workbook
@@ -31,7 +33,13 @@ def open_tables(path: Path, mapping: Mapping) -> list[Table]:
     if not head.strip(b"\0 \r\n\t\x1a"):
         raise NotACatalogueError("空文件 · the file is empty")
     if mapping.columns:
-        return [Table("", _fixed_rows(path, mapping), tuple(column.heading for column in mapping.columns))]
+        return [
+            Table(
+                "",
+                _fixed_rows(path, line_end(head), mapping),
+                tuple(column.heading for column in mapping.columns),
+            )
+        ]
     if head.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
         return read_workbook(path)
     if _is_dbf(head, path):
@@ -58,13 +66,17 @@ def _is_binary(head: bytes) -> bool:
 # text --------------------------------------------------------------------------------------------------------------
 
 
-def _fixed_rows(path: Path, mapping: Mapping) -> Iterator[Row]:
+_TOGETHER = 64 * 1024  # bytes of lines read together
+
+
+def _fixed_rows(path: Path, end: bytes, mapping: Mapping) -> Iterator[Row]:
     """Fixed positions count bytes, so cells are cut before they are decoded."""
     encoding = mapping.encoding or "gb18030"
     bounds = [(column.start - 1, column.start - 1 + column.length) for column in mapping.columns]
     needed = bounds[-1][0]  # the last column may be cut when it is blank
     with path.open("rb") as handle:
-        for number, raw in enumerate(handle, start=1):
+        lines = chain.from_iterable(read_lines(handle, end, _TOGETHER))
+        for number, raw in enumerate(lines, start=1):
             line = raw.rstrip(b"\r\n")
             if line.strip(b"\x1a \t") == b"":
                 if line.strip(b" \t") != b"\x1a":

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from node_agent.catalogue import delimited, readers
 from node_agent.catalogue.findings import Finding
-from node_agent.catalogue.mapping import Mapping
+from node_agent.catalogue.mapping import FixedColumn, Mapping
 from node_agent.catalogue.tables import EvenRows, RowStream
 
 LINES = st.lists(
@@ -46,7 +46,7 @@ def test_rows_are_those_of_the_csv_module(tmp_path_factory, lines, ending, ended
     path.write_bytes(text.encode())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(delimited, "_TOGETHER", together)  # bytes
-        rows = list(RowStream(delimited._csv_rows(path, "utf-8", ",", 0)))
+        rows = list(RowStream(delimited._csv_rows(path, "utf-8", b"\n", ",", 0)))
     assert rows == read_at_once(text)
 
 
@@ -55,6 +55,53 @@ def test_a_clean_file_is_cut_many_rows_at_once(tmp_path):
     path.write_text("档号,姓名\n" + "J1,王芳\n" * 500, "utf-8")
     (table,) = readers.open_tables(path, Mapping())
     assert list(map(type, table.rows)) == [EvenRows]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030", "utf-16"])
+@pytest.mark.parametrize("together", [40, 256 * 1024])
+def test_lines_that_end_in_cr_alone_are_lines(tmp_path, monkeypatch, encoding, together):
+    monkeypatch.setattr(delimited, "_TOGETHER", together)
+    lines = ["檔號,姓名", "J1,王芳", 'J2,"陳\n靜"', *[f"J{number},錢偉明" for number in range(3, 40)]]
+    rows = []
+    for end in ("\n", "\r"):
+        path = tmp_path / "a.csv"
+        path.write_bytes((end.join(lines) + end).replace("\n", end).encode(encoding))
+        (table,) = readers.open_tables(path, Mapping())
+        rows.append(
+            [
+                (number, [cell.replace("\r", "\n") for cell in cells], problem)
+                for number, cells, problem in RowStream(table.rows)
+            ]
+        )
+    assert rows[1] == rows[0]
+    assert [number for number, _cells, _problem in rows[1]] == [1, 2, 3, *range(5, 42)]
+    assert rows[1][2][1] == ["J2", "陳\n靜"]
+
+
+def test_clean_lines_that_end_in_cr_alone_are_cut_many_at_once(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(("档号,姓名\r" + "J1,王芳\r" * 500).encode())
+    (table,) = readers.open_tables(path, Mapping())
+    assert list(map(type, table.rows)) == [EvenRows]
+
+
+def test_a_file_that_begins_with_cr_alone_and_goes_on_with_lf_keeps_all_its_lines(tmp_path):
+    path = tmp_path / "a.csv"
+    old, new = "J1,王芳\r" * 80_000, "J2,王芳\n" * 3 + "J3,王芳\r\n" * 3
+    path.write_bytes(("档号,姓名\r" + old + new).encode("gb18030"))
+    (table,) = readers.open_tables(path, Mapping())
+    rows = list(RowStream(table.rows))
+    assert len(rows) == rows[-1][0] == 80_007
+    assert all(len(cells) == 2 and problem is None for _number, cells, problem in rows)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
+def test_lines_of_fixed_width_may_end_in_cr_alone(tmp_path, end):
+    path = tmp_path / "a.txt"
+    path.write_bytes((f"J1  王芳{end}J2  陈静{end}").encode("gb18030"))
+    mapping = Mapping(columns=(FixedColumn("档号", 1, 4), FixedColumn("姓名", 5, 4)))
+    (table,) = readers.open_tables(path, mapping)
+    assert list(table.rows) == [(1, ["J1", "王芳"], None), (2, ["J2", "陈静"], None)]
 
 
 def test_lines_of_another_encoding_are_told_and_those_after_them_cut_at_once(tmp_path, monkeypatch):
