@@ -86,8 +86,7 @@ class ArchiveService:
     def turn(self) -> Iterator[None]:
         """One state of the index for the quick look-ups of a turn: its lock is then taken once and not for each."""
         with contextlib.ExitStack() as stack:
-            # each question tells by itself why it can not be looked up
-            with contextlib.suppress(NoIndexError, WrongVersionError, sqlite3.Error, OSError):
+            with contextlib.suppress(Exception):  # each question tells by itself that it can not be looked up
                 stack.enter_context(self._lookup.reading())
             yield
 

@@ -75,9 +75,10 @@ class Lookup:
         return fresh
 
     def _forget(self, index: OpenIndex) -> None:
-        index.close()
+        self._local.index = None  # first: what takes its place may not open, and is looked for again then
         with self._lock:
             self._open.remove(index)
+        index.close()
 
     def close(self) -> None:
         """Close every thread's connection; no search may be running."""

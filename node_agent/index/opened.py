@@ -101,7 +101,6 @@ class OpenIndex:
         version = self.connection.execute("pragma data_version").fetchone()[0]
         if version == self.version:
             return
-        self.version = version
         found = meta(self.connection)
         self.epoch = int(found["epoch"])
         self.codec = Codec(bytes(found["dictionary"]))
@@ -112,6 +111,7 @@ class OpenIndex:
             0: any(count.undated for count in self.holdings.values())
         }
         self.bits = lru_cache(65_536)(self._count_bits)
+        self.version = version  # last: what failed in the middle is looked at again
 
     def scan(self, asked: Sequence[tuple[int, int, int]], category: int, limit: int) -> list[list[int]]:
         """`postings.scan` of this index; names are given with years, because some keys of names fill hundreds of chunks."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import random
 import resource
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -19,11 +21,16 @@ from pathlib import Path
 import pytest
 
 from federation.query import Query
+from federation.wire.translate import query_to_wire
+from federation.wire.v1 import holdings_pb2 as pb
 from loadtest.people import write_csv
+from node_agent.disclosure import Disclosure
 from node_agent.index import ImportRefusedError, Lookup, NoIndexError, Part, open_for_import
 from node_agent.index.folder import DataFolder
+from node_agent.index.opened import OpenIndex
 from node_agent.index.schema import WrongVersionError
 from node_agent.record import Person, Record
+from node_agent.service import ArchiveService
 
 
 def node(*arguments, **options):
@@ -249,9 +256,65 @@ def test_a_damaged_index_is_refused_by_name(tmp_path, damage):
         Lookup(tmp_path).holdings()
 
 
-def test_an_index_of_another_version_is_refused_with_what_to_do(tmp_path):
-    import sqlite3
+def test_an_index_that_is_restored_is_found_again_by_who_saw_it_damaged(tmp_path):
+    put(tmp_path, records(3))
+    lookup = Lookup(tmp_path)
+    assert lookup.holdings().records == 3
+    pointer = tmp_path / "CURRENT"
+    good = pointer.read_text("ascii")
+    (tmp_path / "index.7.sqlite").write_bytes(bytes(4096))
+    for named in ("index.7.sqlite", good):
+        time.sleep(0.03)  # as long as a reader takes a state for the newest without looking
+        pointer.write_text(named, "ascii")
+        if named != good:
+            for _ in range(2):
+                with pytest.raises(WrongVersionError):
+                    lookup.holdings()
+    assert len(lookup.search(Query(name="王芳")).found) == 3
+    lookup.close()
 
+
+def test_a_state_that_could_not_be_read_whole_is_read_again(tmp_path, monkeypatch):
+    put(tmp_path, records(3))
+    lookup = Lookup(tmp_path)
+    assert lookup.holdings().records == 3
+    put(tmp_path, records(5))
+    time.sleep(0.03)
+    with monkeypatch.context() as disk:
+        disk.setattr(OpenIndex, "_count_holdings", failing)
+        with pytest.raises(sqlite3.OperationalError):
+            lookup.holdings()
+    assert lookup.holdings().records == 5
+    lookup.close()
+
+
+def failing(*_asked):
+    raise sqlite3.OperationalError("disk I/O error")
+
+
+def damaged_pointer(folder):
+    (folder / "CURRENT").write_bytes(b"\xff\xfe")
+
+
+def damaged_state(folder):
+    with contextlib.closing(sqlite3.connect(DataFolder(folder).current())) as connection, connection:
+        connection.execute("delete from meta where name = 'dictionary'")
+
+
+@pytest.mark.parametrize("damage", [damaged_pointer, damaged_state])
+def test_an_index_that_can_not_be_opened_fails_each_question_by_itself(tmp_path, damage):
+    put(tmp_path, records(3))
+    damage(tmp_path)
+    service = ArchiveService("330483", "", Lookup(tmp_path), Disclosure(bytes(32), None))
+    item = pb.QueryItem(cid=7, query=query_to_wire(Query(id_number="330402198806260029")))
+    told = []
+    with service.turn():
+        service.begin(item, time.monotonic() + 10, told.append)
+    assert [(one.cid, one.status) for one in told] == [(7, pb.STATUS_FAILED)]
+    service.close()
+
+
+def test_an_index_of_another_version_is_refused_with_what_to_do(tmp_path):
     with open_for_import(tmp_path) as importer:
         importer.put("a.csv", bytes(16), [Part("", ("x",), [one()])])
     connection = sqlite3.connect(DataFolder(tmp_path).current())
