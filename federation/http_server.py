@@ -15,7 +15,7 @@ import secrets
 import socket
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from ssl import SSLContext
 from typing import Any, Literal, Protocol, cast
@@ -85,9 +85,11 @@ async def listening(
     runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=close_s)
     await runner.setup()
     try:
-        assert runner.server is not None
+        server = runner.server
+        assert server is not None
+        server.request_handler = partial(_answered, server.request_handler, observer)
         listeners = await _bind(host, port)
-        door = _Door(runner.server, listeners, bounds, observer, tls)
+        door = _Door(server, listeners, bounds, observer, tls)
         try:
             yield int(listeners[0].getsockname()[1])
         finally:
@@ -100,15 +102,41 @@ async def _say_our_name(_request: web.BaseRequest, response: web.StreamResponse)
     response.headers[hdrs.SERVER] = NAME
 
 
+async def _answered(
+    handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+    observer: Observer,
+    request: web.BaseRequest,
+) -> web.StreamResponse:
+    """What the handlers of the application answer. An expectation (RFC 9110, 10.1.1) that is none is refused before any of them,
+    and aiohttp would quote it.
+    """
+    try:
+        return await handler(request)
+    except web.HTTPExpectationFailed as error:
+        trace = secrets.token_hex(8)
+        answer = _problem(Reason.MALFORMED_REQUEST, trace)
+        observer.unreadable(answer.status, type(error).__name__, trace)
+        return answer
+
+
 async def _bind(host: str, port: int) -> list[socket.socket]:
     found = await asyncio.get_running_loop().getaddrinfo(
         host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
     listeners: list[socket.socket] = []
+    unspoken: OSError | None = None
     try:
         for family, _type, _protocol, _name, address in dict.fromkeys(found):
-            listeners.append(socket.create_server(address, family=family, backlog=_BACKLOG))
-            listeners[-1].setblocking(False)
+            try:
+                listeners.append(socket.create_server(address, family=family, backlog=_BACKLOG))
+            except OSError as error:
+                if error.errno != errno.EAFNOSUPPORT:
+                    raise
+                unspoken = error  # a kernel without IPv6: a name, or every address, may stand for some of it
+            else:
+                listeners[-1].setblocking(False)
+        if not listeners and unspoken is not None:
+            raise unspoken
     except OSError:
         for one in listeners:
             one.close()
