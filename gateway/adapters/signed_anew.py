@@ -35,9 +35,8 @@ WRITING_PAUSE_S = 10.0
 for none of it.
 """
 
-FETCH_WITHIN_S = 10.0
-MOST_PAGES = 40
-"""Of one archive at a time, before it is another's turn: 20,000 notices that are known already."""
+FETCH_WITHIN_S, MOST_PAGES = 10.0, 40
+"""Of one archive at a time, before it is another's turn: 20,000 notices that are known already, and how long they may take to come."""
 
 _CLOCKS_MS = 3_600_000
 """How far the clock of an archive may be ahead: a notice from later would keep out every one that follows."""
@@ -106,7 +105,7 @@ class SignedAnewNotices:
             reading.again_at = now + AGAIN_FROM_THE_START_S
         with contextlib.suppress(Refusal, EvidenceError, UnreadablePageError, TimeoutError):
             for _page in range(MOST_PAGES):
-                async with asyncio.timeout(FETCH_WITHIN_S):
+                async with asyncio.timeout_at(now + FETCH_WITHIN_S):
                     name = f"{signed_anew.OBJECT}/{reading.after}"
                     data = await self._objects.fetch(archive, name, signed_anew.LARGEST_PAGE)
                 page = signed_anew.read(data, archive)
@@ -120,23 +119,26 @@ class SignedAnewNotices:
         return False
 
     async def _take(self, archive: str, notices: Sequence[Notice]) -> bool:
-        """Log and write those that change what a case gives; whether there were any."""
+        """Log and write those that change what a case gives, of a case the newest; whether there were any."""
         latest = self._store.now_ms() + _CLOCKS_MS
         cases = await asyncio.to_thread(self._cases, [one.case_id for one in notices])
-        new = [
-            one
-            for one in notices
-            if one.at_ms <= latest
-            and (case := cases.get(one.case_id)) is not None
-            and case.is_succeeded(archive, one.number, one.digest, one.at_ms)
-        ]
-        if not new:
+        newest: dict[str, Notice] = {}
+        for one in sorted(notices, key=lambda one: one.at_ms):
+            case = cases.get(one.case_id)
+            if case is None or one.at_ms > latest:
+                continue
+            if case.is_succeeded(archive, one.number, one.digest, one.at_ms):
+                newest[case.id] = one
+        if not newest:
             return False
         # logged first: a case that names a new digest has it explained, wherever the process was killed
         await asyncio.gather(*[
-            self._log.note(event_of(archive, one.number, one.case_id, one.form, one.digest, one.at_ms)) for one in new
+            self._log.note(event_of(archive, one.number, one.case_id, one.form, one.digest, one.at_ms))
+            for one in newest.values()
         ])  # fmt: skip
-        written = await asyncio.gather(*[self._write(archive, one) for one in new], return_exceptions=True)
+        written = await asyncio.gather(
+            *[self._write(archive, one) for one in newest.values()], return_exceptions=True
+        )
         for error in written:
             if isinstance(error, Refusal) and error.reason in {Reason.STORE_UNAVAILABLE, Reason.OVERLOADED}:
                 raise error

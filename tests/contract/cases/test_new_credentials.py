@@ -21,6 +21,7 @@ from federation.reasons import Reason, Refusal
 from federation.signed_anew import Notice
 from federation.tlog.auditor import audit
 from federation.tlog.flaws import EvidenceError, Flaw
+from gateway.adapters import signed_anew as asking
 from gateway.adapters.case_evidence import CaseEvidence
 from gateway.adapters.signed_anew import SignedAnewNotices
 from gateway.cases.case import Case, Event
@@ -323,6 +324,37 @@ async def test_a_page_that_never_ends_is_left_for_the_next_turn(file, tmp_path):
     with opened_log(tmp_path) as log:
         assert await notices_of(store, agent, log).ask(HOLDER)
     assert len(agent.asked) == 40
+
+
+async def test_pages_that_come_slowly_do_not_hold_up_other_archives(file, tmp_path, monkeypatch):
+    store = file.open()
+    store.create()
+    monkeypatch.setattr(asking, "FETCH_WITHIN_S", 0.2)
+
+    class Slow(Agent):
+        async def fetch(self, archive, name, most, body=b""):
+            await asyncio.sleep(0.05)
+            await super().fetch(archive, name, most, body)
+            return signed_anew.write(self.asked[-1][1] + 1, [])
+
+    agent = Slow()
+    with opened_log(tmp_path) as log:
+        notices = notices_of(store, agent, log)
+        assert not await notices.ask(HOLDER)
+        turn = len(agent.asked)
+        assert turn < asking.MOST_PAGES
+        await notices.ask(HOLDER)
+    assert agent.asked[turn] == (HOLDER, turn)  # it goes on where it was
+
+
+async def test_of_a_case_the_newest_of_a_page_is_taken_and_the_platform_called_once(store, tmp_path):
+    case, engine = issued(store), Alone(store)
+    many = [notice(case.id, hashlib.sha256(bytes([n])).hexdigest(), 2_000 + n) for n in range(100)]
+    agent = Agent(*many[50:], *many[:50], page=100)
+    with opened_log(tmp_path) as log:
+        assert await notices_of(store, agent, log, engine).ask(HOLDER)
+        assert (engine.written, credential(store, case)) == (1, (many[-1].digest, 2_099))
+        assert logged(log, case) == [many[-1].digest]
 
 
 @pytest.mark.parametrize("reason", [Reason.NOT_FOUND, Reason.HOLDER_UNREACHABLE, Reason.ALTERED])
