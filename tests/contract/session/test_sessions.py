@@ -424,6 +424,26 @@ def test_the_questions_of_a_frame_are_begun_in_few_turns(monkeypatch):
     run(work())
 
 
+def test_a_question_that_has_ended_holds_no_timer_and_asked_again_ends_by_its_budget():
+    """As when its session was lost and another one has it."""
+
+    async def work():
+        ended = []
+        one = question("0 never", 1.0, ended, b"n")
+        for asked in (one, Noted(one.item, ended)):
+            asker, answerer, tasks, _events = await connected()
+            assert asker.ask(asked, now())
+            if asked is not one:
+                await asyncio.sleep(1.1)
+            await asker.close()
+            await answerer.close()
+            await asyncio.gather(*tasks)
+            assert [timer for slot in asker._wheel._slots.values() for timer in slot if timer._callback] == []
+        assert ended == [(b"n", "lost"), (b"n", "none")]
+
+    run(work())
+
+
 @pytest.mark.parametrize("ending", ["cancel", "close"])
 def test_what_is_cancelled_or_lost_before_it_was_begun_is_never_begun(monkeypatch, ending):
     async def work():

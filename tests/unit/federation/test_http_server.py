@@ -211,6 +211,7 @@ async def test_of_a_flood_few_are_told_and_the_rest_closed_at_once(seen, monkeyp
         assert (seen.held, seen.refused) == (1, {"in_all": 20})
         for one in flood[:3]:
             assert (await one.ask())[0].startswith("HTTP/1.1 503 ")
+            assert await closed(one)  # once it has been told, and not when its time is over
         assert (await holder.ask())[2] == b"ok"
 
 
@@ -391,8 +392,9 @@ async def test_an_address_of_a_kind_the_kernel_does_not_know_is_left_out(seen):
 @on_both_loops
 async def test_leaving_ends_refused_connections_and_handshakes(seen, certified, monkeypatch):
     monkeypatch.setattr(http_server, "_TOLD_WITHIN_S", 60.0)
+    monkeypatch.setattr(http_server, "HANDSHAKE_S", 60.0)
     server, _caller = certified
-    async with contextlib.AsyncExitStack() as stack:
+    async with asyncio.timeout(30), contextlib.AsyncExitStack() as stack:
         async with serve(seen, 1) as port:
             waits = await stack.enter_async_context(Caller(port))
             await waits.ask()
