@@ -244,6 +244,8 @@ async def test_a_body_that_never_comes_is_not_waited_for(monkeypatch, path, head
             answer = await reader.readuntil(b"out_of_time")
         assert answer.startswith(b"HTTP/1.1 504 ")
         assert "504" in openapi()["paths"][path]["post"]["responses"]
+        writer.write_eof()  # else the server would wait for the rest of the body, which it throws away
+        await reader.read()
         writer.close()
 
 
