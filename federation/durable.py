@@ -1,4 +1,6 @@
-"""Small files that must be whole and must stay: secrets that are made once, folders whose entries are on disk."""
+"""Files that must be whole, must stay, or are for their owner alone: secrets that are made once, databases with names in them,
+folders whose entries are on disk.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +21,18 @@ def write_secret(path: Path, secret: bytes) -> None:
     with contextlib.suppress(FileExistsError):
         os.link(fresh, path)
     fresh.unlink()
+
+
+def keep_private(path: Path) -> None:
+    """Have a SQLite file before SQLite makes it, for its owner alone (0600), and take from it and its logs what an older version let
+    others do. OSError when it can not be had. SQLite gives new logs the mode of the file.
+    """
+    if not path.exists():  # closing one that SQLite has open here would let its locks go, fcntl(2)
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+    for one in (path, *(path.with_name(path.name + ending) for ending in ("-wal", "-shm"))):
+        with contextlib.suppress(FileNotFoundError):
+            if one.stat().st_mode & 0o077:
+                one.chmod(0o600)
 
 
 def sync(path: Path) -> None:

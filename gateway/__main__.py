@@ -13,6 +13,7 @@ from federation.output import told
 from federation.rpc.transport import TransportRefusedError
 from federation.tlog.flaws import TEXTS, EvidenceError
 from gateway import settings as settings_module
+from gateway.cases.database import keep_names_private
 from gateway.cases.policy import PolicyError
 from gateway.cases.store import StoreError
 from gateway.search.roster import Roster, RosterError
@@ -202,8 +203,10 @@ def _upgrade(settings: settings_module.GatewaySettings, base: Path) -> int:
 
     from gateway.cases import migrate
 
+    url = settings.store_url(base)
+    keep_names_private(url)
     try:
-        before, after = migrate.upgrade(create_engine(settings.store_url(base)))
+        before, after = migrate.upgrade(create_engine(url))
     except SQLAlchemyError as error:
         print(
             f"lantai-gateway db upgrade: 无法使用案件库 · the case store can not be used: {type(error).__name__}",
@@ -235,8 +238,10 @@ def _hooks(settings: settings_module.GatewaySettings, base: Path, args: argparse
             file=sys.stderr,
         )
         return 2
+    url = settings.store_url(base)
+    keep_names_private(url)
     try:
-        with create_engine(settings.store_url(base), hide_parameters=True).begin() as connection:
+        with create_engine(url, hide_parameters=True).begin() as connection:
             if args.action == "replay":
                 count = upkeep.replay(connection, wall_ms(), target=args.to, ids=args.ids)
                 print(f"重新发送 {count} 条 · {count} messages will be sent again")

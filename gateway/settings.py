@@ -133,7 +133,7 @@ class GatewaySettings(BaseSettings):
                 ) from error
         if text == "sqlite":
             folder = base / self.data
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             return f"sqlite:///{folder / 'cases.sqlite'}"
         if text.startswith(("sqlite:///", "postgresql+psycopg://")):
             return text

@@ -151,7 +151,7 @@ def load(folder: Path) -> NodeSettings:
 
 def write(folder: Path, values: dict[str, object]) -> Path:
     """Write archive.toml with these values; an existing one is not replaced."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / FILE
     if path.exists():
         raise SettingsError(f"{FILE} 已存在 · {FILE} exists already; edit it instead")

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+from federation.durable import keep_private
 from federation.tlog.flaws import EvidenceError, Flaw
 from federation.tlog.merkle import HASH_BYTES
 from federation.tlog.tiles import TILE_WIDTH
@@ -39,11 +40,13 @@ on random identifiers made a batch of 100 write four times the pages).
 
 @contextlib.contextmanager
 def naming_trouble() -> Iterator[None]:
-    """Turn what SQLite says into a flaw: damaged, or not available (full, locked, unreadable)."""
+    """Turn what SQLite or the system says into a flaw: damaged, or not available (full, locked, unreadable, another's)."""
     try:
         yield
     except sqlite3.OperationalError as error:
         raise EvidenceError(Flaw.LOG_UNAVAILABLE, str(error)) from error
+    except OSError as error:
+        raise EvidenceError(Flaw.LOG_UNAVAILABLE, error.strerror or "") from error
     except sqlite3.DatabaseError as error:
         raise EvidenceError(Flaw.LOG_DAMAGED, str(error)) from error
 
@@ -76,8 +79,9 @@ def open_reading(path: Path) -> sqlite3.Connection:
 
 
 def open_writing(path: Path) -> sqlite3.Connection:
-    """A connection that reads and writes; makes the file when there is none."""
+    """A connection that reads and writes; makes the file, for its owner alone, when there is none."""
     with naming_trouble():
+        keep_private(path)
         connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         try:
             connection.execute("pragma journal_mode=wal")

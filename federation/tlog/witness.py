@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from federation.durable import keep_private
 from federation.tlog.checkpoint import Checkpoint, open_checkpoint, read_decimal
 from federation.tlog.flaws import EvidenceError, Flaw
 from federation.tlog.merkle import HASH_BYTES, verify_consistency
@@ -100,6 +101,7 @@ class Witness:
         self._signer, self._logs, self._second = signer, dict(logs), dict(second or {})
         self._lock = threading.Lock()
         with naming_trouble():
+            keep_private(Path(path))
             self._connection = sqlite3.connect(
                 path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
             )

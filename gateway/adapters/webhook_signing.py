@@ -49,7 +49,7 @@ class CallKey:
     def at(cls, path: Path) -> CallKey:
         """Read the key, or make it on first use with mode 0600."""
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             pem = Ed25519PrivateKey.generate().private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             )

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyErro
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import QueuePool
 
+from federation.durable import keep_private
 from federation.reasons import Reason, Refusal
 from gateway.cases import migrate
 
@@ -39,7 +40,8 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.is_exclusive = url.startswith("sqlite")
-        self._lock = _locked(Path(url.removeprefix("sqlite:///"))) if self.is_exclusive else None
+        self._lock = _locked(_file(url)) if self.is_exclusive else None
+        keep_names_private(url)
         self.engine = _sqlite(url) if self.is_exclusive else _postgresql(url)
         self._writing: Connection | None = None
 
@@ -95,6 +97,23 @@ class Database:
             self._lock.close()
 
 
+def keep_names_private(url: str) -> None:
+    """Have a SQLite store that only its owner may read, before anything opens it; StoreError when it can not be had."""
+    if not url.startswith("sqlite"):
+        return
+    path = _file(url)
+    try:
+        keep_private(path)
+    except OSError as error:
+        raise StoreError(
+            f"案件库 {path} 无法使用 · the case store can not be used: {error.strerror}"
+        ) from error
+
+
+def _file(url: str) -> Path:
+    return Path(url.removeprefix("sqlite:///"))
+
+
 def _postgresql(url: str) -> Engine:
     return create_engine(
         url,
@@ -132,7 +151,12 @@ def _sqlite(url: str) -> Engine:
 
 def _locked(path: Path) -> IO[bytes]:
     """One gateway process for a file: a stopped second writer would hold the database's own lock."""
-    lock = path.with_suffix(path.suffix + ".lock").open("wb")
+    try:
+        lock = path.with_suffix(path.suffix + ".lock").open("wb")
+    except OSError as error:
+        raise StoreError(
+            f"案件库 {path} 无法使用 · the case store can not be used: {error.strerror}"
+        ) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -60,7 +60,7 @@ class SigningKey:
     def at(cls, path: Path) -> SigningKey:
         """Read the key, or make it on first use with mode 0600."""
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             made = ec.generate_private_key(ec.SECP256R1())
             pem = made.private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

@@ -46,7 +46,7 @@ class LogObserver(StampObserver, Protocol):
 def signer_at(path: Path, origin: str) -> Signer:
     """The log's private key; made on first use under the name `origin`. EvidenceError when the file holds none."""
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_secret(path, Signer.generate(origin).secret().encode())
     return Signer.parse(path.read_text("utf-8").strip())
 
@@ -84,7 +84,7 @@ class GatewayLog:
         """`second` signs checkpoints beside `signer`; `authority` and `anchor` are what `stamps` goes to. EvidenceError: the file is another process's, no log, or can
         not be written.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._log = EvidenceLog(path, signer, second)
         self._reader = LogReader(path)  # never waits for the writer
         self._commit = GroupCommit(self._log)
