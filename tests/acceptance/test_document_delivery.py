@@ -54,6 +54,15 @@ REQUEST = {
 PDF, SEALED = "application/pdf", "application/vnd.lantai.sealed"
 
 
+def fill(fleet, code):
+    """Import the one record of an archive, and give its desk a user."""
+    name, other = PEOPLE[code]
+    csv = fleet.folder / f"{code}-婚姻.csv"
+    csv.write_text(ROWS.format(code=code, name=name, other=other), "utf-8")
+    fleet.node("import", str(csv), "--data", str(fleet.data(code)), "--json")
+    fleet.user(code, "沈甲")
+
+
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory):
     need_fonts()
@@ -70,11 +79,8 @@ def fleet(tmp_path_factory):
     running.prepare()
     issuing = (HOLDER, NOTER)
     provision(folder, [(code, NAMES[code], running.data(code)) for code in issuing])
-    for code, (name, other) in PEOPLE.items():
-        csv = folder / f"{code}-婚姻.csv"
-        csv.write_text(ROWS.format(code=code, name=name, other=other), "utf-8")
-        running.node("import", str(csv), "--data", str(running.data(code)), "--json")
-        running.user(code, "沈甲")
+    for code in PEOPLE:
+        fill(running, code)
         if code in issuing:
             with (running.data(code) / "archive.toml").open("a", encoding="utf-8") as settings:
                 settings.write(f'[documents]\ngateway = "{running.gateway_url}"\n')

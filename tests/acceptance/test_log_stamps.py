@@ -14,7 +14,7 @@ from gateway.__main__ import main as gateway
 from loadtest.fleet import Archive, Fleet
 from loadtest.provision import provision
 from tests.acceptance.test_cases import at_desk, until_state, wait_for
-from tests.acceptance.test_document_delivery import HOLDER, NAMES, PEOPLE, REQUEST, ROWS
+from tests.acceptance.test_document_delivery import HOLDER, NAMES, REQUEST, fill
 from tests.fakes.documents import need_fonts
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("documents"), pytest.mark.timeout(300)]
@@ -35,10 +35,7 @@ def fleet(tmp_path, authority):
     provision(folder, [(HOLDER, NAMES[HOLDER], running.data(HOLDER))])
     for where in (folder, running.data(HOLDER)):
         (where / "root.pem").write_bytes(authority.pem)
-    name, other = PEOPLE[HOLDER]
-    (folder / "婚姻.csv").write_text(ROWS.format(code=HOLDER, name=name, other=other), "utf-8")
-    running.node("import", str(folder / "婚姻.csv"), "--data", str(running.data(HOLDER)), "--json")
-    running.user(HOLDER, "沈甲")
+    fill(running, HOLDER)
     with (running.data(HOLDER) / "archive.toml").open("a", encoding="utf-8") as settings:
         settings.write(
             f'[documents]\ngateway = "{running.gateway_url}"\n'

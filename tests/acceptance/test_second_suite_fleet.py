@@ -12,17 +12,15 @@ import pytest
 from pyhanko.pdf_utils.reader import PdfFileReader
 
 from federation import second_seal
-from federation.suites.registry import suite
 from federation.tlog.checkpoint import Checkpoint, Quorum, open_checkpoint
 from federation.tlog.note import Note, Signer, VerifierKey
 from federation.tlog.trusted import log_keys, second_log_keys
 from federation.trust import TrustList, Use
-from federation.verify.report import VerifyError
 from loadtest.fleet import Archive, Fleet
 from loadtest.provision import GATEWAY_LOG_KEY
 from tests.acceptance.test_cases import wait_for
-from tests.acceptance.test_document_delivery import HOLDER, NAMES, NOTER, PEOPLE, ROWS, fetch, issued
-from tests.fakes.documents import need_fonts
+from tests.acceptance.test_document_delivery import HOLDER, NAMES, NOTER, fetch, fill, issued
+from tests.fakes.documents import need_fonts, need_second_suite
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("second suite"), pytest.mark.timeout(300)]
 
@@ -32,10 +30,7 @@ GATEWAY = "gateway"
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory):
     need_fonts()
-    try:
-        suite("sm-1").generate("SM2")
-    except VerifyError:
-        pytest.skip("no libcrypto 3 with SM2")
+    need_second_suite()
     running = Fleet(
         tmp_path_factory.mktemp("sm"),
         [Archive(HOLDER, NAMES[HOLDER]), Archive(NOTER, NAMES[NOTER], dials_in=True)],
@@ -45,10 +40,7 @@ def fleet(tmp_path_factory):
     )
     running.prepare()
     for code in (HOLDER, NOTER):
-        csv = running.folder / f"{code}-婚姻.csv"
-        csv.write_text(ROWS.format(code=code, name=PEOPLE[code][0], other=PEOPLE[code][1]), "utf-8")
-        running.node("import", str(csv), "--data", str(running.data(code)), "--json")
-        running.user(code, "沈甲")
+        fill(running, code)
     running.trust = TrustList.load(running.trust_list.read_bytes())
     with running:
         yield running

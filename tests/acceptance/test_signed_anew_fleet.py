@@ -11,14 +11,12 @@ import time
 
 import pytest
 
-from federation.suites.registry import suite
-from federation.verify.report import VerifyError
 from loadtest.fleet import Archive, Fleet
 from tests.acceptance.test_cases import case_of, until_state, wait_for
-from tests.acceptance.test_document_delivery import HOLDER, NAMES, NOTER, PEOPLE, ROWS, fetch, issued
+from tests.acceptance.test_document_delivery import HOLDER, NAMES, NOTER, fetch, fill, issued
 from tests.acceptance.test_second_suite_fleet import verified
 from tests.contract.documents.test_signing_anew import asked_for_two
-from tests.fakes.documents import need_fonts
+from tests.fakes.documents import need_fonts, need_second_suite
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("signed anew"), pytest.mark.timeout(300)]
 
@@ -26,10 +24,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("signed anew"), pytest.m
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory):
     need_fonts()
-    try:
-        suite("sm-1").generate("SM2")
-    except VerifyError:
-        pytest.skip("no libcrypto 3 with SM2")
+    need_second_suite()
     running = Fleet(
         tmp_path_factory.mktemp("anew"),
         [Archive(HOLDER, NAMES[HOLDER]), Archive(NOTER, NAMES[NOTER], dials_in=True)],
@@ -38,10 +33,7 @@ def fleet(tmp_path_factory):
     )
     running.prepare()
     for code in (HOLDER, NOTER):
-        csv = running.folder / f"{code}-婚姻.csv"
-        csv.write_text(ROWS.format(code=code, name=PEOPLE[code][0], other=PEOPLE[code][1]), "utf-8")
-        running.node("import", str(csv), "--data", str(running.data(code)), "--json")
-        running.user(code, "沈甲")
+        fill(running, code)
     with running:
         yield running
 

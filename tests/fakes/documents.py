@@ -72,6 +72,14 @@ def need_fonts() -> None:
         pytest.skip(str(error))
 
 
+def need_second_suite() -> None:
+    """Skip by name where this machine lacks the national suite."""
+    try:
+        suite("sm-1").generate("SM2")
+    except VerifyError:
+        pytest.skip("no libcrypto 3 with SM2")
+
+
 def facts(name: str = "周羣軍", **changes: object) -> RecordedFacts:
     parties = (Named(role="男方", name=name), Named(role="女方", name="石志步"))
     return RecordedFacts(

@@ -26,12 +26,12 @@ from federation.trust import TrustList
 from federation.verify.__main__ import main as lantai_verify
 from federation.verify.challenge import Challenge, MemoryNonces
 from federation.verify.documents import verify
-from federation.verify.report import Verdict, VerificationReason, VerifyError, rfc3339
+from federation.verify.report import Verdict, VerificationReason, rfc3339
 from node_agent.__main__ import main
 from node_agent.certificates import keys as key_files
 from node_agent.certificates.registry import SEALED, Registry
 from tests.contract.documents.conftest import Archive
-from tests.fakes.documents import need_fonts
+from tests.fakes.documents import need_fonts, need_second_suite
 
 CASES = ("case-paper", "case-phone", "case-revoked")
 PEOPLE = ("周羣軍", "石志步", "330425196703150011", "330425196808080026")
@@ -67,10 +67,7 @@ def asked_for_two(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def before(tmp_path_factory) -> Before:
     need_fonts()
-    try:
-        suite("sm-1").generate("SM2")
-    except VerifyError:
-        pytest.skip("no libcrypto 3 with SM2")
+    need_second_suite()
     folder, chosen = tmp_path_factory.mktemp("once"), suite("intl-1")
     made = Archive(folder)
     phones = [chosen.generate("ES256") for _ in range(2)]
