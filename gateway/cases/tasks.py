@@ -39,6 +39,9 @@ HOOK_SCHEDULE_S = (5, 15, 30, 60, 120, 300, 1800, 7200, 18_000, 36_000, 50_400, 
 
 _BACKOFF_S = (1.0, 60.0)
 
+_NO_END = frozenset({Kind.DELIVERED, Kind.SIGNED_ANEW})
+"""What calls may tell of a case that has ended but its end: whoever takes them has not been given the answer by that."""
+
 
 class _Mailed(NamedTuple):
     """A message whose receipt is awaited, as it was sent last."""
@@ -154,7 +157,7 @@ class Tasks:
         answer = await self._hooks.call(task.target, mail_id(task.id).hex(), msgspec.json.encode(body))
         if 200 <= answer.status < 300:
             # an end whose answer is the case itself is in the caller's hands now
-            ends = State(payload["state"]) in ANSWER_IN_THE_CASE and payload["kind"] != Kind.DELIVERED
+            ends = State(payload["state"]) in ANSWER_IN_THE_CASE and payload["kind"] not in _NO_END
             if ends and State(payload["state"]) is State.NO_RECORD:
                 case = await self._case(task.case_id, b"")
                 ends = case is not None and case.is_answer(self._store.now_ms())

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from sqlalchemy import func, select
 
 from federation import mail, signed_anew
 from federation.reasons import Reason, Refusal
@@ -24,15 +25,16 @@ from federation.tlog.flaws import EvidenceError, Flaw
 from gateway.adapters import signed_anew as asking
 from gateway.adapters.case_evidence import CaseEvidence
 from gateway.adapters.signed_anew import SignedAnewNotices
-from gateway.cases.case import Case, Event
+from gateway.cases.case import HOOK, Case, Event
 from gateway.cases.clock import wall_ms
+from gateway.cases.schema import TASKS
 from gateway.cases.states import Kind, State
 from gateway.cases.store import Store, Unit
 from gateway.cases.upkeep import Keep
 from gateway.evidence.log import GatewayLog, signer_at
 from tests.fakes.case_engines import core, until
 from tests.fakes.case_stores import Stores, dispatched, do, made, told
-from tests.fakes.cases import FAR, HOLDER, FakeHooks, located
+from tests.fakes.cases import FAR, HOLDER, Clock, FakeHooks, located
 from tests.fakes.evidence_sides import Counts, sides
 
 FIRST, NEW, NEWEST = (hashlib.sha256(text).hexdigest() for text in (b"first", b"new", b"newest"))
@@ -250,17 +252,21 @@ async def test_an_ended_case_without_a_document_takes_none(store, tmp_path):
     assert credential(store, case) == (FIRST, 0)
 
 
+def note_over_a_search(case_id: str) -> list[Unit]:
+    """Nobody holds a record, and the holder's note that it is so is issued."""
+    empty = located({HOLDER: "empty", FAR: "empty"})
+    more = {"noting": HOLDER, "searched": dict.fromkeys((HOLDER, FAR), "2026-11-25")}
+    said = {"number": number_of(case_id), "document": DOCUMENT, "form": "no_record", "credential": FIRST}
+    return [
+        Unit(case_id, Event(Kind.LOCATED, "gateway", {**empty.data, **more})),
+        told(case_id, Kind.ISSUED, group=1, **said),
+    ]
+
+
 async def test_of_a_note_over_a_search_the_archive_it_was_ordered_from_speaks(store, tmp_path):
     case = made(store)
-    empty = located({HOLDER: "empty", FAR: "empty"})
-    noted = Event(
-        Kind.LOCATED,
-        "gateway",
-        {**empty.data, "noting": HOLDER, "searched": dict.fromkeys((HOLDER, FAR), "2026-11-25")},
-    )
-    do(store, Unit(case.id, noted))
-    said = {"number": number_of(case.id), "document": DOCUMENT, "form": "no_record", "credential": FIRST}
-    done = do(store, told(case.id, Kind.ISSUED, group=store.case(case.id).group, **said))
+    for unit in note_over_a_search(case.id):
+        done = do(store, unit)
     assert done.case.state is State.NO_RECORD
     with opened_log(tmp_path) as log:
         assert await notices_of(store, Agent(notice(case.id)), log).ask(HOLDER)
@@ -465,6 +471,31 @@ async def test_a_running_gateway_asks_when_the_archive_returns_and_calls_the_pla
             assert clock.stopped_ms == case.delivered_ms
             # its end was logged when it ended: another replica that writes this line must not log it as its own
             assert [entry.kind for entry in log._reader.of_request(case.id)] == ["signed_anew"]
+
+
+async def test_a_platform_that_answers_the_call_has_not_got_a_note_that_nobody_fetched(stores, tmp_path):
+    hooks, clock = FakeHooks(), Clock()
+    async with core(stores.url, hooks=hooks, clock=clock) as running:
+        store = running.store
+        case = made(store, has_hook=True)
+        for unit in note_over_a_search(case.id):
+            await running.engine.happen(unit)
+        await until(
+            lambda: len(hooks.calls) == 2 and waiting_calls(store) == 1
+        )  # that it was accepted is not told yet
+        assert not store.case(case.id).delivered_ms  # the note has its time to be fetched
+        clock.go(90 * 86_400)
+        with opened_log(tmp_path) as log:
+            assert await notices_of(store, Agent(notice(case.id)), log, running.engine).ask(HOLDER)
+        await until(
+            lambda: any(b"signed_anew" in body for _c, _id, body in hooks.calls) and not waiting_calls(store)
+        )
+        assert (credential(store, case), store.case(case.id).delivered_ms) == ((NEW, 2_000), 0)
+
+
+def waiting_calls(store: Store) -> int:
+    waiting = select(func.count()).where(TASKS.c.kind == HOOK, TASKS.c.visible_at.is_not(None))
+    return store.read(lambda c: c.execute(waiting).scalar_one())
 
 
 def issued_with_hook(store: Store) -> Case:
