@@ -16,6 +16,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from federation.categories import CATEGORIES
 from federation.limits import ConnectionBounds
 from federation.rpc.transport import Credentials, is_loopback
 
@@ -79,6 +80,17 @@ class NodeSettings(BaseSettings):
         for one in (value,) if isinstance(value, str) else value:
             if one and not _ADDRESS.fullmatch(one):
                 raise ValueError("地址应为 主机:端口 · an address is host:port")
+        return value
+
+    @field_validator("closed_categories")
+    @classmethod
+    def _are_categories(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """A category nobody knows would close nothing."""
+        unknown = [one for one in value if one not in CATEGORIES]
+        if unknown:
+            raise ValueError(
+                f"没有这样的类别 · no such category: {', '.join(unknown)}; 可用 · known: {', '.join(CATEGORIES)}"
+            )
         return value
 
     @model_validator(mode="after")
