@@ -335,7 +335,7 @@ async def test_a_page_that_never_ends_is_left_for_the_next_turn(file, tmp_path):
 async def test_pages_that_come_slowly_do_not_hold_up_other_archives(file, tmp_path, monkeypatch):
     store = file.open()
     store.create()
-    monkeypatch.setattr(asking, "FETCH_WITHIN_S", 0.2)
+    monkeypatch.setattr(asking, "FETCH_WITHIN_S", 0.5)
 
     class Slow(Agent):
         async def fetch(self, archive, name, most, body=b""):
