@@ -429,6 +429,7 @@ class Agent:
             manifest = self._service.manifest()
             if manifest.index_epoch != told:
                 told = manifest.index_epoch
+                self._service.let_go_of_older_files()
                 telemetry.log.info(
                     "holdings changed", action="agent.holdings", epoch=told, records=manifest.records
                 )

@@ -215,5 +215,11 @@ class ArchiveService:
             reason=result.reason,
         )
 
+    def let_go_of_older_files(self) -> None:
+        """Have the worker thread look at the index again: one that was replaced is kept on disk while any thread has it open, and the next
+        slow search may be days away.
+        """
+        self._worker.submit(self._lookup.holdings)  # what is wrong with the index, a search tells
+
     def close(self) -> None:
         self._worker.shutdown(wait=False, cancel_futures=True)

@@ -289,6 +289,23 @@ def test_a_state_that_could_not_be_read_whole_is_read_again(tmp_path, monkeypatc
     lookup.close()
 
 
+def test_the_file_of_a_replaced_index_is_let_go_of_though_no_slow_search_comes(tmp_path):
+    put(tmp_path, records(1_200))
+    lookup = Lookup(tmp_path)
+    service = ArchiveService("330483", "", lookup, Disclosure(bytes(32), None))
+    service._worker.submit(lookup.search, Query(name="王芳")).result()
+    before = DataFolder(tmp_path).current()
+    put(tmp_path, records(1_200, "钱伟明"))
+    time.sleep(0.03)  # as long as a reader takes a state for the newest without looking
+    service.manifest()
+    service.let_go_of_older_files()
+    service._worker.submit(int).result()  # what came before it is done
+    service.close()
+    assert before != DataFolder(tmp_path).current()
+    assert {one.path for one in lookup._open} == {DataFolder(tmp_path).current()}
+    lookup.close()
+
+
 def failing(*_asked):
     raise sqlite3.OperationalError("disk I/O error")
 
