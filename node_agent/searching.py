@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import sqlite3
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,9 +19,9 @@ from federation.names.invisible import visible
 from federation.query import Query
 from federation.reasons import TEXTS, Reason, Refusal
 from federation.scoring import Decision, decide
-from node_agent.index import Answer, Found, Lookup, NoIndexError
+from node_agent.index import Answer, Found, Lookup, NoIndexError, UnusableIndexError
 from node_agent.index.packing import year_of
-from node_agent.index.schema import WrongVersionError
+from node_agent.index.troubles import Trouble, is_damage
 
 _FLAT = (
     "name",
@@ -70,7 +71,10 @@ def run_search(args: argparse.Namespace) -> int:
     """Answer one question from flags, or one a line from a file. Exit 1 when the index or the file can not be read."""
     lookup = Lookup(args.data)
     try:
-        lookup.holdings()
+        try:
+            lookup.holdings()
+        except OSError as error:
+            return _fail(f"无法读取索引 · can not read the index: {error.strerror}")
         if args.queries is None:
             return _one(lookup, args)
         with _opened(args.queries) as lines:
@@ -81,8 +85,12 @@ def run_search(args: argparse.Namespace) -> int:
         return _fail(
             "尚未导入目录，请先运行 lantai-node import · nothing imported yet; run lantai-node import first"
         )
-    except WrongVersionError as error:
+    except UnusableIndexError as error:
         return _fail(str(error))
+    except sqlite3.Error as error:
+        if is_damage(error):
+            return _fail(str(UnusableIndexError(Trouble.FILE_DAMAGED)))
+        return _fail(f"无法读取索引 · can not read the index: {error}")
     except BrokenPipeError:
         raise
     except OSError as error:

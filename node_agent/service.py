@@ -19,8 +19,7 @@ from federation.wire.translate import BadMessageError, candidate_to_wire, query_
 from federation.wire.v1 import holdings_pb2 as pb
 from node_agent import telemetry
 from node_agent.disclosure import Disclosure
-from node_agent.index import Answer, Lookup, NoIndexError
-from node_agent.index.schema import WrongVersionError
+from node_agent.index import Answer, Lookup, NoIndexError, UnusableIndexError
 
 MOST_CANDIDATES = 200
 _RETRY_AFTER_MS = 250
@@ -140,7 +139,7 @@ class ArchiveService:
             answer = self._lookup.search(query, limit=limit, deadline=deadline, weak=False)
         except NoIndexError:
             return pb.ResultItem(cid=cid, status=pb.STATUS_UNSUPPORTED, reason=Reason.NO_INDEX.value)
-        except (sqlite3.Error, WrongVersionError, OSError) as error:
+        except (sqlite3.Error, UnusableIndexError, OSError) as error:
             telemetry.log.error("a search failed", action="search.failed", kind=type(error).__name__)
             return pb.ResultItem(cid=cid, status=pb.STATUS_FAILED, reason=Reason.INTERNAL.value)
         except Exception as error:  # one poisonous question spoils only itself

@@ -9,6 +9,7 @@ from node_agent.index.importer import Importer, ImportRefusedError, open_for_imp
 from node_agent.index.lookup import Holdings, Lookup, NoIndexError
 from node_agent.index.opened import CategoryCount
 from node_agent.index.search import Answer, Found
+from node_agent.index.troubles import UnusableIndexError
 
 __all__ = [
     "Answer",
@@ -22,6 +23,7 @@ __all__ = [
     "Part",
     "Reading",
     "SourceCounts",
+    "UnusableIndexError",
     "Writing",
     "open_for_import",
 ]

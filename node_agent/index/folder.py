@@ -12,17 +12,21 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from federation.durable import sync, write_secret
+from node_agent.index.troubles import Trouble, UnusableIndexError
 
 POINTER = "CURRENT"
 LOCK = "import.lock"
 INDEX_KEY = "index.key"
 FEDERATION_KEY = "federation.key"
+
+_INDEX_FILE = re.compile(r"index\.[0-9]+\.sqlite")
 
 
 class BusyError(Exception):
@@ -39,11 +43,15 @@ class DataFolder:
         self.path.mkdir(parents=True, exist_ok=True)
 
     def current(self) -> Path | None:
-        """The index file CURRENT names, or None before the first import."""
+        """The index file CURRENT names, or None before the first import; UnusableIndexError when it names none."""
         try:
             name = (self.path / POINTER).read_text("ascii").strip()
         except FileNotFoundError:
             return None
+        except UnicodeDecodeError as error:
+            raise UnusableIndexError(Trouble.POINTER_DAMAGED) from error
+        if not _INDEX_FILE.fullmatch(name):
+            raise UnusableIndexError(Trouble.POINTER_DAMAGED)
         return self.path / name
 
     def pointer_stamp(self) -> int:
@@ -66,8 +74,14 @@ class DataFolder:
         sync(self.path)
 
     def sweep(self) -> None:
-        """Remove what a killed import or an earlier index left behind. Open readers keep their file until they close it."""
+        """Remove what a killed import or an earlier index left behind. Open readers keep their file until they close it.
+
+        UnusableIndexError, and nothing is removed, when CURRENT names no file that is there: another may be all that is
+        left of the index.
+        """
         current = self.current()
+        if current is not None and not current.exists():
+            raise UnusableIndexError(Trouble.FILE_MISSING)
         keep = current.name if current is not None else ""
         for path in self.path.iterdir():
             stale = (

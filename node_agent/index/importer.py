@@ -26,13 +26,13 @@ from node_agent.index.payload import Codec, digests_of, encode, restore
 from node_agent.index.schema import (
     FLAG_COPY,
     FLAG_DIGITISED,
-    WrongVersionError,
     meta,
     open_for_change,
     open_for_reading,
 )
 from node_agent.index.seen import Seen, has_repeats
 from node_agent.index.titles import bigrams
+from node_agent.index.troubles import Trouble, UnusableIndexError, is_damage
 from node_agent.record import Record, Records, side_by_side
 
 _REBUILD_SHARE = 0.05  # measured: above about 5 % changed rows a new file is cheaper than upserts
@@ -56,7 +56,7 @@ class _Changed:
 
 @contextlib.contextmanager
 def open_for_import(data_dir: Path | str) -> Iterator[Importer]:
-    """The one importer of a data folder; ImportRefusedError when another is at work or the index is of another version."""
+    """The one importer of a data folder; ImportRefusedError when another is at work or the index can not be used."""
     folder = DataFolder(Path(data_dir))
     try:
         with folder.import_lock():
@@ -66,9 +66,11 @@ def open_for_import(data_dir: Path | str) -> Iterator[Importer]:
         raise ImportRefusedError(
             "另一个导入正在进行 · another import is running in this folder; wait for it to end"
         ) from error
-    except WrongVersionError as error:
+    except UnusableIndexError as error:
         raise ImportRefusedError(str(error)) from error
     except sqlite3.Error as error:
+        if is_damage(error):
+            raise ImportRefusedError(str(UnusableIndexError(Trouble.FILE_DAMAGED))) from error
         raise ImportRefusedError(
             f"索引写入失败，原索引未变 · writing the index failed, the old one stands: {error}"
         ) from error

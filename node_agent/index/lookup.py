@@ -21,6 +21,7 @@ from node_agent.index.folder import DataFolder, imported_at
 from node_agent.index.opened import MOST_PER_SCAN, CategoryCount, OpenIndex
 from node_agent.index.packing import CATEGORY_NUMBER, rid_of
 from node_agent.index.search import Answer, OutOfTimeError, Search
+from node_agent.index.troubles import Trouble, UnusableIndexError
 from node_agent.record import Record
 
 _LOOK_AGAIN_S = 0.02  # an import is seen within this; looking costs 9 us, half of an exact look-up
@@ -67,7 +68,12 @@ class Lookup:
             self._forget(held)
         if self._keyer is None:
             self._keyer = Keyer(self._folder.index_key())
-        fresh = OpenIndex(path, self._keyer, stamp)
+        try:
+            fresh = OpenIndex(path, self._keyer, stamp)
+        except UnusableIndexError:
+            if self._folder.pointer_stamp() == stamp:
+                raise
+            return self._index()  # an import has just put another file in its place and removed this one
         fresh.looked_at = now
         self._local.index = fresh
         with self._lock:
@@ -94,9 +100,15 @@ class Lookup:
         return not (query.title or query.archival_code or (query.name and query.event is None))
 
     def holdings(self) -> Holdings:
-        """What the archive holds now; NoIndexError before the first import."""
+        """What the archive holds now; NoIndexError before the first import, UnusableIndexError."""
         index = self._index()
-        age = max(0, int(time.time() - imported_at(index.path)))
+        try:
+            imported = imported_at(index.path)
+        except FileNotFoundError as error:
+            if self._folder.pointer_stamp() == index.stamp:
+                raise UnusableIndexError(Trouble.FILE_MISSING) from error
+            imported = time.time()  # an import has just put another file in its place and removed this one
+        age = max(0, int(time.time() - imported))
         return Holdings(index.epoch, index.records, index.holdings, age)
 
     @contextlib.contextmanager

@@ -26,6 +26,7 @@ from node_agent.index.packing import (
 from node_agent.index.payload import Codec, restore
 from node_agent.index.schema import FLAG_COPY, FLAG_DIGITISED, meta, open_for_reading
 from node_agent.index.titles import contains, match_expression
+from node_agent.index.troubles import Trouble, UnusableIndexError, is_damage
 from node_agent.record import Record
 
 MOST_PER_SCAN = 2_000
@@ -91,16 +92,28 @@ class OpenIndex:
         self.deadline: float | None = None
         self.version = -1
         self.looked_at = 0.0
-        self.refresh()
+        try:
+            self.refresh()
+        except Exception:
+            self.close()
+            raise
 
     def _late(self) -> int:
         return int(self.deadline is not None and time.monotonic() >= self.deadline)
 
     def refresh(self) -> None:
         """Look again at what a change of the current file may have altered."""
-        version = self.connection.execute("pragma data_version").fetchone()[0]
-        if version == self.version:
-            return
+        try:
+            version = self.connection.execute("pragma data_version").fetchone()[0]
+            if version != self.version:
+                self._read_state()
+                self.version = version  # last: what failed in the middle is looked at again
+        except (sqlite3.Error, LookupError, TypeError, ValueError) as error:
+            if isinstance(error, sqlite3.Error) and not is_damage(error, opening=True):
+                raise
+            raise UnusableIndexError(Trouble.FILE_DAMAGED) from error
+
+    def _read_state(self) -> None:
         found = meta(self.connection)
         self.epoch = int(found["epoch"])
         self.codec = Codec(bytes(found["dictionary"]))
@@ -111,7 +124,6 @@ class OpenIndex:
             0: any(count.undated for count in self.holdings.values())
         }
         self.bits = lru_cache(65_536)(self._count_bits)
-        self.version = version  # last: what failed in the middle is looked at again
 
     def scan(self, asked: Sequence[tuple[int, int, int]], category: int, limit: int) -> list[list[int]]:
         """`postings.scan` of this index; names are given with years, because some keys of names fill hundreds of chunks."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from federation.names import FOLD_VERSION, PINYIN_VERSION
 from node_agent.index import postings
+from node_agent.index.troubles import Trouble, UnusableIndexError, is_damage
 
 SCHEMA_VERSION = 3
 
@@ -29,10 +30,6 @@ _BUILDING = {"hashsize": 32 << 20, "automerge": 0, "crisismerge": 1_000}
 _CHANGING = {"hashsize": 1 << 20, "automerge": 4, "crisismerge": 16}
 
 FLAG_COPY, FLAG_DIGITISED = 1, 2
-
-
-class WrongVersionError(Exception):
-    """The index was built with other tables of names or another schema; the message says what to do."""
 
 
 def create(path: Path) -> sqlite3.Connection:
@@ -63,7 +60,13 @@ def _configure_titles(connection: sqlite3.Connection, settings: dict[str, int]) 
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
-    """A read-only connection. Usable from any one thread at a time."""
+    """A read-only connection. Usable from any one thread at a time. UnusableIndexError, or OSError when the file may not
+    be read.
+    """
+    try:
+        path.open("rb").close()  # SQLite says the same of a file that is missing and one that may not be read
+    except FileNotFoundError as error:
+        raise UnusableIndexError(Trouble.FILE_MISSING) from error
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=ro",
         uri=True,
@@ -95,14 +98,17 @@ def meta(connection: sqlite3.Connection) -> dict[str, Any]:
 
 
 def check_version(connection: sqlite3.Connection) -> None:
-    """Refuse an index whose keys were computed with other tables."""
+    """UnusableIndexError when the file is no whole index, or its keys were computed with other tables of names."""
     try:
         found = meta(connection)
-    except sqlite3.DatabaseError as error:
+    except sqlite3.Error as error:
         connection.close()
-        raise WrongVersionError("the index file can not be read; restore a backup or import again") from error
+        if not is_damage(error, opening=True):
+            raise
+        raise UnusableIndexError(Trouble.FILE_DAMAGED) from error
     if any(found.get(name) != value for name, value in versions().items()):
         connection.close()
-        raise WrongVersionError(
-            "the index was built by another version; import the catalogues again into a new folder"
-        )
+        raise UnusableIndexError(Trouble.OTHER_VERSION)
+    if not {"epoch", "dictionary"} <= found.keys():
+        connection.close()
+        raise UnusableIndexError(Trouble.FILE_DAMAGED)

@@ -26,10 +26,16 @@ from federation.wire.translate import query_to_wire
 from federation.wire.v1 import holdings_pb2 as pb
 from loadtest.people import write_csv
 from node_agent.disclosure import Disclosure
-from node_agent.index import ImportRefusedError, Lookup, NoIndexError, Part, open_for_import
+from node_agent.index import (
+    ImportRefusedError,
+    Lookup,
+    NoIndexError,
+    Part,
+    UnusableIndexError,
+    open_for_import,
+)
 from node_agent.index.folder import DataFolder
 from node_agent.index.opened import OpenIndex
-from node_agent.index.schema import WrongVersionError
 from node_agent.record import Person, Record
 from node_agent.service import ArchiveService
 
@@ -253,7 +259,7 @@ def test_a_damaged_index_is_refused_by_name(tmp_path, damage):
         os.truncate(path, 100)
     else:
         (tmp_path / "CURRENT").unlink()
-    with pytest.raises(NoIndexError if damage == "gone" else WrongVersionError):
+    with pytest.raises(NoIndexError if damage == "gone" else UnusableIndexError):
         Lookup(tmp_path).holdings()
 
 
@@ -269,7 +275,7 @@ def test_an_index_that_is_restored_is_found_again_by_who_saw_it_damaged(tmp_path
         pointer.write_text(named, "ascii")
         if named != good:
             for _ in range(2):
-                with pytest.raises(WrongVersionError):
+                with pytest.raises(UnusableIndexError):
                     lookup.holdings()
     assert len(lookup.search(Query(name="王芳")).found) == 3
     lookup.close()
@@ -362,10 +368,121 @@ def test_an_index_of_another_version_is_refused_with_what_to_do(tmp_path):
     connection.execute("update meta set value=value+1 where name='fold'")
     connection.commit()
     connection.close()
-    with pytest.raises(WrongVersionError, match="import the catalogues again"):
+    with pytest.raises(UnusableIndexError, match="import all catalogues again"):
         Lookup(tmp_path).holdings()
     with pytest.raises(ImportRefusedError), open_for_import(tmp_path) as importer:
         importer.put("a.csv", bytes(16), [Part("", ("x",), [one()])])
+
+
+def cut_short(folder):
+    path = DataFolder(folder).current()
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def emptied(folder):
+    os.truncate(DataFolder(folder).current(), 0)
+
+
+def of_another_version(folder):
+    with contextlib.closing(sqlite3.connect(DataFolder(folder).current())) as connection, connection:
+        connection.execute("update meta set value=value+1 where name='schema'")
+
+
+def pointing_at(name):
+    return lambda folder: (folder / "CURRENT").write_text(name, "ascii")
+
+
+MOVE_AND_IMPORT = "move CURRENT and index.*.sqlite* out of the data folder and import all catalogues again"
+
+
+@pytest.mark.parametrize(
+    ("damage", "zh", "en"),
+    [
+        (cut_short, "索引文件已损坏", "the index file is damaged"),
+        (emptied, "索引文件已损坏", "the index file is damaged"),
+        (damaged_state, "索引文件已损坏", "the index file is damaged"),
+        (of_another_version, "索引由其他版本建立", "built by another version"),
+        (damaged_pointer, "CURRENT 已损坏", "CURRENT is damaged"),
+        (pointing_at(""), "CURRENT 已损坏", "CURRENT is damaged"),
+        (pointing_at("../index.1.sqlite\n"), "CURRENT 已损坏", "CURRENT is damaged"),
+        (pointing_at("index.9.sqlite\n"), "CURRENT 所指的索引文件不存在", "CURRENT names is missing"),
+    ],
+)
+def test_an_index_that_can_not_be_used_is_named_and_left_as_it_is(tmp_path, damage, zh, en):
+    folder, people = tmp_path / "archive", tmp_path / "people.csv"
+    put(folder, records(300))
+    write_csv(people, 20, seed=1)
+    damage(folder)
+    before = {path.name: path.read_bytes() for path in folder.glob("*.sqlite")}
+    for done in (
+        node("search", "--data", folder, "--name", "王芳"),
+        node("import", people, "--data", folder),
+    ):
+        assert done.returncode == 1
+        assert not done.stdout
+        [line] = done.stderr.splitlines()
+        assert zh in line
+        assert en in line
+        assert MOVE_AND_IMPORT in line
+    assert {path.name: path.read_bytes() for path in folder.glob("*.sqlite")} == before
+
+
+def test_who_has_an_index_open_names_what_happens_to_it(tmp_path):
+    put(tmp_path, records(3))
+    lookup = Lookup(tmp_path)
+    lookup.holdings()
+    damaged_state(tmp_path)
+    time.sleep(0.03)  # as long as a reader takes a state for the newest without looking
+    with pytest.raises(UnusableIndexError, match="damaged"):
+        lookup.holdings()
+    lookup.close()
+
+
+def test_what_is_advised_where_an_index_can_not_be_used_works(tmp_path):
+    folder, aside, people = tmp_path / "archive", tmp_path / "aside", tmp_path / "people.csv"
+    write_csv(people, 20, seed=1)
+    imported(node("import", people, "--data", folder, "--json"))
+    key = (folder / "index.key").read_bytes()
+    cut_short(folder)
+    aside.mkdir()
+    for path in [folder / "CURRENT", *folder.glob("index.*.sqlite*")]:
+        path.rename(aside / path.name)
+    assert imported(node("import", people, "--data", folder, "--json"))["imported"] == 20
+    assert node("search", "--data", folder, "--name", "王芳").returncode == 0
+    assert (folder / "index.key").read_bytes() == key
+
+
+def test_an_import_that_takes_over_while_its_file_is_opened_is_no_trouble(tmp_path, monkeypatch):
+    put(tmp_path, records(3))
+    lookup = Lookup(tmp_path)
+    opened = []
+
+    def opening(path, *state):
+        if not opened:
+            put(tmp_path, records(900))
+        opened.append(path.name)
+        return OpenIndex(path, *state)
+
+    monkeypatch.setattr("node_agent.index.lookup.OpenIndex", opening)
+    assert lookup.holdings().records == 900
+    assert opened == ["index.1.sqlite", "index.2.sqlite"]
+    lookup.close()
+
+
+def test_holdings_are_told_while_an_import_takes_over(tmp_path, monkeypatch):
+    put(tmp_path, records(3))
+    lookup = Lookup(tmp_path)
+    lookup.holdings()
+    monkeypatch.setattr("node_agent.index.lookup._LOOK_AGAIN_S", 60)  # as if it had looked just now
+    put(tmp_path, records(900))
+    assert lookup.holdings().records == 3
+    monkeypatch.undo()
+    time.sleep(0.03)
+    assert lookup.holdings().records == 900
+    DataFolder(tmp_path).current().unlink()
+    with pytest.raises(UnusableIndexError, match="missing"):
+        lookup.holdings()
+    lookup.close()
 
 
 CATALOGUES = Path(__file__).resolve().parents[2] / "examples/jiaxing/catalogues"
