@@ -30,6 +30,7 @@ from gateway.search.roster import Roster
 from gateway.search.selection import MembershipFilters, NoFilters, Selection, select
 
 _RESERVE_S, _RESERVE_SHARE = 0.080, 0.05  # kept back for merging, rendering and the way home
+_RESERVE_MOST_SHARE = 0.4  # of a short deadline: 80 ms of 100 would leave no archive the time to answer
 _SOFT_MARGIN_S = 0.040  # between an archive's best-so-far and its hard end
 _CANDIDATES_PER_ARCHIVE = 50
 _RETRY_LEAST_S = 0.050
@@ -179,6 +180,11 @@ class Searches:
         }
 
 
+def _reserve_s(deadline_s: float) -> float:
+    """Seconds of a deadline that no archive is given: 80 ms or a twentieth, and of a short one two fifths at most."""
+    return min(max(_RESERVE_S, _RESERVE_SHARE * deadline_s), _RESERVE_MOST_SHARE * deadline_s)
+
+
 class _FanOut:
     """The asking part of one search."""
 
@@ -191,7 +197,7 @@ class _FanOut:
         tell: Callable[[ArchiveOutcome, int], None] | None,
     ) -> None:
         self._searches, self._question, self._tell = searches, question, tell
-        self._ends_at = ends_at - max(_RESERVE_S, _RESERVE_SHARE * question.deadline_s)
+        self._ends_at = ends_at - _reserve_s(question.deadline_s)
         self._loop = asyncio.get_running_loop()
         self._finished: asyncio.Future[None] = self._loop.create_future()
         self._timer: asyncio.TimerHandle | None = None

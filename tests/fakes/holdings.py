@@ -77,6 +77,7 @@ class Put:
     query: Query
     subrequest_id: bytes
     budget_s: float
+    soft_s: float
 
 
 class FakeHoldings:
@@ -107,7 +108,7 @@ class FakeHoldings:
     def ask(
         self, archive: str, request: SubRequest, on_reply: Callable[[str, Reply], None]
     ) -> Callable[[], None]:
-        put = Put(archive, request.query, request.subrequest_id, request.budget_s)
+        put = Put(archive, request.query, request.subrequest_id, request.budget_s, request.soft_s)
         self.asked.append(put)
         behaviour = self.behaviours.get(archive, _PLAIN)
         reply = behaviour.reply or Reply(

@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given, settings
 from msgspec.structs import replace
 
+from federation.deadline import MEANINGFUL_WORK_S
 from federation.outcome import Outcome
 from federation.reasons import Reason, Refusal
 from gateway.search.admission import MOST_RUNNING, MOST_WAITING, Admission
 from gateway.search.circuit import FAILURES_IN_A_ROW, FIRST_PAUSE_S, LONGEST_PAUSE_S, Circuit
 from gateway.search.latency import HALF_LIFE_S, UNKNOWN_S, Latency
+from gateway.search.question import LONGEST_DEADLINE_S, SHORTEST_DEADLINE_S
 from gateway.search.retry import FLOOR_PER_S, SHARE, WINDOW_S, RetryBudget
 from tests.fakes.holdings import Behaviour, FakeHoldings, Fault
 from tests.fakes.virtual import now, run
@@ -181,6 +183,19 @@ def test_a_cut_session_is_asked_once_more_with_the_same_identifier():
     assert len(asked) == 2
     assert asked[0].subrequest_id == asked[1].subrequest_id
     assert asked[1].budget_s < asked[0].budget_s
+
+
+@pytest.mark.parametrize("deadline_s", [SHORTEST_DEADLINE_S, 0.13, 0.2, 2.0, LONGEST_DEADLINE_S])
+def test_an_archive_gets_time_to_answer_and_the_answer_time_to_come_home(deadline_s):
+    async def work():
+        holdings = FakeHoldings({"330402": Behaviour(fault=Fault.SILENT)})
+        began = now()
+        await searches(holdings).search(replace(ASKED, deadline_s=deadline_s))
+        return holdings.asked[0], now() - began
+
+    asked, took = run(work())
+    assert asked.soft_s >= 2 * MEANINGFUL_WORK_S
+    assert took <= deadline_s - min(0.08, 0.4 * deadline_s) + 0.001
 
 
 def test_a_session_that_is_always_cut_is_tried_twice_and_no_more():
