@@ -14,7 +14,7 @@ from typing import Protocol
 from federation.dates import DateSpan
 from federation.identity_number import canonical, slip_distance, tidy
 from federation.keys import fold_certificate
-from federation.levels import DateLevel, IdLevel, Levels, NameLevel, PlaceLevel, TextLevel
+from federation.levels import SURNAME_UNEQUAL, DateLevel, IdLevel, Levels, NameLevel, PlaceLevel, TextLevel
 from federation.names import (
     alike,
     fold,
@@ -28,8 +28,6 @@ from federation.names import (
 from federation.places import find, relation
 from federation.query import Query
 
-SURNAME_UNEQUAL = 16
-"""Added to `Levels.name_unequal` when a character of the surname is among the unequal ones."""
 _MOST_UNEQUAL = 15
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from federation.levels import DateLevel, IdLevel, Levels, NameLevel, PlaceLevel, TextLevel
+from federation.levels import SURNAME_UNEQUAL, DateLevel, IdLevel, Levels, NameLevel, PlaceLevel, TextLevel
 from federation.reasons import Text
 
 _NAME: dict[int, Text] = {
@@ -19,6 +19,25 @@ _NAME: dict[int, Text] = {
     NameLevel.ADDED_CHARACTER: Text("查询多一字", "the question has a character too many"),
     NameLevel.DIFFERENT: Text("不同", "differs"),
 }
+_REST_BY_SOUND: dict[int, Text] = {
+    NameLevel.SHAPE: Text("有一字形近，余字同音或音近", "one look-alike character, the rest sounds alike"),
+    NameLevel.ONE_CHARACTER: Text(
+        "有一字不同，余字同音或音近", "one character differs, the rest sounds alike"
+    ),
+    NameLevel.SWAPPED: Text("字序颠倒，各字同音或音近", "sounds alike in another order"),
+    NameLevel.MISSING_CHARACTER: Text(
+        "查询少一字，余字同音或音近", "the question lacks a character, the rest sounds alike"
+    ),
+    NameLevel.ADDED_CHARACTER: Text(
+        "查询多一字，余字同音或音近", "the question has a character too many, the rest sounds alike"
+    ),
+}
+"""These levels compare the other characters by accent class; said unless they are known to be the same characters."""
+
+_UNEQUAL_IF_REST_EQUAL: dict[int, int] = {
+    NameLevel.SHAPE: 1,
+    NameLevel.ONE_CHARACTER: 1,
+}  # of the other levels 0
 _DATE: dict[int, Text] = {
     DateLevel.DAY: Text("日期一致", "same day"),
     DateLevel.MONTH: Text("年月一致", "same month"),
@@ -71,8 +90,15 @@ def explain(levels: Levels, language: str = "zh", category: str = "") -> str:
         if level:
             said = _SPOUSE if field == "other_name" and category in _SPOUSE_CATEGORIES else label
             word = words.get(level, _UNKNOWN)
+            if words is _NAME and not (field == "name" and _rest_equal(level, levels.name_unequal)):
+                word = _REST_BY_SOUND.get(level, word)
             phrases.append(f"{said.en} {word.en}" if language == "en" else said.zh + word.zh)
     return ("; " if language == "en" else "；").join(phrases)
+
+
+def _rest_equal(level: int, unequal: int) -> bool:
+    """Whether the characters that a level leaves aside are the same; told of the name alone, not of the other party's."""
+    return unequal % SURNAME_UNEQUAL == _UNEQUAL_IF_REST_EQUAL.get(level, 0)
 
 
 _WORDS: dict[int, str] = {level: level.name.lower() for level in NameLevel}

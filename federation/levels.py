@@ -9,6 +9,9 @@ from enum import IntEnum
 
 import msgspec
 
+SURNAME_UNEQUAL = 16
+"""Added to `Levels.name_unequal` when a character of the surname is among the unequal ones."""
+
 
 class NameLevel(IntEnum):
     """How two names agree. The number only names a level; what it is worth, `federation/scoring.py` says."""
@@ -20,7 +23,9 @@ class NameLevel(IntEnum):
     ALIAS = 4  # equals a 曾用名 of the record
     HOMOPHONE = 5  # same syllables without tone
     ACCENT = 6  # same within Wu or Jianghuai accent classes
-    SHAPE = 7  # one character replaced by a look-alike
+    SHAPE = (
+        7  # one character replaced by a look-alike; the others, here and below, the same or alike in accent
+    )
     ONE_CHARACTER = 8  # one character differs
     SWAPPED = 9  # the same characters in another order
     MISSING_CHARACTER = 10  # the question lacks a character of the record
@@ -81,4 +86,6 @@ class Levels(msgspec.Struct, frozen=True, gc=False):
     category: TextLevel | int = TextLevel.NOT_COMPARED
     other_id_number: IdLevel | int = IdLevel.NOT_COMPARED
     name_unequal: int = 0
-    """How many characters of the name agree only by sound, accent or shape, or not at all."""
+    """How many characters of the name agree only by sound, accent or shape, or not at all; `SURNAME_UNEQUAL` more when one
+    of the surname is among them.
+    """

@@ -11,14 +11,13 @@ from __future__ import annotations
 from enum import StrEnum
 from math import log2
 
-from federation.levels import DateLevel, IdLevel, Levels, NameLevel, PlaceLevel, TextLevel
+from federation.levels import SURNAME_UNEQUAL, DateLevel, IdLevel, Levels, NameLevel, PlaceLevel, TextLevel
 
 MODEL_VERSION = 2
 
 NAME_BITS_FLOOR, NAME_BITS_CEILING = 5.0, 17.0
 OTHER_NAME_BITS = 9.0  # an average name: one in 500 rows
 
-_SURNAME_UNEQUAL = 16
 _MOST_UNEQUAL = 15
 _SURNAME_PENALTY = 1.5
 _NAME_DIFFERS = -8.0
@@ -107,17 +106,17 @@ an unequal surname costs more."""
 
 def _terms(level: int, unequal: int) -> tuple[float, float, float, float]:
     share, less, free, surname_counts = _AGREEMENTS[level]
-    count = unequal % _SURNAME_UNEQUAL
+    count = unequal % SURNAME_UNEQUAL
     if level == NameLevel.HOMOPHONE:
         count = max(1, count)
-    surname = _SURNAME_PENALTY if surname_counts and unequal >= _SURNAME_UNEQUAL else 0.0
+    surname = _SURNAME_PENALTY if surname_counts and unequal >= SURNAME_UNEQUAL else 0.0
     return share, less, _PER_CHARACTER * max(0, count - free), surname
 
 
 _AGREEMENT = {
     (int(level), unequal): _terms(level, unequal)
     for level in _AGREEMENTS
-    for unequal in range(2 * _SURNAME_UNEQUAL)
+    for unequal in range(2 * SURNAME_UNEQUAL)
 }
 """The same worked out for every count of unequal characters: a score is asked for with every candidate."""
 

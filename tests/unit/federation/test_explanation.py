@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from federation.categories import CATEGORIES
+from federation.comparison import NameComparer
 from federation.explanation import explain, level_word
 from federation.levels import DateLevel, IdLevel, Levels, NameLevel, PlaceLevel, TextLevel
 
@@ -39,6 +40,33 @@ def test_the_other_party_of_a_marriage_is_called_a_spouse():
     assert explain(levels, category="marriage") == "姓名异体一致；出生年一致；配偶同音"
     assert explain(levels, category="student") == "姓名异体一致；出生年一致；另一方同音"
     assert explain(levels, "en", "divorce").endswith("; spouse sounds the same")
+
+
+@pytest.mark.parametrize(
+    ("asked", "held", "said"),
+    [
+        ("周群军", "周群民", "姓名有一字不同"),
+        ("周羣军", "周群民", "姓名有一字不同"),  # a variant is the same character
+        ("周群军", "邹文俊", "姓名有一字不同，余字同音或音近"),
+        ("钱季国", "钱秀国", "姓名有一字形近"),
+        ("钱季国", "钱秀帼", "姓名有一字形近，余字同音或音近"),
+        ("钱国", "钱建国", "姓名查询少一字"),
+        ("钱国", "钱建帼", "姓名查询少一字，余字同音或音近"),
+        ("钱建国明", "钱建国", "姓名查询多一字"),
+        ("钱建国明", "钱建帼", "姓名查询多一字，余字同音或音近"),
+        ("钱国建", "钱建国", "姓名字序颠倒"),
+        ("钱国建", "钱建帼", "姓名字序颠倒，各字同音或音近"),
+    ],
+)
+def test_characters_that_only_sound_alike_are_not_told_to_be_the_same(asked, held, said):
+    level, unequal = NameComparer(asked).compare(held)
+    assert explain(Levels(name=level, name_unequal=unequal)) == said
+
+
+def test_of_another_partys_name_no_more_is_told_than_is_known():
+    levels = Levels(other_name=NameLevel.ONE_CHARACTER, name_unequal=1)
+    assert explain(levels, category="marriage") == "配偶有一字不同，余字同音或音近"
+    assert explain(levels, "en", "marriage") == "spouse one character differs, the rest sounds alike"
 
 
 @settings(deadline=None, max_examples=100)
