@@ -24,6 +24,8 @@ T = TypeVar("T")
 
 _PATH_PART = re.compile(r"\.([A-Za-z_]\w*)|\[(\d+|\.\.\.)\]")
 
+_PLAIN_FIELD = re.compile(r"field `([a-z][a-z_]{0,30})`")
+
 
 @contextlib.contextmanager
 def named() -> Iterator[None]:
@@ -56,7 +58,17 @@ def decode(decoder: msgspec.json.Decoder[Any], body: bytes, *, most_brackets: in
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise _refused(str(error)) from None
+        _check_form(body)  # what is wrong with a field was found before the end was looked at
+        raise _refused(str(error), decoder.type) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        _check_form(body)
+        raise Refusal(Reason.MALFORMED_JSON) from None
+
+
+def _check_form(body: bytes) -> None:
+    """Refusal malformed_text, too_deep or malformed_json for what is no JSON text at all."""
+    try:
+        msgspec.json.decode(body)
     except UnicodeDecodeError:
         raise Refusal(Reason.MALFORMED_TEXT) from None
     except (msgspec.DecodeError, RecursionError) as error:
@@ -69,17 +81,38 @@ def decode(decoder: msgspec.json.Decoder[Any], body: bytes, *, most_brackets: in
         ) from None
 
 
-def _refused(message: str) -> Refusal:
+def _known_fields(kind: Any, names: list[str]) -> str:
+    """The fields of the object at this place of a body of type `kind`; an empty name is a place in a list."""
+    found = msgspec.inspect.type_info(kind)
+    for name in ["", *names]:
+        if isinstance(found, msgspec.inspect.StructType) and name:
+            found = next(field.type for field in found.fields if field.encode_name == name)
+        elif isinstance(found, msgspec.inspect.VarTupleType | msgspec.inspect.ListType):
+            found = found.item_type
+        if isinstance(found, msgspec.inspect.UnionType):
+            found = next(one for one in found.types if not isinstance(one, msgspec.inspect.NoneType))
+    fields = found.fields if isinstance(found, msgspec.inspect.StructType) else ()
+    return ", ".join(field.encode_name for field in fields)
+
+
+def _refused(message: str, kind: Any) -> Refusal:
     """Msgspec's message as a Refusal: its kinds are few and it never quotes a value, only types and the place."""
     told, _, path = message.partition(" - at `")
-    pointer = "".join(f"/{name or index}" for name, index in _PATH_PART.findall(path.rstrip("`")))
+    parts = _PATH_PART.findall(path.rstrip("`"))
+    pointer = "".join(f"/{name or index}" for name, index in parts)
     field = re.search(r"field `(\w{1,60})`", told)
     if "missing required field" in told:
         return Refusal(Reason.MISSING_FIELD, f"{pointer}/{field.group(1)}" if field else pointer)
     if "unknown field" in told:
-        return Refusal(Reason.UNKNOWN_FIELD, pointer)
+        known = _known_fields(kind, [name for name, _index in parts])
+        named = _PLAIN_FIELD.search(told)  # any other is the caller's own text, and is not said back
+        return Refusal(
+            Reason.UNKNOWN_FIELD, f"{pointer}/{named.group(1)}" if named else pointer, allowed=known
+        )
+    bound = re.search(r"[<>]= \d+", told)
+    allowed = bound.group() if bound else ""
     if "of length <=" in told:
-        return Refusal(Reason.TOO_LONG, pointer)
+        return Refusal(Reason.TOO_LONG, pointer, allowed=allowed)
     if "`int` <=" in told or "`int` >=" in told or "of length >=" in told:
-        return Refusal(Reason.OUT_OF_RANGE, pointer)
+        return Refusal(Reason.OUT_OF_RANGE, pointer, allowed=allowed)
     return Refusal(Reason.WRONG_TYPE, pointer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -78,7 +79,8 @@ class RateLimit:
 
     def headers(self, left: int) -> dict[str, str]:
         """What a response says of the limit (draft-ietf-httpapi-ratelimit-headers)."""
+        quota = int(self._burst)  # what a full bucket gives at once, and what the window fills it by again
         return {
-            "RateLimit-Policy": f'"default";q={self.per_minute};w=60',
+            "RateLimit-Policy": f'"default";q={quota};w={math.ceil(quota / self._rate)}',
             "RateLimit": f'"default";r={left};t={0 if left else max(1, round(1 / self._rate))}',
         }

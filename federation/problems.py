@@ -103,6 +103,8 @@ def response(
     """The response for a refusal; `more` are members beside the standard ones, `challenge` goes with a 401 (RFC 6750)."""
     reason = refusal.reason
     detail = TEXTS[reason].in_language(language)
+    if refusal.allowed:
+        detail += f": {refusal.allowed}" if language == "en" else f"：{refusal.allowed}"
     body: dict[str, Any] = {
         "type": f"urn:lantai:problem:{reason.value}",
         "title": TEXTS[reason].en,
@@ -111,8 +113,9 @@ def response(
         "reason": reason.value,
         **more,
     }
-    if refusal.pointer:
-        body["errors"] = [{"pointer": refusal.pointer, "reason": reason.value, "detail": detail}]
+    if refusal.pointer or refusal.allowed:
+        error = {"pointer": refusal.pointer, "reason": reason.value, "detail": detail}
+        body["errors"] = [error | {"allowed": refusal.allowed} if refusal.allowed else error]
     headers = {"Content-Language": "en" if language == "en" else "zh-CN", "Cache-Control": "no-store"}
     if refusal.retry_after_s is not None:
         headers["Retry-After"] = str(max(1, round(refusal.retry_after_s)))

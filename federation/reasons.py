@@ -226,10 +226,15 @@ TEXTS: dict[Reason, Text] = {
 
 
 class Refusal(Exception):
-    """A request refused for a named reason; `pointer` is the JSON pointer of the field at fault, never its value."""
+    """A request refused for a named reason; `pointer` is the JSON pointer of the field at fault, never its value, and
+    `allowed` what would be accepted there, in signs that need no language: "100-10000", "<= 64", names of fields.
+    """
 
-    def __init__(self, reason: Reason, pointer: str = "", *, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, reason: Reason, pointer: str = "", *, retry_after_s: float | None = None, allowed: str = ""
+    ) -> None:
         super().__init__(reason.value if not pointer else f"{reason.value} at {pointer}")
         self.reason = reason
         self.pointer = pointer
         self.retry_after_s = retry_after_s
+        self.allowed = allowed

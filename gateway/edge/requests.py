@@ -14,7 +14,7 @@ from federation.categories import CATEGORIES, PURPOSES
 from federation.dates import DateSpan
 from federation.identity_number import IdJudgement, judge
 from federation.names.invisible import visible
-from federation.places import exists
+from federation.places import exists, find
 from federation.query import Query, Relation
 from federation.reasons import Reason, Refusal
 from gateway.search.question import (
@@ -136,7 +136,7 @@ def question_of(body: Asked, caller: str) -> Question:
         other_name=_text(subject.other_name, "/subject/other_name"),
         other_id_number=_id_number(subject.other_id_number, "/subject/other_id_number"),
         event=_event_span(event),
-        place=_text(event.place, "/event/place"),
+        place=_place(event.place),
         certificate_no=_text(event.certificate_no, "/event/certificate_no"),
     )
     scope = body.scope or ScopeBody()
@@ -149,7 +149,7 @@ def question_of(body: Asked, caller: str) -> Question:
 def _question(body: SearchBody, caller: str) -> Question:
     question = question_of(body, caller)
     if body.mode not in {None, "thorough", "quick"}:
-        raise Refusal(Reason.OUT_OF_RANGE, "/mode")
+        raise Refusal(Reason.OUT_OF_RANGE, "/mode", allowed="thorough, quick")
     return replace(
         question,
         deadline_s=_number(
@@ -169,7 +169,7 @@ def _number(value: int | None, default: float, low: float, high: float, pointer:
     if value is None:
         return default
     if not low <= value <= high:
-        raise Refusal(Reason.OUT_OF_RANGE, pointer)
+        raise Refusal(Reason.OUT_OF_RANGE, pointer, allowed=f"{low:g}-{high:g}")
     return float(value)
 
 
@@ -179,6 +179,14 @@ def _text(value: str | None, pointer: str) -> str:
     if _CONTROL.search(value):
         raise Refusal(Reason.INVALID_NAME, pointer)
     return visible(value).strip()
+
+
+def _place(value: str | None) -> str:
+    """Words, or the code of a division. Words that name none we know are not compared; a code must exist."""
+    text = _text(value, "/event/place")
+    if text.isdigit() and not find(text):
+        raise Refusal(Reason.UNKNOWN_REGION, "/event/place")
+    return text
 
 
 def _id_number(value: str | None, pointer: str) -> str:

@@ -164,12 +164,19 @@ def summary(completeness: Completeness, candidates: int) -> Text:
         return Text(
             "已查遍范围内全部档案馆，均未找到", "Every archive in scope was searched; none holds a match"
         )
+    silent = len(completeness.gaps)
     if candidates:
+        archives = "1 archive" if silent == 1 else f"{silent} archives"
         return Text(
-            f"有 {len(completeness.gaps)} 家档案馆未完整答复，可能还有其他记录",
-            f"{len(completeness.gaps)} archives did not answer in full; there may be more records",
+            f"有 {silent} 家档案馆未完整答复，可能还有其他记录",
+            f"{archives} did not answer in full; there may be more records",
+        )
+    if not completeness.answered:
+        return Text(
+            "没有档案馆完整答复，有无记录尚不能判断",
+            "No archive answered in full, so it is not known whether there is a record",
         )
     return Text(
-        f"在已答复的档案馆中未找到；另有 {len(completeness.gaps)} 家未完整答复",
-        f"Not found in the archives that answered; {len(completeness.gaps)} did not answer in full",
+        f"在已答复的档案馆中未找到；另有 {silent} 家未完整答复",
+        f"Not found in the archives that answered; {silent} did not answer in full",
     )

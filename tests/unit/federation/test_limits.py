@@ -1,5 +1,7 @@
 """Who is counted as one, and whose requests are not forgotten over others'."""
 
+import re
+
 import pytest
 
 from federation.limits import RateLimit, line
@@ -47,3 +49,17 @@ def test_all_addresses_of_one_line_share_one_bucket():
 )
 def test_a_stranger_is_counted_by_the_line(address, counted):
     assert line(address) == counted
+
+
+@pytest.mark.parametrize("per_minute", [1, 3, 5, 6, 10, 60, 600])
+def test_who_keeps_to_the_policy_that_is_told_is_never_refused_and_who_asks_more_at_once_is(per_minute):
+    now = 0.0
+    limit = RateLimit(per_minute, lambda: now)
+    told = re.fullmatch(r'"default";q=(\d+);w=(\d+)', limit.headers(0)["RateLimit-Policy"])
+    assert told is not None
+    quota, window = int(told.group(1)), int(told.group(2))
+    for _window in range(20):
+        for _request in range(quota):
+            limit.take("platform")
+        now += window
+    assert spend(limit, "platform") == quota

@@ -54,8 +54,11 @@ CASES = [
     (changed("/subject/name", None), 422, "wrong_type", "/subject/name"),
     (changed("/subject/name", "钱" * 65), 422, "too_long", "/subject/name"),
     (changed("/subject/other_name", "王" * 65), 422, "too_long", "/subject/other_name"),
-    (changed("/subject/nickname", "x"), 422, "unknown_field", "/subject"),
-    (changed("/extra", 1), 422, "unknown_field", ""),
+    (changed("/subject/nickname", "x"), 422, "unknown_field", "/subject/nickname"),
+    (changed("/subject/钱偉明", "x"), 422, "unknown_field", "/subject"),
+    (changed("/extra", 1), 422, "unknown_field", "/extra"),
+    (changed("/event/place", "999999"), 422, "unknown_region", "/event/place"),
+    (changed("/event/place", "3304"), 422, "unknown_region", "/event/place"),
     (changed("/deadline_ms", 99), 422, "out_of_range", "/deadline_ms"),
     (changed("/deadline_ms", 10_001), 422, "out_of_range", "/deadline_ms"),
     (changed("/deadline_ms", "soon"), 422, "wrong_type", "/deadline_ms"),
@@ -90,9 +93,42 @@ async def test_a_wrong_body_is_named(body, status, reason, pointer):
         assert (await gateway.ask(QUESTION))[0] == 200  # the process goes on
 
 
+@pytest.mark.parametrize(
+    ("body", "allowed"),
+    [
+        (
+            changed("/extra", 1),
+            "purpose, category, applicant, subject, event, scope, deadline_ms, page_size, mode",
+        ),
+        (changed("/event/until", 1), "from, to, place, certificate_no"),
+        ({"cursor": "x", "page": 2}, "cursor"),
+        (changed("/deadline_ms", 99), "100-10000"),
+        (changed("/page_size", 0), "1-100"),
+        (changed("/mode", "fast"), "thorough, quick"),
+        (changed("/subject/name", "钱" * 65), "<= 64"),
+        (changed("/scope", {"archives": ["330402"] * 401}), "<= 400"),
+    ],
+)
+async def test_what_would_be_accepted_is_said(body, allowed):
+    async with Gateway() as gateway:
+        _status, _headers, problem = await gateway.ask(body)
+        assert problem["errors"][0]["allowed"] == allowed
+        assert problem["detail"].endswith(f"：{allowed}")
+        assert "钱" not in json.dumps(problem, ensure_ascii=False)
+
+
+async def test_words_for_a_place_are_a_question_whether_we_know_it_or_not():
+    async with Gateway() as gateway:
+        for place in ("330483", "桐乡县屠甸乡", "屠甸粮站"):
+            assert (await gateway.ask(changed("/event/place", place)))[0] == 200
+
+
 RAW = [
     (b"{not json", 400, "malformed_json"),
     (b"", 400, "malformed_json"),
+    (b'{"a":', 400, "malformed_json"),
+    (b'{"purpose": 5, "category": ', 400, "malformed_json"),
+    (b'{"a": "\xff"}', 400, "malformed_text"),
     (json.dumps(QUESTION).encode() + b" trailing", 400, "malformed_json"),
     (b'{"purpose": "\xff\xfe"}', 400, "malformed_text"),
     (b"[" * 5000, 400, "too_deep"),

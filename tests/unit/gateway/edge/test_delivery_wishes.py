@@ -35,7 +35,7 @@ def test_wishes_reach_the_archive_as_they_were_said():
     ("delivery", "reason", "pointer"),
     [
         ({"language": "fr"}, Reason.OUT_OF_RANGE, "/delivery/language"),
-        ({"colour": "red"}, Reason.UNKNOWN_FIELD, "/delivery"),
+        ({"colour": "red"}, Reason.UNKNOWN_FIELD, "/delivery/colour"),
         ({"holder_keys": [SECRET]}, Reason.PRIVATE_KEY_GIVEN, "/delivery/holder_keys/0"),
         ({"public_key": {**WINDOW, "d": b64u(bytes(32))}}, Reason.PRIVATE_KEY_GIVEN, "/delivery/public_key"),
         ({"public_key": {"kty": "oct", "k": "c2VjcmV0"}}, Reason.PRIVATE_KEY_GIVEN, "/delivery/public_key"),

@@ -176,7 +176,7 @@ async def test_the_limit_is_told_on_every_answer_of_a_search():
         status, headers, _problem = await gateway.ask(QUESTION)
         assert status == 429
         assert headers["RateLimit"].startswith('"default";r=0')
-        assert headers["RateLimit-Policy"] == '"default";q=12;w=60'
+        assert headers["RateLimit-Policy"] == '"default";q=2;w=10'
 
 
 @pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])

@@ -294,8 +294,9 @@ def test_the_account_says_no_more_than_its_outcomes(outcomes, candidates):
         assert not found.exact_count
     text = summary(found, candidates)
     if found.gaps and not candidates:
-        assert "在已答复的档案馆中未找到" in text.zh
-        assert "in the archives that answered" in text.en
+        assert ("在已答复的档案馆中未找到" in text.zh) == bool(found.answered)
+        assert ("in the archives that answered" in text.en) == bool(found.answered)
+        assert ("没有档案馆完整答复" in text.zh) == (not found.answered)
     if found.gaps:
         assert "全部" not in text.zh
         assert "Every archive" not in text.en
@@ -307,6 +308,14 @@ def test_where_nobody_was_asked_nobody_is_said_to_have_been_searched():
     )
     assert found.verdict is Verdict.COMPLETE
     assert summary(found, 0).en.endswith("so none was asked")
+
+
+def test_one_silent_archive_is_not_called_archives():
+    silent = ArchiveOutcome(CODES[0], Outcome.TIMEOUT)
+    found = account(ROSTER, (silent, *(ArchiveOutcome(code, Outcome.HIT) for code in CODES[1:])))
+    assert summary(found, 1).en.startswith("1 archive did")
+    found = account(ROSTER, tuple(ArchiveOutcome(code, Outcome.TIMEOUT) for code in CODES))
+    assert summary(found, 1).en.startswith(f"{len(CODES)} archives did")
 
 
 def test_an_outage_is_named_as_long_as_the_roster_names_the_archive():
