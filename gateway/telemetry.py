@@ -178,6 +178,9 @@ class Observer:
         self._up[archive].set(1 if up else 0)
         log.info("session opened" if up else "session closed", action="session", archive=archive)
 
+    def no_session(self, archive: str, reason: str) -> None:
+        log.warning("no session", action="gateway.no_session", archive=archive, reason=reason)
+
 
 class ServerObserver:
     """Counts for the HTTP server, and its log of what was no request."""

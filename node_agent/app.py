@@ -40,7 +40,7 @@ from node_agent.desk.issuing import ApprovalNotice
 from node_agent.desk.office import Office
 from node_agent.desk.setup import announced, open_desk
 from node_agent.desk.store import StoreVersionError
-from node_agent.dialling import Dialler
+from node_agent.dialling import Dialler, Ways
 from node_agent.disclosure import Disclosure
 from node_agent.documents import Documents
 from node_agent.index import Lookup
@@ -51,6 +51,7 @@ from node_agent.settings import NodeSettings, SettingsError
 
 _WATCH_EVERY_S = 1.0
 _DRAIN_S = 5.0
+_SETTLED_S = 2.0  # a refusal comes at once after the greeting
 _METRICS_BOUNDS = ConnectionBounds(32, 32)  # a scraper or two, probes, and whoever looks
 
 
@@ -294,7 +295,8 @@ class Agent:
     ) -> None:
         self._settings, self._credentials, self._service = settings, credentials, service
         self._office, self._shelf = office, shelf
-        self._dialler = Dialler(credentials, settings.gateway_names[0])
+        self._ways = Ways()
+        self._dialler = Dialler(credentials, settings.gateway_names[0], self._ways)
         self._sessions: set[AnsweringSession] = set()
         self._allowed = frozenset(
             uri_name(settings.federation, "gateway", name) for name in settings.gateway_names
@@ -316,8 +318,12 @@ class Agent:
             software_version=SOFTWARE_VERSION,
         )
 
-    async def _session(self, link: Link, opened: Callable[[], None] = lambda: None) -> None:
-        """Greet and serve one session to its end; `opened` is called once both sides have greeted."""
+    async def _session(
+        self, link: Link, address: str = "", opened: Callable[[], None] = lambda: None
+    ) -> None:
+        """Greet and serve one session to its end; `opened` is called once both sides have greeted. `address` is the
+        gateway's, "" = it dialled in. SessionEndedError when the gateway refused it, with the reason.
+        """
         session = AnsweringSession(
             link, f"session {self._settings.archive}", self._service, observe=self._observe
         )
@@ -332,13 +338,17 @@ class Agent:
         session.on_receipt = lambda receipt: courier.receipted(receipt.id, receipt.reason)
         if session.takes_cases:
             courier.joined(line)
+        settled = asyncio.get_running_loop().call_later(_SETTLED_S, self._ways.open, address)
         try:
             await session.run()
         finally:
+            settled.cancel()
             courier.left(line)
             self._sessions.discard(session)
             telemetry.SESSIONS.set(len(self._sessions))
             self._observe("closed")
+        if session.refused:
+            raise SessionEndedError(session.refused)
 
     @contextlib.asynccontextmanager
     async def listening(self, address: str) -> Any:
@@ -367,9 +377,13 @@ class Agent:
 
     async def _accept(self, link: AcceptedLink, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         if not self._is_gateway(context):
+            self._ways.failed("", Reason.NOT_A_MEMBER.value, "stranger")
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, Reason.NOT_A_MEMBER.value)
-        with contextlib.suppress(SessionEndedError):
+        try:
             await self._session(link)
+        except SessionEndedError as error:
+            if error.reason:  # without one the gateway just hung up
+                self._ways.failed("", error.reason)
 
     def _unary(self) -> dict[str, Any]:
         async def search(
@@ -399,7 +413,7 @@ class Agent:
         """Keep one session to a gateway, renewed before it ages out."""
         await self._dialler.keep(
             address,
-            lambda channel, opened: self._session(DialledLink(channel, LINK), opened),
+            lambda channel, opened: self._session(DialledLink(channel, LINK), address, opened),
             age_s=self._settings.session_age_s,
         )
 
@@ -410,7 +424,7 @@ class Agent:
             opened()
             await self._answer(DialledLink(channel, LINK, "Bulk"))
 
-        await self._dialler.keep(address, serve)
+        await self._dialler.keep(address, serve, kind="objects")
 
     async def _answer(self, link: Link) -> None:
         """Give out objects on one bulk stream until it is lost."""

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 
 import grpc.aio
 
+from federation.outcome import Outcome
 from federation.rpc import transport
 from federation.session.base import SessionEndedError
 from node_agent import telemetry
@@ -23,14 +24,43 @@ Serve = Callable[[grpc.aio.Channel, Callable[[], None]], Awaitable[None]]
 """Serves one connection to its end; calls its second argument once the connection is of use."""
 
 
+class Ways:
+    """The ways to gateways, and what the log has said of each: a line for each reason until it is open again, not for
+    each try. A way is the address this agent dials, with what for, or "" for gateways that dial in.
+    """
+
+    def __init__(self) -> None:
+        self._said: dict[tuple[str, str], set[str]] = {}  # reasons told since it was open; none = it is
+
+    def failed(self, address: str, reason: str, kind: str = "session") -> None:
+        """A try has failed; `reason` is of the closed list, or `unreachable`."""
+        said = self._said.setdefault((address, kind), set())
+        if reason not in said:
+            said.add(reason)
+            telemetry.log.warning(
+                "no session", action="agent.no_session", address=address, kind=kind, reason=reason
+            )
+
+    def open(self, address: str, kind: str = "session") -> None:
+        """It is open, and was not refused at once."""
+        if self._said.get((address, kind)) != set():
+            self._said[address, kind] = set()
+            telemetry.log.info("session open", action="agent.session", address=address, kind=kind)
+
+
 class Dialler:
     """Dials gateways. `gateway_name` is the name they must prove."""
 
-    def __init__(self, credentials: transport.Credentials, gateway_name: str) -> None:
+    def __init__(
+        self, credentials: transport.Credentials, gateway_name: str, ways: Ways | None = None
+    ) -> None:
         self._credentials, self._gateway_name = credentials, gateway_name
+        self._ways = ways or Ways()
         self._serving: set[asyncio.Task[None]] = set()
 
-    async def keep(self, address: str, serve: Serve, *, age_s: float | None = None) -> None:
+    async def keep(
+        self, address: str, serve: Serve, *, age_s: float | None = None, kind: str = "session"
+    ) -> None:
         """Keep one connection to a gateway; with `age_s`, renew it before that age. Cancelling stops the dialling only:
         what is open goes on until it ends or `close`.
         """
@@ -39,7 +69,9 @@ class Dialler:
         while True:
             began = loop.time()
             opened = asyncio.Event()
-            serving = asyncio.create_task(self._dial(address, serve, opened), name=f"connection to {address}")
+            serving = asyncio.create_task(
+                self._dial(address, serve, opened, kind), name=f"connection to {address}"
+            )
             self._serving.add(serving)
             serving.add_done_callback(self._ended)
             waiting = asyncio.create_task(opened.wait(), name="wait for a greeting")
@@ -57,15 +89,14 @@ class Dialler:
             await asyncio.sleep(random.uniform(0.2, 1.0) * pause)  # noqa: S311
             pause = min(_BACKOFF_S[1], pause * 2)
 
-    async def _dial(self, address: str, serve: Serve, opened: asyncio.Event) -> None:
+    async def _dial(self, address: str, serve: Serve, opened: asyncio.Event, kind: str) -> None:
         channel = transport.channel(address, self._credentials, "gateway", self._gateway_name)
         try:
             async with asyncio.timeout(CONNECT_WITHIN_S):
                 await channel.channel_ready()
             await serve(channel, opened.set)
         except (TimeoutError, SessionEndedError) as error:
-            reason = getattr(error, "reason", "") or "no connection"
-            telemetry.log.warning("no session", action="agent.no_session", address=address, reason=reason)
+            self._ways.failed(address, getattr(error, "reason", "") or Outcome.UNREACHABLE.value, kind)
         finally:
             await channel.close(None)
 

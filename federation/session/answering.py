@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from time import monotonic
 from typing import Protocol
 
-from federation.session.base import LARGEST_FRAME, Observer, Session
+from federation.session.base import LARGEST_FRAME, Observer, Session, known_reason
 from federation.session.link import Link
 from federation.wire.v1 import holdings_pb2 as pb
 
@@ -97,6 +97,7 @@ class AnsweringSession(Session):
                 self.draining = True
             case "error":
                 self._observe("session_error")
+                self.refused = known_reason(frame.error.reason)
                 return True
             case None:
                 return self._on_bad_frame()

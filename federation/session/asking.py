@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Final
 
-from federation.session.base import LARGEST_FRAME, Observer, Session
+from federation.session.base import LARGEST_FRAME, Observer, Session, known_reason
 from federation.session.link import Link
 from federation.session.timers import Timer, TimerWheel
 from federation.wire.v1 import holdings_pb2 as pb
@@ -226,6 +226,7 @@ class AskingSession(Session):
                 self._observe("drain")
             case "error":
                 self._observe("session_error")
+                self.refused = known_reason(frame.error.reason)
                 return True
             case None:
                 return self._on_bad_frame()

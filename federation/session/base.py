@@ -27,6 +27,9 @@ DOCUMENTS: Final = "documents"
 """Feature of a HELLO: this side issues documents and gives them over the bulk stream."""
 
 
+_REASONS = frozenset(Reason)
+
+
 class SessionEndedError(Exception):
     """The session is over; `reason` is of the closed list or "" for a lost link."""
 
@@ -50,6 +53,7 @@ class Session:
         self.ended = False
         self.bad_frames = 0
         self.hello: pb.Hello | None = None
+        self.refused = ""  # why the other side ended the session, as a reason
         self._mails: deque[pb.Mail] = deque()
         self._receipts: list[pb.Receipt] = []
         self.on_mail: Callable[[pb.Mail], None] | None = None
@@ -63,12 +67,12 @@ class Session:
         except TimeoutError:
             raise SessionEndedError(Reason.OUT_OF_TIME.value) from None
         except LinkLostError as error:
-            raise SessionEndedError from error
+            raise SessionEndedError(_refused_by(error)) from error
         except DecodeError as error:
             await self._link.close()
             raise SessionEndedError(Reason.BAD_FRAME.value) from error
         if frame.WhichOneof("body") == "error":
-            raise SessionEndedError(frame.error.reason)
+            raise SessionEndedError(known_reason(frame.error.reason))
         if frame.WhichOneof("body") != "hello":
             raise SessionEndedError(Reason.BAD_FRAME.value)
         other = frame.hello
@@ -88,7 +92,7 @@ class Session:
         try:
             await self._link.send(frame.SerializeToString())
         except LinkLostError as error:
-            raise SessionEndedError from error
+            raise SessionEndedError(_refused_by(error)) from error
 
     async def run(self) -> None:
         """Serve the session until it ends; returns then. Every task of it is named and its end ends the others."""
@@ -245,6 +249,16 @@ class Session:
 
     def _on_end(self) -> None:
         """Settle what is still open."""
+
+
+def known_reason(text: str) -> str:
+    """A peer's reason only if it is of the closed list: free text of a peer goes nowhere."""
+    return text if text in _REASONS else Reason.POLICY.value
+
+
+def _refused_by(error: LinkLostError) -> str:
+    """Why a stream was not taken at all: both sides turn away who shows no proper certificate by this one status."""
+    return Reason.NOT_A_MEMBER.value if str(error) == "permission_denied" else ""
 
 
 Observer = Callable[[str], None]

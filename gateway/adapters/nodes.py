@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import re
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -24,7 +25,7 @@ from federation.rpc.authority import uri_name
 from federation.rpc.links import HOLDINGS, LINK, AcceptedLink, DialledLink, open_handler
 from federation.service_hours import CalendarError, ServiceHours
 from federation.session.asking import Asked, AskingSession, Item
-from federation.session.base import CASES, DOCUMENTS, LARGEST_FRAME, PROTOCOL, SessionEndedError
+from federation.session.base import CASES, DOCUMENTS, LARGEST_FRAME, PROTOCOL, SessionEndedError, known_reason
 from federation.session.link import Link
 from federation.session.timers import TimerWheel
 from federation.wire.translate import BadMessageError, candidate_from_wire, query_to_wire
@@ -38,13 +39,17 @@ _STABLE_S = 60.0
 _DRAIN_S = 5.0
 _QUARANTINE_S = 30.0
 _LONGEST_ANNOUNCEMENT = 64 * 1024
+_MOST_STRANGERS = 64
+_CODE = re.compile(r"[0-9]{6}")
 
 
 class NodesObserver(Protocol):
-    """Counts what happens on sessions: constant words and archive codes, nothing else."""
+    """Counts what happens on sessions, and tells why there is none: constant words and archive codes, nothing else."""
 
     def session_event(self, archive: str, event: str) -> None: ...
     def connected(self, archive: str, *, up: bool) -> None: ...
+    def no_session(self, archive: str, reason: str) -> None:
+        """Told at a change, not at each try. `archive` is "" where nobody of the roster or of the federation is meant."""
 
 
 class _Line:
@@ -57,6 +62,7 @@ class _Line:
         self.generation = 0
         self.heard = asyncio.Event()  # set when a session opened: a dialling pause ends
         self.wrong = ""  # why the last session was refused, as a reason
+        self.told: set[str] = set()  # reasons told since the last session that was of use
         self.empty = Reply(member.code, Outcome.EMPTY)  # said again and again: made once an index epoch
 
 
@@ -109,9 +115,9 @@ class _Asked(Asked):
             case pb.STATUS_OVERLOADED:
                 return Reply(archive, Outcome.OVERLOADED, retry_after_s=min(60.0, item.retry_after_ms / 1000))
             case pb.STATUS_REFUSED_POLICY:
-                return Reply(archive, Outcome.REFUSED_POLICY, reason=_known_reason(item.reason))
+                return Reply(archive, Outcome.REFUSED_POLICY, reason=known_reason(item.reason))
             case pb.STATUS_UNSUPPORTED:
-                return Reply(archive, Outcome.UNSUPPORTED, reason=_known_reason(item.reason))
+                return Reply(archive, Outcome.UNSUPPORTED, reason=known_reason(item.reason))
             case pb.STATUS_EXPIRED | pb.STATUS_CANCELLED:
                 return Reply(archive, Outcome.TIMEOUT)
             case pb.STATUS_FAILED:
@@ -167,6 +173,7 @@ class NodeSessions:
         self._credentials, self._observer = credentials, observer
         self._beside = beside
         self._lines = {member.code: _Line(member) for member in roster.members}
+        self._strangers: set[tuple[str, str]] = set()  # (code, reason) told of who is not on the roster
         self._link_listen, self._session_age_s = link_listen, session_age_s
         self.on_session: Callable[[str], None] = lambda _archive: None
         self.on_mail: Callable[[str, pb.Mail, Callable[[str], None]], None] = _no_cases
@@ -237,7 +244,7 @@ class NodeSessions:
 
         session.on_mail = on_mail
         session.on_receipt = lambda receipt: self.on_receipt(
-            receipt.id, _known_reason(receipt.reason) if receipt.reason else ""
+            receipt.id, known_reason(receipt.reason) if receipt.reason else ""
         )
 
     # Sessions --------------------------------------------------------------------------------------------------
@@ -297,6 +304,7 @@ class NodeSessions:
             await self._serve(line, DialledLink(channel, HOLDINGS), opened)
         except (TimeoutError, SessionEndedError) as error:
             self._observer.session_event(line.member.code, "dial_failed")
+            self._no_session(line, getattr(error, "reason", "") or Outcome.UNREACHABLE.value)
             if not opened.done():
                 opened.set_exception(error if isinstance(error, SessionEndedError) else SessionEndedError())
         finally:
@@ -307,9 +315,13 @@ class NodeSessions:
     async def _accept(self, link: AcceptedLink, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         names = transport.peer_names(context)
         if names is None and not self._credentials.is_plaintext:
+            self._refused_stranger("", Reason.NOT_A_MEMBER.value)
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, Reason.NOT_A_MEMBER.value)
-        with contextlib.suppress(SessionEndedError):
+        try:
             await self._serve_accepted(link, names)
+        except SessionEndedError as error:
+            if error.reason:  # without one it just hung up before it had said who it is
+                self._refused_stranger(self._shown(names), error.reason)
 
     async def _serve_accepted(self, link: Link, names: frozenset[str] | None) -> None:
         """An archive that dialled in: who it is comes from its certificate, on plaintext loopback from HELLO."""
@@ -321,6 +333,10 @@ class NodeSessions:
         expected = uri_name(self._credentials.federation, "node", code)
         if line is None or (names is not None and expected not in names):
             self._observer.session_event(code if line is not None else "", "not_a_member")
+            if line is not None:
+                self._no_session(line, Reason.NOT_A_MEMBER.value)
+            else:
+                self._refused_stranger(self._shown(names), Reason.NOT_A_MEMBER.value)
             await session.refuse(Reason.NOT_A_MEMBER)
             return
         holder.append(line)
@@ -364,6 +380,7 @@ class NodeSessions:
         assert session.hello is not None
         session.credits = min(4_096, session.hello.credits or 1)
         if not self._learn(line, session.hello.manifest):
+            self._no_session(line, Reason.WRONG_ARCHIVE.value)
             await session.refuse(Reason.WRONG_ARCHIVE)
             return
         self._takes_mail(line, session)
@@ -375,6 +392,7 @@ class NodeSessions:
         self.on_session(line.member.code)
         if older is not None:
             self._spawn(self._retire(older), f"retire {line.member.code}")
+        began = asyncio.get_running_loop().time()
         try:
             await session.run()
         finally:
@@ -384,6 +402,29 @@ class NodeSessions:
             if session.bad_frames:
                 line.wrong = Reason.BAD_FRAME.value
                 asyncio.get_running_loop().call_later(_QUARANTINE_S, self._forgive, line)
+            why = line.wrong or session.refused
+            if not why or asyncio.get_running_loop().time() - began > _STABLE_S:
+                line.told.clear()
+            if why:
+                self._no_session(line, why)
+
+    def _no_session(self, line: _Line, reason: str) -> None:
+        """Tell why an archive has no session, once for each reason until it has had one that was of use."""
+        if not self._stopping and reason not in line.told:
+            line.told.add(reason)
+            self._observer.no_session(line.member.code, reason)
+
+    def _refused_stranger(self, code: str, reason: str) -> None:
+        """Tell of a caller who is nobody of the roster; each once in the life of the process."""
+        if (code, reason) not in self._strangers and len(self._strangers) < _MOST_STRANGERS:
+            self._strangers.add((code, reason))
+            self._observer.no_session(code, reason)
+
+    def _shown(self, names: frozenset[str] | None) -> str:
+        """The archive's code in a certificate the federation's authority vouches for, "" = none of that form."""
+        start = uri_name(self._credentials.federation, "node", "")
+        codes = [name.removeprefix(start) for name in names or () if name.startswith(start)]
+        return next((code for code in codes if _CODE.fullmatch(code)), "")
 
     @staticmethod
     def _forgive(line: _Line) -> None:
@@ -454,11 +495,6 @@ class NodeSessions:
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._server is not None:
             await self._server.stop(0.5)
-
-
-def _known_reason(text: str) -> str:
-    """A peer's reason only if it is of the closed list: free text of a peer goes nowhere."""
-    return text if text in set(Reason) else Reason.POLICY.value
 
 
 def _no_cases(_archive: str, _mail: pb.Mail, _answer: Callable[[str], None]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -19,10 +20,17 @@ from federation.session.answering import AnsweringSession
 from federation.session.base import SessionEndedError
 from federation.session.link import LinkLostError
 from federation.wire.v1 import holdings_pb2 as pb
+from gateway.adapters import nodes as nodes_module
 from gateway.adapters.nodes import NodeSessions
 from gateway.search.question import Question
 from gateway.search.roster import Member, Roster
 from gateway.search.search import Searches
+from loadtest.fleet import free_port
+from node_agent import dialling as dialling_module
+from node_agent import telemetry as node_telemetry
+from node_agent.app import Agent
+from node_agent.objects import Shelf
+from node_agent.settings import NodeSettings
 from tests.fakes import rogue
 
 PLAIN = transport.Credentials(plaintext_on_loopback=True)
@@ -41,6 +49,7 @@ ASKED = Question(
 class Events:
     def __init__(self):
         self.seen = []
+        self.missing = []
         self.up = {}
 
     def session_event(self, archive, event):
@@ -48,6 +57,9 @@ class Events:
 
     def connected(self, archive, *, up):
         self.up[archive] = up
+
+    def no_session(self, archive, reason):
+        self.missing.append((archive, reason))
 
     def searched(self, seconds, verdict, asked): ...
     def outcome(self, archive, outcome): ...
@@ -65,8 +77,25 @@ class HonestArchive:
         return pb.Frame.FromString(rogue.hello(HONEST)).hello.manifest
 
 
+class Described(HonestArchive):
+    """An archive's service as an agent uses it."""
+
+    def manifest(self):
+        return pb.Frame.FromString(rogue.hello(ROGUE)).hello.manifest
+
+
+class NoDesk:
+    """An office whose courier carries nothing."""
+
+    def __init__(self):
+        self.courier = self
+
+    def joined(self, line): ...
+    def left(self, line): ...
+
+
 @contextlib.asynccontextmanager
-async def serving(behave, credentials=PLAIN):
+async def serving(behave, credentials=PLAIN, port=0):
     """A gRPC server whose Open streams are served by `behave(link)`; its port."""
 
     async def accept(link, _context):
@@ -75,7 +104,7 @@ async def serving(behave, credentials=PLAIN):
 
     server = transport.server([("grpc.max_send_message_length", 8 << 20)])
     server.add_generic_rpc_handlers((open_handler(HOLDINGS, accept),))
-    port = transport.listen(server, "127.0.0.1:0", credentials)
+    port = transport.listen(server, f"127.0.0.1:{port}", credentials)
     await server.start()
     try:
         yield port
@@ -214,6 +243,84 @@ async def test_a_stranger_may_not_dial_in_as_a_member_that_is_dialled_elsewhere_
             assert [one.error.reason for one in said if one.WhichOneof("body") == "error"] == ["not_a_member"]
             assert ("", "not_a_member") in events.seen
             await channel.close(None)
+
+
+# what the logs say ---------------------------------------------------------------------------------------------
+
+
+async def test_a_dead_address_is_told_once_however_often_it_is_dialled(monkeypatch):
+    monkeypatch.setattr(nodes_module, "_FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(nodes_module, "_LONGEST_PAUSE_S", 0.02)
+    async with rogue.tcp(rogue.talks_http) as dead:
+        async with gateway(Member(ROGUE, "b", f"127.0.0.1:{dead}")) as (_searches, _nodes, events):
+            await until(lambda: events.seen.count((ROGUE, "dial_failed")) >= 3)
+            assert events.missing == [(ROGUE, "unreachable")]
+
+
+async def test_an_archive_that_was_there_is_told_again_when_it_is_gone(monkeypatch):
+    monkeypatch.setattr(nodes_module, "_FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(nodes_module, "_LONGEST_PAUSE_S", 0.02)
+    port = free_port()
+    async with gateway(Member(HONEST, "a", f"127.0.0.1:{port}")) as (_searches, nodes, events):
+        await until(lambda: events.missing)
+        async with serving(honest, port=port):
+            await until(lambda: nodes.connected(HONEST))
+        await until(lambda: len(events.missing) >= 2)
+        assert events.missing == [(HONEST, "unreachable")] * 2
+
+
+async def test_a_flood_of_refused_callers_is_told_once_with_archive_and_reason(tmp_path):
+    authority = Authority(tmp_path / "tls")
+    mine = credentials(authority.issue("gateway", "gateway"))
+    shown = credentials(authority.issue("node", "330499"))
+    async with gateway(Member(ROGUE, "b"), credentials=mine, listen=True) as (_searches, nodes, events):
+        for claimed in (ROGUE, "330499") * 4:
+            channel = transport.channel(f"127.0.0.1:{nodes.link_port}", shown, "gateway", "gateway")
+            link = DialledLink(channel, LINK)
+            await link.send(rogue.hello(claimed))
+            await heard(link)
+            await channel.close(None)
+        assert len([one for one in events.seen if one[1] == "not_a_member"]) == 8
+        assert events.missing == [(ROGUE, "not_a_member"), ("330499", "not_a_member")]
+
+
+async def test_an_agent_says_once_why_it_is_refused_however_often_it_tries(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(dialling_module, "_BACKOFF_S", (0.01, 0.02))
+    node_telemetry.configure_logs()
+    authority = Authority(tmp_path / "tls")
+    mine = credentials(authority.issue("gateway", "gateway"))
+    async with gateway(Member(ROGUE, "b"), credentials=mine, listen=True) as (_searches, nodes, events):
+        settings = NodeSettings(
+            archive=ROGUE, name="b", gateways=(address := f"127.0.0.1:{nodes.link_port}",)
+        )
+        agent = Agent(settings, credentials(authority.issue("node", HONEST)), Described(), NoDesk(), Shelf())
+        dialling = asyncio.create_task(agent.dial_out(address))
+        await until(lambda: events.seen.count((ROGUE, "not_a_member")) >= 3)
+        dialling.cancel()
+        await asyncio.gather(dialling, return_exceptions=True)
+        await agent.drain()
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(one["address"], one["reason"]) for one in lines if one["action"] == "agent.no_session"] == [
+        (address, "not_a_member")
+    ]
+
+
+def test_an_agent_that_is_heard_again_says_so_once(capsys):
+    node_telemetry.configure_logs()
+    ways = dialling_module.Ways()
+    for _ in range(3):
+        for reason in ("unreachable", "out_of_time"):
+            ways.failed("gateway:9443", reason)
+    for _ in range(3):
+        ways.open("gateway:9443")
+    ways.failed("gateway:9443", "unreachable")
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [one.get("reason", "open") for one in lines] == [
+        "unreachable",
+        "out_of_time",
+        "open",
+        "unreachable",
+    ]
 
 
 # certificates --------------------------------------------------------------------------------------------------
