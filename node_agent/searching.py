@@ -15,7 +15,9 @@ import msgspec
 from federation.categories import CATEGORIES
 from federation.dates import DateSpan
 from federation.explanation import explain, level_word
+from federation.identity_number import IdJudgement, judge
 from federation.names.invisible import visible
+from federation.places import find
 from federation.query import Query
 from federation.reasons import TEXTS, Reason, Refusal
 from federation.scoring import Decision, decide
@@ -23,6 +25,11 @@ from node_agent.index import Answer, Found, Lookup, NoIndexError, UnusableIndexE
 from node_agent.index.packing import year_of
 from node_agent.index.troubles import Trouble, is_damage
 
+_DECISIONS = {
+    Decision.LIKELY.value: "很可能 likely",
+    Decision.POSSIBLE.value: "可能 possible",
+    Decision.NONE.value: "无 none",
+}
 _FLAT = (
     "name",
     "id_number",
@@ -68,7 +75,9 @@ _MOST_CANDIDATES = 1_000
 
 
 def run_search(args: argparse.Namespace) -> int:
-    """Answer one question from flags, or one a line from a file. Exit 1 when the index or the file can not be read."""
+    """Answer one question from flags, or one a line from a file. Exit 1 when the index or the file can not be read, or a
+    question could not be asked.
+    """
     lookup = Lookup(args.data)
     try:
         try:
@@ -77,10 +86,15 @@ def run_search(args: argparse.Namespace) -> int:
             return _fail(f"无法读取索引 · can not read the index: {error.strerror}")
         if args.queries is None:
             return _one(lookup, args)
+        refused = 0
         with _opened(args.queries) as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
-                    _print(_answer_line(lookup, line, number, args.limit), as_json=args.json)
+                    answer = _answer_line(lookup, line, number, args.limit)
+                    refused += "error" in answer
+                    _print(answer, as_json=args.json)
+        if refused:
+            return _fail(f"有 {refused} 行未能查询，原因见各行 · lines not asked, each says why: {refused}")
     except NoIndexError:
         return _fail(
             "尚未导入目录，请先运行 lantai-node import · nothing imported yet; run lantai-node import first"
@@ -135,7 +149,8 @@ def _answer_line(lookup: Lookup, line: str, number: int, limit: int) -> dict[str
         return {"id": None, "line": number, "error": Reason.TOO_DEEP.value}
     if not isinstance(asked, dict):
         return {"id": None, "line": number, "error": Reason.WRONG_TYPE.value}
-    return {"id": asked.get("id"), **_answer(lookup, asked, limit)}
+    answer = _answer(lookup, asked, limit)
+    return {"id": asked.get("id"), **({"line": number} if "error" in answer else {}), **answer}
 
 
 def _answer(lookup: Lookup, asked: dict[str, Any], limit: int) -> dict[str, Any]:
@@ -150,9 +165,21 @@ def _answer(lookup: Lookup, asked: dict[str, Any], limit: int) -> dict[str, Any]
         }
     answer = lookup.search(query, limit=limit)
     return {
+        **({"ignored": ignored} if (ignored := _not_compared(query)) else {}),
         "candidates": [_candidate(found, answer) for found in answer.found],
         "decision": decision_of(answer).value,
     }
+
+
+def _not_compared(query: Query) -> list[str]:
+    """The fields that were asked and say nothing to us: numbers of no valid form, words that name no division we know."""
+    unread = {IdJudgement.WRONG_LENGTH, IdJudgement.BAD_CHARACTERS}
+    found = [
+        f"/{field}"
+        for field in ("id_number", "other_id_number")
+        if (number := getattr(query, field)) and judge(number) in unread
+    ]
+    return [*found, "/place"] if query.place and not find(query.place) else found
 
 
 def decision_of(answer: Answer) -> Decision:
@@ -204,7 +231,7 @@ def query_from(asked: dict[str, Any]) -> Query:
     last = span("to") or first
     first = first or last
     if first is not None and last is not None and first.first > last.last:
-        raise Refusal(Reason.IMPOSSIBLE_DATE, "/event")
+        raise Refusal(Reason.IMPOSSIBLE_DATE, "/to")
     return Query(
         category=category,
         name=text("name"),
@@ -233,11 +260,18 @@ def _print(result: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(msgspec.json.encode(result).decode() + "\n")
         return
+    whose = f"{result['id']}  " if result.get("id") else ""
     if "error" in result:
-        print(f"{result.get('id') or ''} {TEXTS[Reason(result['error'])].zh} · {result['error']}")
+        text = TEXTS[Reason(result["error"])]
+        whose = whose or (f"第 {result['line']} 行 line  " if "line" in result else "")
+        where = f": {result['pointer'].removeprefix('/')}" if result.get("pointer") else ""
+        print(f"{whose}{text.zh} · {text.en}{where}")
         return
-    print(f"{result.get('id') or ''} {result['decision']}: {len(result['candidates'])} 条 · candidates")
+    print(f"{whose}{_DECISIONS[result['decision']]}, 候选 candidates: {len(result['candidates'])}")
+    for pointer in result.get("ignored", ()):
+        print(f"  无法辨认，未参与比对 · not understood and not compared: {pointer.removeprefix('/')}")
     for one in result["candidates"]:
         print(
-            f"  {one['score']:6.1f}  {one['archival_code']}  {one['name']}  {one['year'] or '----'}  {one['explanation']}"
+            f"  {one['score']:6.1f}  {_DECISIONS[one['decision']]}  {one['archival_code']}  {one['name']}"
+            f"  {one['year'] or '----'}  {one['explanation']}"
         )

@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from federation.reasons import TEXTS, Reason
+from node_agent.__main__ import main
 from node_agent.index import Part, open_for_import
 from node_agent.record import Person, Record
 
@@ -46,7 +48,65 @@ def test_good_and_bad_lines(tmp_path):
     assert answers[3]["error"] == answers[4]["error"] == "too_deep"
     assert answers[6]["candidates"] == []
     assert answers[6]["decision"] == "none"
+    assert [one.get("line") for one in answers] == [None, 2, 3, 4, 5, 6, None]
+    assert done.returncode == 1
+    assert "未能查询" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """The folder of an archive that holds one record."""
+    with open_for_import(tmp_path / "archive") as importer:
+        held = Record("student", "J1-2", "", "王芳学籍卡", (Person("王芳"),))
+        importer.put("a.csv", bytes(16), [Part("", ("x",), [held])])
+    return tmp_path / "archive"
+
+
+def asked(archive, capsys, *flags):
+    """Exit status and output of one search."""
+    status = main(["search", "--data", str(archive), *flags])
+    return status, capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "field"),
+    [
+        (("--from", "abcd"), "from"),
+        (("--from", "1999", "--to", "1990"), "to"),
+        (("--birth", "1963-13"), "birth"),
+    ],
+)
+def test_a_question_that_is_wrong_names_the_field_in_two_languages(archive, capsys, flags, field):
+    status, said = asked(archive, capsys, "--name", "王芳", *flags)
+    assert status == 1
+    text = TEXTS[Reason.IMPOSSIBLE_DATE]
+    assert said == f"{text.zh} · {text.en}: {field}\n"
+
+
+def test_an_answer_says_its_decision_and_each_candidates_in_two_languages(archive, capsys):
+    status, said = asked(archive, capsys, "--name", "王芳")
+    heading, candidate = said.splitlines()
+    assert status == 0
+    assert heading.endswith(", 候选 candidates: 1")
+    decision = heading.split(",")[0]
+    assert decision in {"很可能 likely", "可能 possible"}
+    assert f"  {decision}  J1-2" in candidate
+
+
+def test_what_was_not_compared_is_said(archive, capsys):
+    flags = ("--name", "王芳", "--id-number", "123", "--place", "火星")
+    _status, said = asked(archive, capsys, *flags)
+    assert [line.rpartition(": ")[2] for line in said.splitlines() if "未参与比对" in line] == [
+        "id_number",
+        "place",
+    ]
+    _status, said = asked(archive, capsys, *flags, "--json")
+    assert json.loads(said)["ignored"] == ["/id_number", "/place"]
+    _status, said = asked(
+        archive, capsys, "--name", "王芳", "--id-number", "330483196305120017", "--place", "桐乡"
+    )
+    assert "未参与比对" not in said
 
 
 def test_without_an_index_it_says_what_to_do(tmp_path):
