@@ -12,6 +12,7 @@ from pathlib import Path
 from federation.output import told
 from federation.rpc.transport import TransportRefusedError
 from federation.tlog.flaws import TEXTS, EvidenceError
+from federation.version import VERSION
 from gateway import settings as settings_module
 from gateway.cases.database import keep_names_private
 from gateway.cases.policy import PolicyError
@@ -25,6 +26,9 @@ _CLIENT_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")  # it is logged, so it must be 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="lantai-gateway", description="蘭臺网关 · the Lantai gateway")
+    parser.add_argument(
+        "--version", action="version", version=f"%(prog)s {VERSION}", help="版本 · print the version"
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in (
         ("run", "启动网关 · run the gateway"),
@@ -110,7 +114,8 @@ def _parser() -> argparse.ArgumentParser:
                 metavar="FILE",
                 help="该馆交来的账目文件 · an account in a file; needs --archive",
             )
-    commands.add_parser("openapi", help="打印接口契约 · print the OpenAPI contract")
+    text = "打印接口契约 · print the OpenAPI contract"
+    commands.add_parser("openapi", help=text, description=text)
     return parser
 
 

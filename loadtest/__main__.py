@@ -29,18 +29,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 def main() -> int:
     """Exit status 0 when every target is met, 1 when one is missed, 2 when the plan could not be run."""
-    parser = argparse.ArgumentParser(prog="loadtest", description=__doc__)
-    parser.add_argument("plan", help="name of a plan in loadtest/plans, or a path")
-    parser.add_argument("--url", help="an existing gateway; loopback only, unless --allow-remote")
-    parser.add_argument("--token", default="", help="access token for --url")
-    parser.add_argument(
-        "--data", type=Path, help="with --url: folder of the archives' data, to draw questions from"
-    )
-    parser.add_argument(
-        "--allow-remote", action="store_true", help="the gateway at --url is yours and may be loaded"
-    )
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the report")
-    args = parser.parse_args()
+    args = _parser().parse_args()
     try:
         if scenario.is_day(args.plan):
             return 0 if day_report.run(scenario.load(args.plan), args.out) else 1
@@ -57,6 +46,33 @@ def main() -> int:
         )
     print(f"{len(result.points)} 个请求 requests; 报告 report: {path}")
     return 0 if all(held for *_rest, held in rows) else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m loadtest",
+        description="运行压测计划并写报告，按指标判定通过与否；不给 --url 时自备嘉兴八馆 · run a load plan, write its report, pass or"
+        " fail by its targets; without --url the eight archives of Jiaxing come up for it",
+    )
+    parser.add_argument(
+        "plan", help="计划名（loadtest/plans）或路径 · name of a plan in loadtest/plans, or a path"
+    )
+    parser.add_argument(
+        "--url", help="现有网关，默认只许本机 · an existing gateway; loopback only, unless --allow-remote"
+    )
+    parser.add_argument("--token", default="", help="--url 的访问令牌 · access token for --url")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        help="与 --url 同用：各馆数据的文件夹，从中取问题 · with --url: folder of the archives' data, to draw questions from",
+    )
+    parser.add_argument(
+        "--allow-remote",
+        action="store_true",
+        help="确认该网关归您所有，可以压测 · the gateway at --url is yours and may be loaded",
+    )
+    parser.add_argument("--out", type=Path, default=RESULTS, help="报告的文件夹 · folder of the report")
+    return parser
 
 
 def _against(plan: Plan, args: argparse.Namespace) -> Result:

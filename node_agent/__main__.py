@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from federation.output import told
+from federation.version import VERSION
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("node_agent.app", "初始化数据目录 · prepare a data folder for one archive"),
@@ -22,12 +23,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
 """command -> (module, help). The module offers `configure_<command>(parser)` and `run_<command>(args) -> int`."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0 done, 1 not done, 2 wrong use, 130 interrupted."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+def _parser(named: str) -> argparse.ArgumentParser:
+    """Knows all commands, and the flags of the `named` one."""
     parser = argparse.ArgumentParser(prog="lantai-node", description="蘭臺节点 · the Lantai node agent")
+    parser.add_argument(
+        "--version", action="version", version=f"%(prog)s {VERSION}", help="版本 · print the version"
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    named = next((word for word in arguments if not word.startswith("-")), "")
     for command, (module, text) in COMMANDS.items():
         one = commands.add_parser(command, help=text, description=text)
         if command == named:  # only the asked command pays for its imports
@@ -35,7 +37,14 @@ def main(argv: Sequence[str] | None = None) -> int:
                 import_module(module), f"configure_{command}"
             )
             configure(one)
-    args = parser.parse_args(arguments)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0 done, 1 not done, 2 wrong use, 130 interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    named = next((word for word in arguments if not word.startswith("-")), "")
+    args = _parser(named).parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = getattr(
         import_module(COMMANDS[args.command][0]), f"run_{args.command}"
     )

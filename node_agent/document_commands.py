@@ -92,8 +92,10 @@ _ANEW = (
 
 def configure_documents(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    shown = actions.add_parser("show", help="一份文书的状态 · how a document stands")
-    revoked = actions.add_parser("revoke", help="撤销文书 · take a document back")
+    text = "一份文书的状态 · how a document stands"
+    shown = actions.add_parser("show", help=text, description=text)
+    text = "撤销文书 · take a document back"
+    revoked = actions.add_parser("revoke", help=text, description=text)
     revoked.add_argument("--reason", required=True, choices=REASONS, help="原因 · why")
     zh, en = (
         "把只有一个签名的二维码文本和凭证重新作双签名",

@@ -30,17 +30,18 @@ _DECISIONS = {
     Decision.POSSIBLE.value: "可能 possible",
     Decision.NONE.value: "无 none",
 }
-_FLAT = (
-    "name",
-    "id_number",
-    "birth",
-    "other_name",
-    "other_id_number",
-    "place",
-    "certificate_no",
-    "archival_code",
-    "title",
-)
+_FLAT = {
+    "name": "姓名 · name of the person",
+    "id_number": "证件号，15 或 18 位 · ID number of 15 or 18 digits",
+    "birth": "出生日期，年、年-月或年-月-日 · date of birth as YYYY, YYYY-MM or YYYY-MM-DD",
+    "other_name": "另一方姓名 · name of the other party",
+    "other_id_number": "另一方证件号 · ID number of the other party",
+    "place": "地点：区划代码或地名 · place: code or name of a division",
+    "certificate_no": "字号 · number of the certificate",
+    "archival_code": "档号 · archival code",
+    "title": "题名中的字词 · words of the title",
+}
+"""field -> what it is. A question of flags, or a flat one of a file, holds them."""
 
 
 def configure_search(parser: argparse.ArgumentParser) -> None:
@@ -57,8 +58,8 @@ def configure_search(parser: argparse.ArgumentParser) -> None:
         help="每个查询的候选数 · candidates a query (default 10)",
     )
     parser.add_argument("--category", metavar="KEY", help=f"类别 · one of {', '.join(CATEGORIES)}")
-    for field in _FLAT:
-        parser.add_argument(f"--{field.replace('_', '-')}", metavar="TEXT")
+    for field, text in _FLAT.items():
+        parser.add_argument(f"--{field.replace('_', '-')}", metavar="TEXT", help=text)
     parser.add_argument(
         "--from", dest="event_from", metavar="YEAR", help="登记年份起 · first year of the event"
     )

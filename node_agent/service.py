@@ -15,6 +15,7 @@ from time import monotonic, perf_counter
 from federation.deadline import MEANINGFUL_WORK_S
 from federation.query import Query
 from federation.reasons import Reason, Refusal
+from federation.version import VERSION
 from federation.wire.translate import BadMessageError, candidate_to_wire, query_from_wire
 from federation.wire.v1 import holdings_pb2 as pb
 from node_agent import telemetry
@@ -23,7 +24,7 @@ from node_agent.index import Answer, Lookup, NoIndexError, UnusableIndexError
 
 MOST_CANDIDATES = 200
 _RETRY_AFTER_MS = 250
-SOFTWARE_VERSION = "0.1.0"
+SOFTWARE_VERSION = VERSION
 
 
 class ArchiveService:

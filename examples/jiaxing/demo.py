@@ -113,8 +113,12 @@ def whole_exchange(fleet: Fleet, folder: Path) -> bool:
     return exchange.verify(fleet, path, "330483", folder) and exchange.reconcile(fleet, "330483")
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.jiaxing.demo",
+        description="在本机运行嘉兴八馆与网关，逐步演示一次完整的查档出证 · the eight archives of Jiaxing and a gateway on this machine, and one"
+        " whole exchange step by step",
+    )
     parser.add_argument("--once", action="store_true", help="一次交换后停止 · stop after one exchange")
     parser.add_argument(
         "--folder", type=Path, default=FOLDER, help="数据位置 · where the data goes (default .demo)"
@@ -125,7 +129,11 @@ def main() -> int:
         default=PORT,
         help=f"网关端口 · port of the gateway (default {PORT}, or a free one)",
     )
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> int:
+    args = _parser().parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     fleet = Fleet(args.folder, archives(), port=args.port, documents=True)
     try:

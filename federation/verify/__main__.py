@@ -25,6 +25,7 @@ from federation.verify.challenge import Challenge
 from federation.verify.documents import MOST_BYTES, MOST_TEXT, looks_like_pdf, refused, verify
 from federation.verify.report import TEXTS, Report, Result, Verdict, VerificationReason, VerifyError, rfc3339
 from federation.verify.status_lists import StatusLists
+from federation.version import VERSION
 
 _MARKS = {Result.PASSED: "✓", Result.FAILED: "✗", Result.UNKNOWN: "?", Result.SKIPPED: "-"}
 _VERDICTS = {
@@ -96,6 +97,9 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         help="状态名录（JWT 或 CWT）/ status lists",
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"%(prog)s {VERSION}", help="版本 / print the version"
     )
     parser.add_argument("--at", metavar="TIME", help="以此时刻核验，RFC 3339 / verify as at this time")
     parser.add_argument("--audience", metavar="NAME", default="", help="出示对象 / whom it was presented to")

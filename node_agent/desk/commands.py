@@ -45,6 +45,8 @@ ACTIONS: dict[str, str] = {
 
 # desk ------------------------------------------------------------------------------------------------------------
 
+_CASE = "案件编号 · id of the case"
+
 
 def configure_desk(parser: argparse.ArgumentParser) -> None:
     """Sub-commands of `lantai-node desk`."""
@@ -65,10 +67,10 @@ def configure_desk(parser: argparse.ArgumentParser) -> None:
         ("show", "显示案件与记录 · a case beside its record"),
         ("history", "办理过程 · what was done"),
     ):
-        command(name, text).add_argument("case", metavar="CASE")
+        command(name, text).add_argument("case", metavar="CASE", help=_CASE)
     for name, text in ACTIONS.items():
         one = command(name, text)
-        one.add_argument("case", metavar="CASE")
+        one.add_argument("case", metavar="CASE", help=_CASE)
         one.add_argument("--as", dest="user", required=True, metavar="USER", help="办理人 · who does it")
         one.add_argument(
             "--version", type=int, metavar="N", help="所见版本，不符则不办 · act only on this version"
@@ -86,17 +88,27 @@ def configure_desk(parser: argparse.ArgumentParser) -> None:
                     help="复制的扫描页，可多次 · a scanned page to copy; what is hidden on it is set through the API",
                 )
             case "refuse":
-                one.add_argument("--reason", required=True, choices=tuple(REFUSAL_REASONS))
+                one.add_argument(
+                    "--reason",
+                    required=True,
+                    choices=tuple(REFUSAL_REASONS),
+                    help="拒绝原因 · why it is refused",
+                )
             case "ask":
                 one.add_argument(
-                    "--for", dest="items", required=True, nargs="+", choices=tuple(EVIDENCE_KINDS)
+                    "--for",
+                    dest="items",
+                    required=True,
+                    nargs="+",
+                    choices=tuple(EVIDENCE_KINDS),
+                    help="请申请人补交的材料 · evidence the applicant is asked for",
                 )
             case "retrieving":
                 one.add_argument("--pauses", action="store_true", help="按规定停表 · the clock stops for it")
             case "refer":
                 one.add_argument("--to", required=True, metavar="ARCHIVE", help="馆代码 · GB/T 2260 code")
             case "hand-over":
-                one.add_argument("--to", required=True, metavar="USER")
+                one.add_argument("--to", required=True, metavar="USER", help="接手的人 · who takes it over")
 
 
 def run_desk(args: argparse.Namespace) -> int:
@@ -217,13 +229,13 @@ def configure_user(parser: argparse.ArgumentParser) -> None:
         one.add_argument("--data", required=True, metavar="DIR", help="数据目录 · the archive's data folder")
         one.add_argument("--json", action="store_true", help="输出 JSON · print JSON")
         if name != "list":
-            one.add_argument("name", metavar="NAME")
+            one.add_argument("name", metavar="NAME", help="用户名 · name of the user")
         if name == "add":
             one.add_argument(
                 "--role",
                 choices=tuple(users.ROLES),
                 default="reviewer",
-                help="; ".join(f"{key} = {zh}" for key, (zh, _en) in users.ROLES.items()),
+                help="; ".join(f"{key} = {zh} {en}" for key, (zh, en) in users.ROLES.items()),
             )
 
 

@@ -39,8 +39,11 @@ def test_a_bare_make_lists_every_target():
     listed = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, timeout=20, check=True).stdout
     targets = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
     assert len(targets) >= 8
+    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    assert phony is not None
+    assert sorted(phony.group(1).split()) == sorted(targets)
     for target in targets:
-        assert re.search(rf"^  make {target}\s+\S", listed, re.MULTILINE), target
+        assert re.search(rf"^  make {target}\s+\S.*[\u4e00-\u9fff].* · [a-z.]", listed, re.MULTILINE), target
 
 
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
