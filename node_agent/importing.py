@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import gc
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from federation.categories import CATEGORIES
 from node_agent.catalogue.files import CatalogueFile, FileReport, name_of
-from node_agent.catalogue.findings import SEVERITY, TEXTS, Finding, RowFinding, Severity
+from node_agent.catalogue.findings import SEVERITY, TEXTS, Finding
+from node_agent.catalogue.findings_file import FindingsFile
 from node_agent.catalogue.mapping import Mapping, MappingError, load
 from node_agent.catalogue.tables import NotACatalogueError
-from node_agent.index import ImportRefusedError, SourceCounts, open_for_import
-from node_agent.record import one_by_one
+from node_agent.index import (
+    ImportRefusedError,
+    Part,
+    SourceCounts,
+    Writing,
+    open_for_import,
+    open_for_preview,
+)
+from node_agent.record import Record, Records, one_by_one
+
+if TYPE_CHECKING:
+    from node_agent.catalogue.quality import Quality
 
 SETTINGS_FILE = "archive.toml"  # node_agent.settings.FILE: loading all of that takes as long as 5,000 rows
 COUNTS = ("read", "imported", "updated", "unchanged", "rejected", "quarantined", "skipped", "warned")
@@ -40,7 +50,25 @@ def configure_import(parser: argparse.ArgumentParser) -> None:
         "--mapping", metavar="FILE.toml", help="字段映射 · what the headings mean, where they do not say"
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="只检查，不写索引 · judge the files, write nothing"
+        "--dry-run",
+        action="store_true",
+        help="只检查，不写索引，告知导入会改动什么 · judge the files and tell what an import would do; write nothing",
+    )
+    parser.add_argument(
+        "--reports",
+        metavar="DIR",
+        help="逐行报告的目录，默认数据目录下 reports；试运行时不给则不写 ·"
+        " where the row-by-row findings go; by default DATA/reports, and of a dry run nowhere",
+    )
+    parser.add_argument(
+        "--allow-removal",
+        action="store_true",
+        help="允许移除本文件的大部分记录 · let a file take away more than a fifth of its records",
+    )
+    parser.add_argument(
+        "--allow-duplicate",
+        action="store_true",
+        help="允许内容相同的文件以另一名称再次导入 · let the same content in under another name",
     )
     parser.add_argument(
         "--json", action="store_true", help="最后一行输出 JSON · the last line is a JSON object"
@@ -48,7 +76,9 @@ def configure_import(parser: argparse.ArgumentParser) -> None:
 
 
 def run_import(args: argparse.Namespace) -> int:
-    """Import each file, all or nothing of it. Exit 1 when a file could not be imported; the others still are."""
+    """Import each file, all or nothing of it. Exit 1 when a file could not be imported, or in a dry run would not be; the
+    others still are.
+    """
     os.umask(0o077)  # the index holds people's names and numbers
     gc.disable()  # rows make no cycles, and looking for some takes an eighth of the time
     folder = Path(args.data)
@@ -59,22 +89,26 @@ def run_import(args: argparse.Namespace) -> int:
     division = _division_of(folder)
     totals = dict.fromkeys(COUNTS, 0)
     files: list[dict[str, Any]] = []
-    given: set[str] = set()
+    names: set[str] = set()
+    contents: dict[bytes, str] = {}
     failed = False
     for name in args.files:
         path = Path(name)
         shown = name_of(path)
         try:
-            if shown in given:
+            if shown in names:
                 raise ImportRefusedError(_SAME_NAME)  # noqa: TRY301
-            given.add(shown)
-            done = _import_one(path, folder, mapping, args, division)
+            names.add(shown)
+            done = _import_one(path, folder, mapping, args, division, contents)
         except (NotACatalogueError, ImportRefusedError, OSError) as error:
             failed = True
             said = str(error) if not isinstance(error, OSError) else f"{_NO_FOLDER}: {error.strerror}"
             print(f"{shown}: {said}", file=sys.stderr)
             files.append({"file": shown, "error": said})
             continue
+        if "error" in done:  # a dry run has told what it would have done all the same
+            failed = True
+            print(f"{shown}: {done['error']}", file=sys.stderr)
         files.append(done)
         for key in COUNTS:
             totals[key] += done[key]
@@ -108,40 +142,107 @@ def _division_of(folder: Path) -> str:
 
 
 def _import_one(
-    path: Path, folder: Path, mapping: Mapping, args: argparse.Namespace, division: str
+    path: Path,
+    folder: Path,
+    mapping: Mapping,
+    args: argparse.Namespace,
+    division: str,
+    given: dict[bytes, str],
 ) -> dict[str, Any]:
+    """`given` are the contents of this run so far, by their digest."""
+    name = name_of(path)
+    refused: list[str] = []
+
+    def refuse(message: str) -> None:
+        """An import ends here; a dry run goes on and tells it at the end."""
+        if not args.dry_run:
+            raise ImportRefusedError(message)
+        refused.append(message)
+
+    def agree(counts: SourceCounts) -> None:
+        if not args.allow_removal and counts.removed > max(_FEW, counts.before * _FAIR_SHARE):
+            refuse(_removal(counts, file.report.total("quarantined")))
+
+    reports_folder = Path(args.reports) if args.reports else None if args.dry_run else folder / "reports"
+    opened: Callable[[Path], AbstractContextManager[Writing]] = (
+        open_for_preview if args.dry_run else open_for_import
+    )
     if not args.dry_run:
         folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         # before the report: of two imports at once, the second must not touch what the first is writing
-        importer = None if args.dry_run else stack.enter_context(open_for_import(folder))
-        reports = stack.enter_context(_Reports(folder, name_of(path), write=not args.dry_run))
+        index = stack.enter_context(opened(folder))
+        findings = stack.enter_context(FindingsFile(reports_folder, name))
         file = CatalogueFile(
-            path, mapping=mapping, category=args.category or "", division=division, report=reports.take
+            path, mapping=mapping, category=args.category or "", division=division, report=findings.take
         )
-        progress = stack.enter_context(_progress(name_of(path))) if _shows_progress(args) else _no_progress
-        if importer is None:
-            from node_agent.catalogue.quality import Quality
-
-            counts = SourceCounts()
-            quality = Quality()
-            for part in file.parts(progress):
-                for record in one_by_one(part.records):
-                    quality.take(record)
-                    counts.imported += 1
-        else:
-            quality = None
-            counts = importer.put(file.name, file.digest(), file.parts(progress))
-        reports.keep()
-    done = _summary(file.report, counts, reports)
+        digest = file.digest()
+        same = [*index.files_of(digest), *([given[digest]] if digest in given else [])]
+        if same and name not in same and not args.allow_duplicate:
+            refuse(_duplicate(same[0]))
+        progress = stack.enter_context(_progress(name)) if _shows_progress(args) else _no_progress
+        quality = _new_quality() if args.dry_run else None
+        parts = file.parts(progress) if quality is None else _judged(file.parts(progress), quality)
+        counts = index.put(name, digest, parts, agree)
+        findings.keep()
+    given[digest] = name
+    done = _summary(file.report, counts, findings)
+    if refused:
+        done["error"] = " ".join(refused)
     if not args.json:
-        _print(file.report, done, reports)
+        _print(file.report, done, dry=args.dry_run)
         if quality is not None:
             quality.print()
     return done
 
 
-def _summary(report: FileReport, counts: SourceCounts, reports: _Reports) -> dict[str, Any]:
+_FEW = 20
+"""Records a file may always lose: as many as somebody looks through by hand."""
+
+_FAIR_SHARE = 0.2
+"""Of its records a file may lose: corrections take away some in a hundred, and in a catalogue cut short, or read in a wrong
+encoding, most are missing.
+"""
+
+
+def _removal(counts: SourceCounts, quarantined: int) -> str:
+    zh = f"，本次有 {quarantined} 行被隔离" if quarantined else ""
+    en = f" ({quarantined} rows of it are quarantined)" if quarantined else ""
+    return (
+        f"该文件已有 {counts.before} 条记录，导入将移除其中 {counts.removed} 条{zh}；未作任何改动。"
+        "请核对文件是否完整、编码是否正确，确需移除请加 --allow-removal ·"
+        f" the import would take away {counts.removed} of the {counts.before} records this file has{en}; nothing was changed."
+        " See whether the file is whole and its encoding right; if this is meant, give --allow-removal"
+    )
+
+
+def _duplicate(other: str) -> str:
+    return (
+        f"内容与“{other}”完全相同，再次导入会使每条记录出现两次；未作任何改动。无需导入，确需以此名另存请加 --allow-duplicate ·"
+        f" the content is that of {other}, and every record would be found twice; nothing was changed."
+        " It need not be imported; if this is meant, give --allow-duplicate"
+    )
+
+
+def _new_quality() -> Quality:
+    from node_agent.catalogue.quality import Quality
+
+    return Quality()
+
+
+def _judged(parts: Iterator[Part], quality: Quality) -> Iterator[Part]:
+    """The same parts, each record counted as it passes."""
+
+    def seen(records: Iterable[Record | Records]) -> Iterator[Record]:
+        for record in one_by_one(records):
+            quality.take(record)
+            yield record
+
+    for part in parts:
+        yield Part(part.name, part.headings, seen(part.records))
+
+
+def _summary(report: FileReport, counts: SourceCounts, findings: FindingsFile) -> dict[str, Any]:
     return {
         "file": report.file,
         "category": report.category,
@@ -168,87 +269,25 @@ def _summary(report: FileReport, counts: SourceCounts, reports: _Reports) -> dic
             }
             for table in report.tables
         ],
-        "report": str(reports.path) if reports.rows else None,
+        "report": str(findings.path) if findings.rows and findings.path is not None else None,
     }
 
 
-def _print(report: FileReport, done: dict[str, Any], reports: _Reports) -> None:
+def _print(report: FileReport, done: dict[str, Any], *, dry: bool) -> None:
+    first_zh, first_en = ("试运行，未写入。", "dry run, nothing was written. ") if dry else ("", "")
     print(
-        f"{report.file}（{report.category}）: 读 {done['read']} 行，新增 {done['imported']}，更新 {done['updated']}，未变 {done['unchanged']}，"
+        f"{report.file}（{report.category}）: {first_zh}读 {done['read']} 行，新增 {done['imported']}，更新 {done['updated']}，"
+        f"未变 {done['unchanged']}，移除 {done['removed']}，"
         f"拒收 {done['rejected']}，隔离 {done['quarantined']}，非数据行 {done['skipped']}，带警告 {done['warned']}\n"
-        f"  read {done['read']}, imported {done['imported']}, updated {done['updated']}, unchanged {done['unchanged']}, "
+        f"  {first_en}read {done['read']}, imported {done['imported']}, updated {done['updated']}, unchanged {done['unchanged']}, "
+        f"removed {done['removed']}, "
         f"rejected {done['rejected']}, quarantined {done['quarantined']}, skipped {done['skipped']}, warned {done['warned']}"
-        + (f", removed {done['removed']}" if done["removed"] else "")
     )
     for reason, number in done["reasons"].items():
         finding = Finding(reason)
         print(f"    {number:6d}  {SEVERITY[finding].value:<11}  {TEXTS[finding].zh} · {TEXTS[finding].en}")
-    if reports.rows:
-        print(f"  逐行报告 · row by row: {reports.path}")
-
-
-class _Reports:
-    """The CSV of all findings, row by row: written beside, put in place only when the import is done."""
-
-    def __init__(self, folder: Path, name: str, *, write: bool) -> None:
-        self.path = folder / "reports" / f"{name}.findings.csv"
-        self.rows = 0
-        self._write = write
-        self._handle: IO[str] | None = None
-        self._part = self.path.with_name(self.path.name + ".part")
-
-    def __enter__(self) -> Self:
-        if self._write:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._handle = self._part.open("w", encoding="utf-8-sig", newline="")
-            self._csv = csv.writer(self._handle)
-            self._csv.writerow(
-                [
-                    "文件 file",
-                    "表 sheet",
-                    "行 row",
-                    "处理 outcome",
-                    "字段 field",
-                    "原因 reason",
-                    "说明",
-                    "meaning",
-                    "详情 detail",
-                ]
-            )
-        self._file = self.path.name.removesuffix(".findings.csv")
-        return self
-
-    def take(self, found: RowFinding) -> None:
-        if SEVERITY[found.finding] is Severity.SKIPPED:
-            return
-        self.rows += 1
-        if self._handle is not None:
-            text = TEXTS[found.finding]
-            self._csv.writerow(
-                [
-                    self._file,
-                    found.table,
-                    found.row,
-                    SEVERITY[found.finding].value,
-                    found.field,
-                    found.finding.value,
-                    text.zh,
-                    text.en,
-                    found.detail,
-                ]
-            )
-
-    def keep(self) -> None:
-        """The import is done: this report replaces the last one."""
-        if self._handle is not None:
-            self._handle.close()
-            self._handle = None
-            self._part.replace(self.path)
-
-    def __exit__(self, *_error: object) -> None:
-        if self._handle is not None:
-            self._handle.close()
-            self._part.unlink(missing_ok=True)
+    if done["report"]:
+        print(f"  逐行报告 · row by row: {done['report']}")
 
 
 def _shows_progress(args: argparse.Namespace) -> bool:

@@ -1,11 +1,11 @@
 """The archive's own index: one SQLite file with matching keys, replaced or changed atomically, never half.
 
-Writers go through `open_for_import`, readers through `Lookup`: together the five calls of `calls.py`. Nobody else knows that
-it is SQLite.
+Writers go through `open_for_import`, readers through `Lookup`: together the calls of `calls.py`; `open_for_preview` tells what
+a writer would do. Nobody else knows that it is SQLite.
 """
 
 from node_agent.index.calls import Part, Reading, SourceCounts, Writing
-from node_agent.index.importer import Importer, ImportRefusedError, open_for_import
+from node_agent.index.importer import Importer, ImportRefusedError, open_for_import, open_for_preview
 from node_agent.index.lookup import Holdings, Lookup, NoIndexError
 from node_agent.index.opened import CategoryCount
 from node_agent.index.search import Answer, Found
@@ -26,4 +26,5 @@ __all__ = [
     "UnusableIndexError",
     "Writing",
     "open_for_import",
+    "open_for_preview",
 ]

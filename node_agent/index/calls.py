@@ -7,7 +7,7 @@ Matching keys, folding and scoring sit above these calls, so that what is found 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -33,12 +33,31 @@ class SourceCounts:
     unchanged: int = 0
     removed: int = 0
 
+    @property
+    def before(self) -> int:
+        """How many records the file had in the index."""
+        return self.unchanged + self.updated + self.removed
+
+
+Agree = Callable[[SourceCounts], None]
+"""Asked when all is read and nothing is written yet; what it raises leaves the index as it was."""
+
+
+def agreed(_counts: SourceCounts) -> None:
+    """Whatever the file changes is meant."""
+
 
 class Writing(Protocol):
     """What an importer may do."""
 
-    def put(self, file_name: str, digest: bytes, parts: Iterable[Part]) -> SourceCounts:
+    def put(
+        self, file_name: str, digest: bytes, parts: Iterable[Part], agree: Agree = agreed
+    ) -> SourceCounts:
         """Make the index hold exactly these records for `file_name`; all or nothing, durable on return."""
+        ...
+
+    def files_of(self, digest: bytes) -> list[str]:
+        """The files that were imported from bytes of this digest."""
         ...
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 from federation.keys import Keyer
 from node_agent.index import postings
 from node_agent.index.builder import BATCH, Builder, Places, Tally, filed_under, flags_of, record_keys
-from node_agent.index.calls import Part, SourceCounts
+from node_agent.index.calls import Agree, Part, SourceCounts, agreed
 from node_agent.index.folder import BusyError, DataFolder
 from node_agent.index.packing import CATEGORY_KEY, CATEGORY_NUMBER, Numbers, pack, year_of
 from node_agent.index.payload import Codec, digests_of, encode, restore
@@ -31,6 +30,7 @@ from node_agent.index.schema import (
     open_for_reading,
 )
 from node_agent.index.seen import Seen, has_repeats
+from node_agent.index.standing import Preview, Standing, files_of, open_preview, set_apart
 from node_agent.index.titles import bigrams
 from node_agent.index.troubles import Trouble, UnusableIndexError, is_damage
 from node_agent.record import Record, Records, side_by_side
@@ -58,10 +58,24 @@ class _Changed:
 def open_for_import(data_dir: Path | str) -> Iterator[Importer]:
     """The one importer of a data folder; ImportRefusedError when another is at work or the index can not be used."""
     folder = DataFolder(Path(data_dir))
+    with _refused_by_name(), folder.import_lock():
+        folder.sweep()
+        yield Importer(folder)
+
+
+@contextlib.contextmanager
+def open_for_preview(data_dir: Path | str) -> Iterator[Preview]:
+    """What an import would do to the index of a data folder, which is only read and need not be there;
+    ImportRefusedError when the index is of another version.
+    """
+    with _refused_by_name(), open_preview(data_dir) as preview:
+        yield preview
+
+
+@contextlib.contextmanager
+def _refused_by_name() -> Iterator[None]:
     try:
-        with folder.import_lock():
-            folder.sweep()
-            yield Importer(folder)
+        yield
     except BusyError as error:
         raise ImportRefusedError(
             "另一个导入正在进行 · another import is running in this folder; wait for it to end"
@@ -87,12 +101,22 @@ class Importer:
         self._folder = folder
         self._keyer = Keyer(folder.index_key())
 
-    def put(self, file_name: str, digest: bytes, parts: Iterable[Part]) -> SourceCounts:
+    def files_of(self, digest: bytes) -> list[str]:
+        """The files that were imported from bytes of this digest."""
+        current = self._folder.current()
+        if current is None:
+            return []
+        with contextlib.closing(open_for_reading(current)) as connection:
+            return files_of(connection, digest)
+
+    def put(
+        self, file_name: str, digest: bytes, parts: Iterable[Part], agree: Agree = agreed
+    ) -> SourceCounts:
         """Make the index hold exactly these records for `file_name`; all or nothing, durable on return."""
         current = self._folder.current()
         change = _Change(self._folder, self._keyer, current, file_name, digest)
         try:
-            return change.run(parts)
+            return change.run(parts, agree)
         except BaseException:
             change.abandon()
             raise
@@ -105,21 +129,14 @@ class _Change:
         self._folder, self._keyer, self._current = folder, keyer, current
         self._file, self._digest = file_name, digest
         self._old: sqlite3.Connection | None = None
-        self._known: dict[int, int] = {}  # digest -> rid of this file's rows as they stand
         self._epoch = 1
         total = 0
         if current is not None:
             self._old = open_for_reading(current)
             self._epoch = int(meta(self._old)["epoch"]) + 1
             total = self._old.execute("select coalesce(sum(records), 0) from holdings").fetchone()[0]
-            self._known = dict(
-                self._old.execute(
-                    "select digest, rid from rec where source in (select id from source where file=?)",
-                    (file_name,),
-                )
-            )
+        self._standing = Standing(self._old, file_name, digest)
         share = max(_SMALL_CHANGE, int(total * _REBUILD_SHARE))
-        self._is_new = not self._known
         self._digests: list[Numbers] = []  # of a new file
         self._threshold = min(_LARGEST_BUFFER, share) if current is not None else 0
         self._builder: Builder | None = None
@@ -129,9 +146,10 @@ class _Change:
         self._tallies: dict[int, Tally] = {}
         self._moved: dict[int, int] = {}  # rid of an unchanged row -> its part
 
-    def run(self, parts: Iterable[Part]) -> SourceCounts:
+    def run(self, parts: Iterable[Part], agree: Agree) -> SourceCounts:
         counts = SourceCounts()
-        unseen = self._known
+        standing = self._standing
+        unseen = standing.unseen
         seen_here = Seen()
         changed_codes: list[str] = []
         for number, part in enumerate(parts):
@@ -140,11 +158,11 @@ class _Change:
             for batch in side_by_side(part.records, BATCH):
                 encoded = encode(batch)
                 digests = digests_of(batch, encoded)
-                if self._is_new:
+                if standing.is_new:
                     self._digests.append(digests)  # nothing to compare with: told apart at the end
                 else:
-                    _set_apart(digests, seen_here)
-                if self._builder is not None and not self._known:  # a first import: nothing to compare with
+                    set_apart(digests, seen_here)
+                if self._builder is not None and not unseen:  # a first import: nothing to compare with
                     counts.imported += len(batch)
                     self._builder.add(
                         batch, np.full(len(batch), self._built_source(number)), encoded, digests
@@ -158,16 +176,15 @@ class _Change:
                         self._moved[rid] = number
                         continue
                     counts.imported += 1
-                    if self._known or counts.unchanged:
+                    if unseen or counts.unchanged:
                         changed_codes.append(batch.codes[place])
                     self._buffer.append(_Changed(batch.record(place), number, whole, digest))
                 self._settle()
         self._set_all_apart()
-        removed_codes = self._codes(unseen.values())
-        counts.updated = sum((removed_codes & Counter(changed_codes)).values())
-        counts.imported -= counts.updated
-        counts.removed = len(unseen) - counts.updated
-        if not self._buffer and not unseen and self._builder is None and self._current is not None:
+        standing.settle(counts, changed_codes)
+        agree(counts)
+        same = standing.is_new or standing.has_digest  # else the file is known by its new bytes from now on
+        if not self._buffer and not unseen and self._builder is None and self._current is not None and same:
             self._close_old()
             return counts
         if (
@@ -181,25 +198,18 @@ class _Change:
         return counts
 
     def _set_all_apart(self) -> None:
-        """The same as `_set_apart` for a new file; its rows are the first of the builder, or all in the buffer."""
+        """The same as `set_apart` for a new file; its rows are the first of the builder, or all in the buffer."""
         digests = np.concatenate((*self._digests, np.array([], dtype=np.int64)))
         if not has_repeats(digests):
             return
         before, seen = digests.copy(), Seen()
         for start in range(0, len(digests), BATCH):
-            _set_apart(digests[start : start + BATCH], seen)
+            set_apart(digests[start : start + BATCH], seen)
         for place in np.flatnonzero(digests != before).tolist():
             if self._builder is not None:
                 self._builder.redigest(place + 1, int(digests[place]))
             else:
                 self._buffer[place].digest = int(digests[place])
-
-    def _codes(self, rids: Iterable[int]) -> Counter[str]:
-        codes: Counter[str] = Counter()
-        if self._old is not None:
-            for rid in rids:
-                codes[self._old.execute("select code from rec where rid=?", (rid,)).fetchone()[0]] += 1
-        return codes
 
     def _settle(self) -> None:
         """Begin a new file once the change is too large for a transaction; what is to go into it goes at once."""
@@ -348,15 +358,6 @@ class _Change:
         self._close_old()
         if self._builder is not None:
             self._builder.abandon()
-
-
-def _set_apart(digests: Numbers, seen: Seen) -> None:
-    """Make the digests of rows of a file different where the same row stands twice in it: that is two records."""
-    for place in np.flatnonzero(seen.first_of(digests, np.ones(len(digests), dtype=np.int64))).tolist():
-        digest = int(digests[place])
-        while seen.first(digest, 1):
-            digest = (digest + 1) % (1 << 62)
-        digests[place] = digest
 
 
 def _insert(

@@ -124,3 +124,136 @@ def test_a_mapping_that_can_not_be_used_is_named(tmp_path, text, words):
     mapping.write_text(text, "utf-8")
     told(node(catalogue(tmp_path / "结婚.csv"), "--data", tmp_path / "archive", "--mapping", mapping), *words)
     assert not (tmp_path / "archive").exists()
+
+
+def lines_of(path, codes, name="张三"):
+    """A catalogue of these items."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(
+        HEADER
+        + "".join(
+            f"J001-002-0001-{code:04},{name},李四,1985-05-{1 + code % 28:02},崇福镇\n" for code in codes
+        ),
+        "utf-8",
+    )
+    return path
+
+
+def counted(done):
+    """The account of the one file of an import, as a machine reads it."""
+    (file,) = json.loads(done.stdout.splitlines()[-1])["files"]
+    return file
+
+
+def state(folder):
+    """Every file of a data folder, and what stands in it; SQLite's notes about readers aside."""
+    return {
+        path.name: path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and not path.name.endswith(("-shm", "-wal"))
+    }
+
+
+def test_a_file_that_would_take_most_of_its_records_away_is_refused(tmp_path):
+    folder, path = tmp_path / "archive", tmp_path / "结婚.csv"
+    assert node(lines_of(path, range(100)), "--data", folder).returncode == 0
+    before = state(folder)
+    lines_of(path, range(1))
+    told(node(path, "--data", folder), "结婚.csv", "移除其中 99 条", "99 of the 100", "--allow-removal")
+    assert state(folder) == before
+    preview = node(path, "--data", folder, "--dry-run", "--json")
+    told(preview, "99 of the 100", "--allow-removal")
+    assert (counted(preview)["removed"], counted(preview)["unchanged"]) == (99, 1)
+    assert state(folder) == before
+    meant = node(path, "--data", folder, "--allow-removal")
+    assert (meant.returncode, meant.stderr) == (0, "")
+    assert "移除 99" in meant.stdout
+    assert codes(folder) == {"J001-002-0001-0000"}
+
+
+def test_rows_that_can_not_be_read_any_more_are_told_with_the_refusal(tmp_path):
+    folder, path = tmp_path / "archive", tmp_path / "结婚.csv"
+    assert node(lines_of(path, range(100)), "--data", folder).returncode == 0
+    whole = path.read_text("utf-8")
+    path.write_text(whole.replace("张三", "锟斤拷"), "utf-8")
+    told(node(path, "--data", folder), "100 of the 100", "100 rows of it are quarantined")
+    assert len(codes(folder)) == 100
+
+
+@pytest.mark.parametrize(
+    ("held", "kept"), [(100, 80), (21, 1), (19, 0)], ids=["a fifth", "twenty", "all of a few"]
+)
+def test_corrections_take_records_away_unasked(tmp_path, held, kept):
+    folder, path = tmp_path / "archive", tmp_path / "结婚.csv"
+    assert node(lines_of(path, range(held)), "--data", folder).returncode == 0
+    done = node(lines_of(path, range(kept)), "--data", folder, "--json")
+    assert done.returncode == 0, done.stderr
+    assert counted(done)["removed"] == held - kept
+    assert len(codes(folder)) == kept
+
+
+def test_records_that_keep_their_code_are_no_removal(tmp_path):
+    folder, path = tmp_path / "archive", tmp_path / "结婚.csv"
+    assert node(lines_of(path, range(100)), "--data", folder).returncode == 0
+    done = node(lines_of(path, range(100), "王五"), "--data", folder, "--json")
+    assert (done.returncode, counted(done)["updated"], counted(done)["removed"]) == (0, 100, 0)
+
+
+def test_the_same_content_under_another_name_is_refused(tmp_path):
+    folder, path, copy = tmp_path / "archive", tmp_path / "结婚.csv", tmp_path / "结婚(1).csv"
+    copy.write_bytes(lines_of(path, range(30)).read_bytes())
+    told(node(path, copy, "--data", tmp_path / "both", "--json"), "结婚(1).csv", "that of 结婚.csv")
+    assert node(path, "--data", folder).returncode == 0
+    before = state(folder)
+    for more in ([], ["--dry-run"]):
+        told(node(copy, "--data", folder, *more), "结婚(1).csv", "与“结婚.csv”完全相同", "--allow-duplicate")
+        assert state(folder) == before
+    assert node(copy, "--data", folder, "--allow-duplicate").returncode == 0
+    again = node(copy, path, "--data", folder, "--json")  # each is known by its name now
+    assert again.returncode == 0
+    assert json.loads(again.stdout.splitlines()[-1])["unchanged"] == 60
+
+
+def test_a_file_is_known_by_its_newest_bytes(tmp_path):
+    """Also when they say the same as before."""
+    folder, path, copy = tmp_path / "archive", tmp_path / "结婚.csv", tmp_path / "结婚(1).csv"
+    assert node(lines_of(path, range(30)), "--data", folder).returncode == 0
+    path.write_text(path.read_text("utf-8") + "\n", "utf-8")
+    assert counted(node(path, "--data", folder, "--json"))["unchanged"] == 30
+    copy.write_bytes(path.read_bytes())
+    told(node(copy, "--data", folder), "that of 结婚.csv")
+    assert len(codes(folder)) == 30
+
+
+def test_a_dry_run_tells_what_the_import_would_do(tmp_path):
+    folder, path = tmp_path / "archive", tmp_path / "结婚.csv"
+    assert node(lines_of(path, range(100)), "--data", folder).returncode == 0
+    lines_of(path, range(5, 103), "张三")
+    text = path.read_text("utf-8").replace("0050,张三", "0050,王五").replace("0051,张三", "0051,")
+    path.write_text(text, "utf-8")
+    before = state(folder)
+    preview = counted(node(path, "--data", folder, "--dry-run", "--json"))
+    assert (preview["imported"], preview["updated"], preview["unchanged"], preview["removed"]) == (
+        3,
+        2,
+        93,
+        5,
+    )
+    assert state(folder) == before
+    assert counted(node(path, "--data", folder, "--json")) == {**preview, "report": preview["report"]} | {
+        "report": str(folder / "reports" / "结婚.csv.findings.csv")
+    }
+    assert counted(node(path, "--data", folder, "--dry-run", "--json"))["unchanged"] == 98
+
+
+def test_a_dry_run_names_no_file_that_it_does_not_write(tmp_path):
+    folder, path = tmp_path / "archive", lines_of(tmp_path / "结婚.csv", range(30), "")
+    done = node(path, "--data", folder, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "试运行" in done.stdout
+    assert "findings.csv" not in done.stdout
+    done = node(path, "--data", folder, "--dry-run", "--reports", tmp_path / "found")
+    written = tmp_path / "found" / "结婚.csv.findings.csv"
+    assert str(written) in done.stdout
+    assert written.read_text("utf-8-sig").count("party_missing") == 30
+    assert not folder.exists()

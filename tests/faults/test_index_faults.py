@@ -82,7 +82,7 @@ def test_an_import_killed_at_any_time_leaves_the_old_or_the_new_index_and_never_
     outcomes = set()
     for number in range(8):
         process = subprocess.Popen(
-            [sys.executable, "-m", "node_agent", "import", str(new), "--data", str(folder)],
+            [sys.executable, "-m", "node_agent", "import", str(new), "--data", str(folder), "--allow-removal"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         time.sleep(dice.uniform(0.25, 1.1) * whole_s)
@@ -92,9 +92,9 @@ def test_an_import_killed_at_any_time_leaves_the_old_or_the_new_index_and_never_
         assert held in (before, after), f"kill {number}"
         outcomes.add(held == after)
         if held == after:
-            imported(node("import", old, "--data", folder, "--json"))
+            imported(node("import", old, "--data", folder, "--json", "--allow-removal"))
             assert codes(folder) == before
-    imported(node("import", new, "--data", folder, "--json"))
+    imported(node("import", new, "--data", folder, "--json", "--allow-removal"))
     assert codes(folder) == after
     assert len(list(folder.glob("index.*.sqlite"))) == 1  # nothing half-built is left lying
 
