@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import federation.quiet_grpc  # noqa: F401 - before gRPC is loaded
 from federation.output import told
 from federation.rpc.transport import TransportRefusedError
 from federation.tlog.flaws import TEXTS, EvidenceError

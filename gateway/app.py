@@ -15,6 +15,7 @@ from federation import collector
 from federation.http_server import listening
 from federation.limits import RateLimit
 from federation.reasons import Refusal
+from federation.rpc.validity import OwnCertificate
 from federation.tlog.anchor import FileAnchor
 from federation.trust import TrustList, Use
 from gateway import telemetry
@@ -148,6 +149,7 @@ async def run(settings: GatewaySettings, base: Path) -> None:
         telemetry.log.info("serving", action="gateway.serving", members=len(roster.members))
         loops: dict[str, Awaitable[None]] = {
             "tick": _tick(health),
+            "watch the certificate": OwnCertificate(credentials, observer).watch(),
             "case engine": engine.run(),
             "count cases": _count(store, engine),
             "case writer": _watch(writer),

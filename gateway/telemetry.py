@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -28,6 +29,11 @@ EVENTS = Counter(
     "gw_search_events_total", "Things worth counting: retry, shed, late_reply …", ["event"], registry=REGISTRY
 )
 NODE_UP = Gauge("gw_node_up", "Whether a session with the archive is open.", ["archive"], registry=REGISTRY)
+CERTIFICATE_EXPIRES_AT = Gauge(
+    "gw_certificate_expires_at_seconds",
+    "When the gateway's own TLS certificate towards archives, or one of its chain, expires, Unix time; 0 = none.",
+    registry=REGISTRY,
+)
 SESSION_EVENTS = Counter(
     "gw_session_events_total", "Things that happened on sessions.", ["archive", "event"], registry=REGISTRY
 )
@@ -177,6 +183,12 @@ class Observer:
     def connected(self, archive: str, *, up: bool) -> None:
         self._up[archive].set(1 if up else 0)
         log.info("session opened" if up else "session closed", action="session", archive=archive)
+
+    def certificate_expires(self, at: datetime) -> None:
+        CERTIFICATE_EXPIRES_AT.set(at.timestamp())
+
+    def certificate_fault(self, fault: str) -> None:
+        log.warning("the gateway's own certificate", action="gateway.certificate", reason=fault)
 
     def no_session(self, archive: str, reason: str) -> None:
         log.warning("no session", action="gateway.no_session", archive=archive, reason=reason)

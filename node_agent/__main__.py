@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
+import federation.quiet_grpc  # noqa: F401 - before gRPC is loaded
 from federation.output import told
 from federation.version import VERSION
 

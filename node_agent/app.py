@@ -29,6 +29,7 @@ from federation.reasons import Reason
 from federation.rpc import transport
 from federation.rpc.authority import uri_name
 from federation.rpc.links import HOLDINGS, LINK, AcceptedLink, DialledLink, open_handler, stream_handler
+from federation.rpc.validity import OwnCertificate
 from federation.session.answering import CREDITS, AnsweringSession
 from federation.session.base import CASES, DOCUMENTS, LARGEST_FRAME, PROTOCOL, SessionEndedError
 from federation.session.link import Link
@@ -182,13 +183,17 @@ async def serve(folder: Path, settings: NodeSettings) -> None:
     shelf = Shelf()
     if documents is not None:
         documents.shelve(shelf)
-    agent = Agent(settings, settings.credentials(folder), service, office, shelf)
+    credentials = settings.credentials(folder)
+    agent = Agent(settings, credentials, service, office, shelf)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     collector.spare()
-    tasks: dict[str, Awaitable[None]] = {"watch the index": agent.watch()}
+    tasks: dict[str, Awaitable[None]] = {
+        "watch the index": agent.watch(),
+        "watch the certificate": OwnCertificate(credentials, telemetry.ValidityObserver()).watch(),
+    }
     tasks |= office.loops()
     if documents is not None:
         tasks |= documents.loops()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -22,6 +24,11 @@ SEARCH_SECONDS = Histogram(
 SESSIONS = Gauge("agent_sessions", "Open sessions with gateways.", registry=REGISTRY)
 SESSION_EVENTS = Counter(
     "agent_session_events_total", "Things that happened on sessions.", ["event"], registry=REGISTRY
+)
+CERTIFICATE_EXPIRES_AT = Gauge(
+    "agent_certificate_expires_at_seconds",
+    "When the agent's own TLS certificate towards gateways, or one of its chain, expires, Unix time; 0 = none.",
+    registry=REGISTRY,
 )
 WAITING = Gauge("agent_worker_waiting", "Slow searches waiting for the worker thread.", registry=REGISTRY)
 RECORDS = Gauge("agent_index_records", "Records in the index.", registry=REGISTRY)
@@ -139,6 +146,16 @@ class ServerObserver:
 
     def unreadable(self, status: int, kind: str, trace: str) -> None:
         log.warning("no request", action="http.unreadable", outcome=str(status), kind=kind, trace=trace)
+
+
+class ValidityObserver:
+    """What the log and the metrics say of the agent's own certificate."""
+
+    def certificate_expires(self, at: datetime) -> None:
+        CERTIFICATE_EXPIRES_AT.set(at.timestamp())
+
+    def certificate_fault(self, fault: str) -> None:
+        log.warning("the agent's own certificate", action="agent.certificate", reason=fault)
 
 
 class StampObserver:

@@ -1,0 +1,113 @@
+"""What a process says of the dates of its own TLS certificate."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from federation.rpc.authority import Authority
+from federation.rpc.transport import Credentials
+from federation.rpc.validity import OwnCertificate, Validity
+from gateway import telemetry as gateway_telemetry
+from node_agent import telemetry as node_telemetry
+
+NOW = datetime(2026, 5, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "fault"),
+    [
+        (-DAY * 365, DAY * 15, None),
+        (-DAY * 365, DAY * 13, "expires_soon"),
+        (-DAY * 365, -DAY, "expired"),
+        (DAY, DAY * 365, "not_yet_valid"),
+        (-DAY * 0.5, DAY * 0.5, None),  # one of a day, renewed daily, is not always nearly over
+        (-DAY * 0.9, DAY * 0.1, "expires_soon"),
+    ],
+)
+def test_the_dates_are_judged_in_proportion_to_the_certificates_life(begins, ends, fault):
+    assert Validity(NOW + begins, NOW + ends).fault(NOW) == fault
+
+
+def test_a_chain_is_as_valid_as_the_shortest_of_it(tmp_path):
+    authority = Authority(tmp_path)
+    long = authority.issue("node", "330483", lifetime=DAY * 20).certificate.read_bytes()
+    short = authority.issue("node", "330400", lifetime=DAY * 2).certificate.read_bytes()
+    assert Validity.of(long + short).ends == Validity.of(short).ends
+
+
+class Told:
+    def __init__(self):
+        self.faults, self.ends = [], []
+
+    def certificate_expires(self, at):
+        self.ends.append(at)
+
+    def certificate_fault(self, fault):
+        self.faults.append(fault)
+
+
+def test_a_fault_is_told_once_and_again_after_it_was_mended(tmp_path):
+    authority = Authority(tmp_path)
+    issued = authority.issue("node", "330483", lifetime=DAY, starts=datetime.now(UTC) - 3 * DAY)
+    expired = issued.certificate.read_bytes()
+    good = authority.issue("node", "330483").certificate.read_bytes()
+    told = Told()
+    own = OwnCertificate(Credentials(ca=issued.ca, certificate=issued.certificate, key=issued.key), told)
+    for content in (expired, good, b"no PEM", expired):
+        issued.certificate.write_bytes(content)
+        for _ in range(3):
+            own.look(datetime.now(UTC))
+    assert told.faults == ["expired", "unreadable", "expired"]
+    assert told.ends == [Validity.of(one).ends for one in (expired, good, expired) for _ in range(3)]
+
+
+def test_on_plaintext_there_is_nothing_to_tell():
+    told = Told()
+    OwnCertificate(Credentials(plaintext_on_loopback=True), told).look(NOW)
+    assert not told.faults + told.ends
+
+
+@pytest.mark.parametrize(
+    ("telemetry", "observer", "gauge"),
+    [
+        (gateway_telemetry, gateway_telemetry.Observer([]), "gw_certificate_expires_at_seconds"),
+        (node_telemetry, node_telemetry.ValidityObserver(), "agent_certificate_expires_at_seconds"),
+    ],
+    ids=["gateway", "agent"],
+)
+def test_the_gauge_holds_unix_time(telemetry, observer, gauge):
+    observer.certificate_expires(NOW)
+    assert telemetry.REGISTRY.get_sample_value(gauge) == NOW.timestamp()
+
+
+@pytest.mark.parametrize("module", ["gateway.__main__", "node_agent.__main__"])
+def test_an_entry_point_keeps_grpcs_own_lines_out_of_the_log_unless_told_otherwise(module):
+    load = f"""
+import os, sys
+from importlib.abc import MetaPathFinder
+
+class Look(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "grpc":
+            print(os.environ.get("GRPC_VERBOSITY"))
+
+sys.meta_path.insert(0, Look())
+import {module}, federation.rpc.transport
+"""
+    for given, used in (({}, "NONE"), ({"GRPC_VERBOSITY": "INFO"}, "INFO")):
+        environment = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"} | given
+        done = subprocess.run(
+            [sys.executable, "-c", load],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        assert done.stdout.strip() == used
