@@ -13,6 +13,11 @@ def told(run: Callable[[], int]) -> int:
         status = run()
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence()
         return 1
     return status
+
+
+def silence() -> None:
+    """Nobody reads standard output any more: what is printed from now on, and what waited to be, goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

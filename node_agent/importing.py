@@ -9,10 +9,12 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from federation.categories import CATEGORIES
+from federation.output import silence
 from node_agent.catalogue.files import CatalogueFile, FileReport, name_of
 from node_agent.catalogue.findings import SEVERITY, TEXTS, Finding
 from node_agent.catalogue.findings_file import FindingsFile
@@ -26,6 +28,7 @@ from node_agent.index import (
     open_for_import,
     open_for_preview,
 )
+from node_agent.index.folder import POINTER
 from node_agent.record import Record, Records, one_by_one
 
 if TYPE_CHECKING:
@@ -53,6 +56,11 @@ def configure_import(parser: argparse.ArgumentParser) -> None:
         "--dry-run",
         action="store_true",
         help="只检查，不写索引，告知导入会改动什么 · judge the files and tell what an import would do; write nothing",
+    )
+    parser.add_argument(
+        "--new",
+        action="store_true",
+        help="数据目录是新的，虽与旁边某馆的目录名相近 · the folder is a new one, although one beside it has nearly its name",
     )
     parser.add_argument(
         "--reports",
@@ -86,6 +94,9 @@ def run_import(args: argparse.Namespace) -> int:
         mapping = load(Path(args.mapping)) if args.mapping else Mapping()
     except MappingError as error:
         return _fail(str(error))
+    known = _is_archive(folder)
+    if not known and not args.new and (meant := _meant(folder)):
+        return _fail(_mistyped(folder, meant))
     division = _division_of(folder)
     totals = dict.fromkeys(COUNTS, 0)
     files: list[dict[str, Any]] = []
@@ -112,9 +123,54 @@ def run_import(args: argparse.Namespace) -> int:
         files.append(done)
         for key in COUNTS:
             totals[key] += done[key]
-    if args.json:
-        print(json.dumps({**totals, "files": files}, ensure_ascii=False))
+    begun = not known and _is_archive(folder)
+    with _unheard():
+        if args.json:
+            print(json.dumps({**totals, "new_archive": begun, "files": files}, ensure_ascii=False))
+        elif begun:
+            print(_begun(folder))
     return 1 if failed else 0
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Whoever reads the output may leave before its end, as `head` does: that neither fails the import nor ends it."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        silence()
+
+
+def _is_archive(folder: Path) -> bool:
+    """Whether a folder is the data folder of an archive: prepared by `lantai-node init`, or imported into before."""
+    return (folder / SETTINGS_FILE).exists() or (folder / POINTER).exists()
+
+
+def _meant(folder: Path) -> str:
+    """The folder of an archive beside this one, of nearly the same name; "" when there is none."""
+    folder = folder.absolute()
+    try:
+        others = [path.name for path in folder.parent.iterdir() if (path / SETTINGS_FILE).exists()]
+    except OSError:
+        return ""
+    return next(iter(get_close_matches(folder.name, others, n=1)), "")
+
+
+def _mistyped(folder: Path, meant: str) -> str:
+    return (
+        f"{folder} 不是档案馆的数据目录，其旁有“{meant}”；是否写错？未作任何改动。确需新建请先运行 lantai-node init，或加 --new ·"
+        f" {folder} is no archive's data folder, but beside it stands {meant}: is it that one? Nothing was changed."
+        " To begin a new archive run lantai-node init first, or give --new"
+    )
+
+
+def _begun(folder: Path) -> str:
+    return (
+        f"注意：{folder} 原先没有档案馆，已在此新建索引和密钥；用其他目录运行的节点查不到这些记录。尚须 lantai-node init 后才能运行 ·\n"
+        f"  note: there was no archive in {folder}; an index with a key of its own was begun here, and an agent that runs over"
+        " another folder does not see it. It needs lantai-node init before it can run"
+    )
 
 
 _SAME_NAME = (
@@ -190,9 +246,10 @@ def _import_one(
     if refused:
         done["error"] = " ".join(refused)
     if not args.json:
-        _print(file.report, done, dry=args.dry_run)
-        if quality is not None:
-            quality.print()
+        with _unheard():
+            _print(file.report, done, dry=args.dry_run)
+            if quality is not None:
+                quality.print()
     return done
 
 

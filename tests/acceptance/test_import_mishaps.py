@@ -257,3 +257,52 @@ def test_a_dry_run_names_no_file_that_it_does_not_write(tmp_path):
     assert str(written) in done.stdout
     assert written.read_text("utf-8-sig").count("party_missing") == 30
     assert not folder.exists()
+
+
+def prepared(folder):
+    """The folder of an archive as `lantai-node init` makes it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "node_agent", "init", "--data", os.fspath(folder), "--archive", "330483",
+         "--name", "桐乡市档案馆", "--listen", "127.0.0.1:1", "--plaintext-on-loopback"],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_a_mistyped_folder_beside_an_archive_is_refused(tmp_path, more):
+    prepared(tmp_path / "330483-data")
+    path, mistyped = catalogue(tmp_path / "结婚.csv"), tmp_path / "330438-data"
+    told(node(path, "--data", mistyped, *more), "是否写错", "is it that one", "330483-data", "--new")
+    assert not mistyped.exists()
+    assert node(path, "--data", mistyped, "--new", *more).returncode == 0
+
+
+def test_a_folder_that_becomes_an_archive_is_told(tmp_path):
+    prepared(tmp_path / "桐乡")
+    path, new = catalogue(tmp_path / "结婚.csv"), tmp_path / "elsewhere"
+    done = node(path, "--data", new)
+    assert done.returncode == 0, done.stderr
+    assert "原先没有档案馆" in done.stdout
+    assert "lantai-node init" in done.stdout
+    for folder, begun in ((tmp_path / "other", True), (new, False), (tmp_path / "桐乡", False)):
+        assert json.loads(node(path, "--data", folder, "--json").stdout)["new_archive"] is begun
+    assert "原先没有档案馆" not in node(path, "--data", tmp_path / "桐乡").stdout
+
+
+@pytest.mark.parametrize("more", [[], ["--json"], ["--dry-run"]])
+def test_a_reader_that_leaves_does_not_fail_the_import(tmp_path, more):
+    """As `head` does; the files behind it are imported all the same."""
+    files = [catalogue(tmp_path / f"{volume}-结婚.csv", volume) for volume in (1, 2, 3)]
+    readable, writable = os.pipe()
+    os.close(readable)
+    with os.fdopen(writable, "wb") as left:
+        done = subprocess.run(
+            [sys.executable, "-m", "node_agent", "import", *map(os.fspath, files), "--data",
+             os.fspath(tmp_path / "archive"), *more],
+            stdout=left, stderr=subprocess.PIPE, text=True, timeout=120,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    if more != ["--dry-run"]:
+        assert len(codes(tmp_path / "archive")) == 57
