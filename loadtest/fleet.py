@@ -354,6 +354,14 @@ class Fleet:
         """Send a signal to one process of this fleet."""
         os.kill(self._processes[name].pid, number)
 
+    def ended(self) -> dict[str, int]:
+        """The processes that have ended although nobody stopped them here, with their exit status."""
+        return {
+            name: status
+            for name, process in self._processes.items()
+            if (status := process.poll()) is not None
+        }
+
     def stop_one(self, name: str, number: int = signal.SIGTERM) -> int:
         """End one process; its exit status."""
         process = self._processes.pop(name)

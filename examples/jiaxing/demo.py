@@ -6,11 +6,14 @@ Search, case, review, certificate, verification. `--once` stops there; otherwise
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import json
 import signal
 import sys
 import time
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from loadtest.fleet import Archive, Fleet, FleetError
 HERE = Path(__file__).resolve().parent
 FOLDER = HERE.parents[1] / ".demo"
 PORT = 18080
+_LOOK_EVERY_S = 1.0  # whether everything still runs
 
 # 周羣軍 in the county's register, 周群军 in the city's copy, asked for as her own papers have it
 QUESTION: dict[str, Any] = {
@@ -134,8 +138,44 @@ def _parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     args = _parser().parse_args()
-    args.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with alone(args.folder):
+            return _run(args)
+    except FleetError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """The folder to itself, for as long as this lasts; FleetError when another demo has it. Nothing else is touched before."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FleetError(
+                f"另一演示正在使用 {folder}，请先停止它或换 --folder · another demo is running in it: stop that one, or give another --folder"
+            ) from None
+        yield
+
+
+def tell_ended(fleet: Fleet, told: set[str]) -> None:
+    """Say of each process that has ended by itself which one it is; not again of those `told`."""
+    names = {one.code: f" {one.name}" for one in fleet.archives}
+    for name, status in fleet.ended().items():
+        if name not in told:
+            told.add(name)
+            print(
+                f"{name}{names.get(name, '')} 已退出 · has ended: {status}, 日志 log: {fleet.folder / name}.log",
+                file=sys.stderr,
+                flush=True,
+            )
+
+
+def _run(args: argparse.Namespace) -> int:
     fleet = Fleet(args.folder, archives(), port=args.port, documents=True)
+    told: set[str] = set()
     try:
         print("1. 设置：证书、印章、八馆与网关 · certificates, seals, eight archives, a gateway")
         fleet.prepare()
@@ -157,14 +197,14 @@ def main() -> int:
         )
         print("Ctrl-C 停止 · Ctrl-C stops everything")
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        signal.pause()
-    except FleetError as error:
-        print(f"demo: {error}", file=sys.stderr)
-        return 1
+        while True:
+            time.sleep(_LOOK_EVERY_S)
+            tell_ended(fleet, told)
+    except FleetError:
+        tell_ended(fleet, told)
+        raise
     except KeyboardInterrupt:
         print()
-        return 0
-    else:
         return 0
     finally:
         fleet.stop()
