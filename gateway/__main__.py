@@ -173,6 +173,11 @@ def _check(settings: settings_module.GatewaySettings, base: Path) -> int:
     read_targets(clients, call_key(settings, base))
     rules(roster)
     settings.store_url(base)
+    for name in settings_module.unknown_variables():
+        print(
+            f"lantai-gateway check: 环境变量 {name} 不是设置项，不起作用 · the variable {name} is no setting and does nothing",
+            file=sys.stderr,
+        )
     credentials = settings.credentials(base)
     if not credentials.is_plaintext:
         credentials.read()
@@ -293,6 +298,10 @@ def _run(settings: settings_module.GatewaySettings, base: Path) -> int:
     from gateway.app import run
 
     telemetry.configure_logs()
+    for name in settings_module.unknown_variables():
+        telemetry.log.warning(
+            "a variable that is no setting", action="gateway.unknown_variable", variable=name
+        )
     uvloop.run(run(settings, base))
     return 0
 

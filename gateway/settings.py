@@ -12,12 +12,14 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from federation import environment
 from federation.limits import ConnectionBounds
 from federation.rpc.transport import Credentials, is_loopback_host
 from federation.tlog.keeping import authority_at
 from federation.tlog.stamping import TimeAuthority
 
 DEFAULT_LOG = "gateway"
+PREFIX = "GW_"
 
 
 class SettingsError(Exception):
@@ -27,7 +29,7 @@ class SettingsError(Exception):
 class GatewaySettings(BaseSettings):
     """All settings of one gateway process. Relative paths start at the settings file's folder."""
 
-    model_config = SettingsConfigDict(env_prefix="GW_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
     data: str = Field("data", description="folder of the gateway's own files: signing key")
     roster: str = Field("roster.toml", description="the roster of member archives")
@@ -154,6 +156,11 @@ class GatewaySettings(BaseSettings):
         )
 
 
+def unknown_variables() -> list[str]:
+    """Variables GW_* that are no setting. They are only warned of: so short a prefix may be another program's."""
+    return environment.unknown(PREFIX, GatewaySettings.model_fields)
+
+
 def load(path: Path) -> GatewaySettings:
     """Read settings; SettingsError names what is wrong."""
     if not path.exists():
@@ -170,7 +177,7 @@ def load(path: Path) -> GatewaySettings:
         return Here()  # type: ignore[call-arg]
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(map(str, one['loc'])) or 'settings'}: {one['msg']}" for one in error.errors()
+            f"{environment.label(PREFIX, one['loc']) or 'settings'}: {one['msg']}" for one in error.errors()
         )
         raise SettingsError(f"设置有误 · the settings are wrong: {problems}") from error
     except ValueError as error:

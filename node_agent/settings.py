@@ -16,11 +16,13 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from federation import environment
 from federation.categories import CATEGORIES
 from federation.limits import ConnectionBounds
 from federation.rpc.transport import Credentials, is_loopback
 
 FILE = "archive.toml"
+PREFIX = "LANTAI_NODE_"
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):\d{1,5}")
 
 
@@ -31,7 +33,7 @@ class SettingsError(Exception):
 class NodeSettings(BaseSettings):
     """One archive's settings. An unknown key is a start-up error."""
 
-    model_config = SettingsConfigDict(env_prefix="LANTAI_NODE_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
     data: ClassVar[Path] = Path()
 
     archive: str = Field(pattern=r"^\d{6}$", description="GB/T 2260 code of the archive's division")
@@ -144,6 +146,11 @@ def load(folder: Path) -> NodeSettings:
     path = folder / FILE
     if not path.exists():
         raise SettingsError(f"没有 {FILE}，请先运行 lantai-node init · no {FILE}; run lantai-node init first")
+    unknown = environment.unknown(PREFIX, NodeSettings.model_fields)
+    if unknown:
+        raise SettingsError(
+            f"环境变量不是设置项 · variables of the environment that are no setting: {', '.join(unknown)}"
+        )
 
     class Here(NodeSettings):
         @classmethod
@@ -155,9 +162,13 @@ def load(folder: Path) -> NodeSettings:
     try:
         return Here()  # type: ignore[call-arg]
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        problems = "; ".join(
+            f"{environment.label(PREFIX, one['loc'])}: {one['msg']}" for one in error.errors()
+        )
         raise SettingsError(f"{FILE} 有误 · {FILE} is wrong: {problems}") from error
     except ValueError as error:
+        if words := environment.not_json(PREFIX, NodeSettings.model_fields, error):
+            raise SettingsError(words) from error
         raise SettingsError(f"{FILE} 不是合法的 TOML · {FILE} is not valid TOML: {error}") from error
 
 

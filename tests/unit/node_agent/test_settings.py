@@ -29,3 +29,35 @@ def test_a_category_nobody_knows_closes_nothing_and_is_refused_by_name(tmp_path)
 def test_known_categories_are_closed(tmp_path):
     closed = settings(tmp_path, 'closed_categories = ["divorce", "marriage"]\n').closed_categories
     assert closed == ("divorce", "marriage")
+
+
+@pytest.mark.parametrize("name", ["LANTAI_NODE_LISTN", "lantai_node_listn", "LANTAI_NODE_PORTS"])
+def test_a_variable_that_is_no_setting_is_refused_by_name(tmp_path, monkeypatch, name):
+    monkeypatch.setenv(name, "127.0.0.1:1")
+    told = refusal(tmp_path, "")
+    assert told.endswith(name)
+    assert "no setting" in told
+
+
+@pytest.mark.parametrize(
+    "name", ["LANTAI_NODE_PORT", "LANTAI_NODE_SERVICE_HOST", "LANTAI_NODE_PORT_9443_TCP_ADDR", "LANTAI_NODES"]
+)
+def test_what_kubernetes_sets_for_a_service_and_other_names_stop_nothing(tmp_path, monkeypatch, name):
+    monkeypatch.setenv(name, "tcp://10.0.0.1:9443")
+    assert settings(tmp_path, "").archive == "330483"
+
+
+def test_a_list_in_a_variable_is_json_and_what_is_none_names_the_variable(tmp_path, monkeypatch):
+    monkeypatch.setenv("LANTAI_NODE_GATEWAYS", "127.0.0.1:5")
+    told = refusal(tmp_path, "")
+    assert told.startswith("LANTAI_NODE_GATEWAYS:")
+    assert "JSON" in told
+    assert "TOML" not in told
+    monkeypatch.setenv("LANTAI_NODE_GATEWAYS", '["127.0.0.1:5"]')
+    assert settings(tmp_path, "").gateways == ("127.0.0.1:5",)
+
+
+def test_a_wrong_value_names_the_variable_it_came_from_or_else_the_key(tmp_path, monkeypatch):
+    assert "wrong: worker_queue:" in refusal(tmp_path, "worker_queue = 0\n")
+    monkeypatch.setenv("LANTAI_NODE_WORKER_QUEUE", "-1")
+    assert "wrong: LANTAI_NODE_WORKER_QUEUE:" in refusal(tmp_path, "")
