@@ -23,6 +23,7 @@ from prometheus_client import generate_latest
 
 from federation import collector
 from federation.bulk.answering import BulkAnswering
+from federation.durable import write_secret
 from federation.http_server import listening
 from federation.limits import ConnectionBounds
 from federation.reasons import Reason
@@ -45,13 +46,14 @@ from node_agent.dialling import Dialler, Ways
 from node_agent.disclosure import Disclosure
 from node_agent.documents import Documents
 from node_agent.index import Lookup
-from node_agent.index.folder import DataFolder
+from node_agent.index.folder import FEDERATION_KEY, DataFolder
 from node_agent.objects import Shelf
 from node_agent.service import MOST_CANDIDATES, SOFTWARE_VERSION, ArchiveService
 from node_agent.settings import NodeSettings, SettingsError
 
 _WATCH_EVERY_S = 1.0
 _DRAIN_S = 5.0
+_SHORTEST_KEY, _LONGEST_KEY = 32, 4096  # bytes; 256 bits, raw, or as text in any usual form
 _SETTLED_S = 2.0  # a refusal comes at once after the greeting
 _METRICS_BOUNDS = ConnectionBounds(32, 32)  # a scraper or two, probes, and whoever looks
 
@@ -96,7 +98,7 @@ def configure_init(parser: argparse.ArgumentParser) -> None:
 
 
 def run_init(args: argparse.Namespace) -> int:
-    """Write archive.toml and the archive's key."""
+    """Check everything, then write the keys, and archive.toml last, so that what failed can be tried again."""
     folder = Path(args.data)
     values: dict[str, object] = {"archive": args.archive, "name": args.name, "federation": args.federation}
     optional = {
@@ -111,29 +113,63 @@ def run_init(args: argparse.Namespace) -> int:
     }
     values |= {key: value for key, value in optional.items() if value}
     try:
-        path = settings_module.write(folder, values)
-        try:
-            settings_module.load(folder)
-        except SettingsError:
-            path.unlink()
-            raise
+        settings = settings_module.checked(folder, values)
         data = DataFolder(folder)
+        federation_key = _federation_key(args.federation_key, data.federation_key())
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         data.index_key()
-        if args.federation_key:
-            key = Path(args.federation_key).read_bytes()
-            target = folder / "federation.key"
-            target.touch(0o600)
-            target.write_bytes(key)
+        if federation_key:
+            write_secret(folder / FEDERATION_KEY, federation_key)
+        path = settings_module.write(folder, values)
     except SettingsError as error:
         print(f"lantai-node init: {error}", file=sys.stderr)
         return 1
     except OSError as error:
         print(f"lantai-node init: {error.filename}: {error.strerror}", file=sys.stderr)
         return 1
-    print(
-        f"已就绪 · ready: {path}\n下一步 · next: lantai-node import FILE… --data {folder}; lantai-node run --data {folder}"
-    )
+    missing = _missing(settings, folder)
+    if missing:
+        print(f"已写好 · written: {path}\n启动之前还缺 · still missing before it can run:")
+        for one in missing:
+            print(f"  {one}")
+    else:
+        print(f"已就绪 · ready: {path}")
+    print(f"下一步 · next: lantai-node import FILE… --data {folder}; lantai-node run --data {folder}")
     return 0
+
+
+def _federation_key(file: str | None, held: bytes | None) -> bytes | None:
+    """The federation's key in this file; SettingsError when it can be none, or is another than the one held here."""
+    if not file:
+        return None
+    with Path(file).open("rb") as opened:
+        key = opened.read(_LONGEST_KEY + 1)
+    if not _SHORTEST_KEY <= len(key) <= _LONGEST_KEY:
+        raise SettingsError(
+            f"--federation-key: {len(key)} 字节，应为 {_SHORTEST_KEY} 至 {_LONGEST_KEY} 字节的随机数"
+            f" · {len(key)} bytes, where {_SHORTEST_KEY} to {_LONGEST_KEY} random ones are wanted"
+            if len(key) <= _LONGEST_KEY
+            else f"--federation-key: 超过 {_LONGEST_KEY} 字节，不是密钥 · longer than {_LONGEST_KEY} bytes: it is no key"
+        )
+    if held is not None and held != key:
+        raise SettingsError(
+            f"数据目录已有另一把 {FEDERATION_KEY} · the data folder holds another {FEDERATION_KEY}; it is not replaced"
+        )
+    return key
+
+
+def _missing(settings: NodeSettings, folder: Path) -> list[str]:
+    """What must still be there before the agent can run, for people."""
+    missing = []
+    if not settings.listen and not settings.gateways:
+        missing.append("listen 或 gateways · listen or gateways: nobody can reach this archive")
+    credentials = settings.credentials(folder)
+    if not credentials.is_plaintext:
+        try:
+            credentials.read()
+        except transport.TransportRefusedError as error:
+            missing.append(str(error))
+    return missing
 
 
 def configure_run(parser: argparse.ArgumentParser) -> None:

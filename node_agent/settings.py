@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import ssl
+import tempfile
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -172,12 +173,24 @@ def load(folder: Path) -> NodeSettings:
         raise SettingsError(f"{FILE} 不是合法的 TOML · {FILE} is not valid TOML: {error}") from error
 
 
+def checked(folder: Path, values: dict[str, object]) -> NodeSettings:
+    """What `load` would give after `write`; SettingsError when either would fail. Nothing is written into the folder."""
+    _require_none(folder / FILE)
+    with tempfile.TemporaryDirectory() as draft:
+        write(Path(draft), values)
+        return load(Path(draft))
+
+
+def _require_none(path: Path) -> None:
+    if path.exists():
+        raise SettingsError(f"{FILE} 已存在 · {FILE} exists already; edit it instead")
+
+
 def write(folder: Path, values: dict[str, object]) -> Path:
     """Write archive.toml with these values; an existing one is not replaced."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / FILE
-    if path.exists():
-        raise SettingsError(f"{FILE} 已存在 · {FILE} exists already; edit it instead")
+    _require_none(path)
     lines = ["# 节点设置 · settings of this node agent; keys are explained in docs/operations.md"]
     lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
     path.write_text("\n".join(lines) + "\n", "utf-8")
