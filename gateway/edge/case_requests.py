@@ -92,7 +92,7 @@ def read_evidence(body: bytes) -> list[dict[str, str]]:
     given: EvidenceBody = decode(_EVIDENCE, body)
     for place, proof in enumerate(given.evidence):
         if proof.kind not in EVIDENCE_KINDS:
-            raise Refusal(Reason.OUT_OF_RANGE, f"/evidence/{place}/kind")
+            raise Refusal(Reason.OUT_OF_RANGE, f"/evidence/{place}/kind", allowed=", ".join(EVIDENCE_KINDS))
         if proof.digest and not _DIGEST.fullmatch(proof.digest):
             raise Refusal(Reason.WRONG_TYPE, f"/evidence/{place}/digest")
     built: list[dict[str, str]] = msgspec.to_builtins(given.evidence)
@@ -136,5 +136,5 @@ def last_event(request: web.BaseRequest) -> int:
     """The journal line the caller has seen last: Last-Event-ID, or `after` for clients that can set no header."""
     text = request.headers.get("Last-Event-ID", "") or request.query.get("after", "0")
     if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise Refusal(Reason.OUT_OF_RANGE, "/after")
+        raise Refusal(Reason.OUT_OF_RANGE, "/after", allowed="0-999999999")
     return int(text)

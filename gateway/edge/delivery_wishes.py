@@ -41,7 +41,7 @@ def check_delivery(body: DeliveryBody | None) -> dict[str, Any]:
     if body is None:
         return {}
     if body.language not in {None, "zh", "en"}:
-        raise Refusal(Reason.OUT_OF_RANGE, "/delivery/language")
+        raise Refusal(Reason.OUT_OF_RANGE, "/delivery/language", allowed="zh, en")
     chosen = suite(INTL)
     kept: dict[str, Any] = {}
     if body.language == "en":
@@ -65,9 +65,9 @@ def _public(jwk: Jwk, alg: str, pointer: str) -> dict[str, str]:
     if jwk.keys() & _PRIVATE:
         raise Refusal(Reason.PRIVATE_KEY_GIVEN, pointer)
     if jwk.keys() - _KNOWN:
-        raise Refusal(Reason.UNKNOWN_FIELD, pointer)
+        raise Refusal(Reason.UNKNOWN_FIELD, pointer, allowed=", ".join(sorted(_KNOWN)))
     if any(isinstance(value, str) and len(value) > _LONGEST for value in jwk.values()):
-        raise Refusal(Reason.TOO_LONG, pointer)
+        raise Refusal(Reason.TOO_LONG, pointer, allowed=f"<= {_LONGEST}")
     chosen = suite(INTL)
     try:
         return chosen.jwk(chosen.public_key(jwk, alg))

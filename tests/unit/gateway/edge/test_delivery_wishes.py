@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from federation.mail import Wishes
+from federation.mail import EVIDENCE_KINDS, Wishes
 from federation.reasons import Reason, Refusal
 from federation.suites.encoding import b64u
 from federation.suites.registry import suite
 from gateway.cases.letters import wishes_of
-from gateway.edge.case_requests import as_kept, read_case
+from gateway.edge.case_requests import as_kept, read_case, read_evidence
 from tests.fakes.edge import QUESTION
 
 INTL = suite("intl-1")
@@ -57,3 +57,12 @@ def test_what_is_no_public_key_is_refused_by_name_and_place(delivery, reason, po
     with pytest.raises(Refusal) as refused:
         kept(delivery)
     assert (refused.value.reason, refused.value.pointer) == (reason, pointer)
+    bounded = {Reason.OUT_OF_RANGE, Reason.TOO_LONG, Reason.UNKNOWN_FIELD}
+    assert bool(refused.value.allowed) == (reason in bounded)
+
+
+def test_evidence_of_no_kind_is_told_the_kinds():
+    with pytest.raises(Refusal) as refused:
+        read_evidence(b'{"evidence": [{"kind": "photo"}]}')
+    assert (refused.value.reason, refused.value.pointer) == (Reason.OUT_OF_RANGE, "/evidence/0/kind")
+    assert refused.value.allowed == ", ".join(EVIDENCE_KINDS)
