@@ -10,11 +10,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from prometheus_client.metrics import MetricWrapperBase
 
 from federation.outcome import NotAsked, Outcome
+from gateway import telemetry as gateway_telemetry
 from gateway.edge.server import openapi
 from gateway.search import roster
 from gateway.settings import GatewaySettings
+from node_agent import telemetry as node_telemetry
 from node_agent.settings import NodeSettings
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -56,6 +59,30 @@ def described(heading):
 def test_every_setting_is_described_and_no_other(settings, heading):
     assert described(heading) >= set(settings.model_fields)
     assert not described(heading) - set(settings.model_fields)
+
+
+def metrics_of(telemetry):
+    """{name: (kind, labels, meaning)} of the metrics a telemetry module declares."""
+    declared = [one for one in vars(telemetry).values() if isinstance(one, MetricWrapperBase)]
+    kinds = [(metric, next(iter(metric.describe()))) for metric in declared]
+    return {
+        f"{told.name}_total" if told.type == "counter" else told.name: (
+            told.type,
+            ", ".join(f"`{label}`" for label in metric._labelnames),
+            told.documentation,
+        )
+        for metric, told in kinds
+    }
+
+
+def test_the_table_of_metrics_is_what_the_two_processes_declare():
+    text = (ROOT / "docs" / "operations.md").read_text("utf-8").split("\n## Metrics\n", 1)[1]
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.*?) ?\| (.*) \|$", text, re.MULTILINE)
+    assert len(rows) == len({row[0] for row in rows})
+    assert {name: (kind, labels, meaning) for name, kind, labels, meaning in rows} == {
+        **metrics_of(gateway_telemetry),
+        **metrics_of(node_telemetry),
+    }
 
 
 def test_a_bare_make_lists_every_target():
