@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from federation.categories import CATEGORIES
 from federation.output import silence
-from node_agent.catalogue.files import CatalogueFile, FileReport, name_of
+from node_agent.catalogue.files import CatalogueFile, FileReport, name_of, unmapped_told
 from node_agent.catalogue.findings import SEVERITY, TEXTS, Finding
 from node_agent.catalogue.findings_file import FindingsFile
 from node_agent.catalogue.mapping import Mapping, MappingError, load
@@ -243,6 +243,7 @@ def _import_one(
         findings.keep()
     given[digest] = name
     done = _summary(file.report, counts, findings)
+    done["unmapped"] = list(file.unmapped)
     if refused:
         done["error"] = " ".join(refused)
     if not args.json:
@@ -343,6 +344,8 @@ def _print(report: FileReport, done: dict[str, Any], *, dry: bool) -> None:
     for reason, number in done["reasons"].items():
         finding = Finding(reason)
         print(f"    {number:6d}  {SEVERITY[finding].value:<11}  {TEXTS[finding].zh} · {TEXTS[finding].en}")
+    if done["unmapped"]:
+        print(f"  {unmapped_told(tuple(done['unmapped']))}")
     if done["report"]:
         print(f"  逐行报告 · row by row: {done['report']}")
 

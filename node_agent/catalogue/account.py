@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from node_agent.catalogue.findings import SEVERITY, Finding, RowFinding, Severity, TableReport
+from node_agent.catalogue.findings import SEVERITY, TOLD_OF, Finding, RowFinding, Severity, TableReport
 from node_agent.catalogue.memory import Memory
 
 Tell = Callable[[RowFinding], None]
@@ -23,15 +23,15 @@ class TableAccount:
         self.report.read += 1
         self.report.skipped += 1
         self.report.reasons[finding.value] += 1
-        if finding is Finding.DELETED:
+        if finding in TOLD_OF:
             self.tell(RowFinding(self.name, number, "", finding))
 
-    def set_aside(self, number: int, finding: Finding) -> None:
+    def set_aside(self, number: int, finding: Finding, field_name: str = "", detail: str = "") -> None:
         """A row that can not be read as it stands."""
         self.report.read += 1
         self.report.quarantined += 1
         self.report.reasons[finding.value] += 1
-        self.tell(RowFinding(self.name, number, "", finding))
+        self.tell(RowFinding(self.name, number, field_name, finding, detail))
 
     def warn(self, number: int, field_name: str, finding: Finding, detail: str = "") -> None:
         """A warning about a row; that the row was warned about is counted by who knows that it becomes a record."""

@@ -10,7 +10,7 @@ from federation.archival_code import comparison_form, from_columns
 from federation.dates import DateSpan
 from federation.places import find
 from node_agent.catalogue.account import RowAccount, TableAccount
-from node_agent.catalogue.cells import cleaned, says_yes, text_of
+from node_agent.catalogue.cells import cleaned, quoted, says_yes, text_of
 from node_agent.catalogue.findings import Finding
 from node_agent.catalogue.head import Head
 from node_agent.catalogue.headings import category_named
@@ -48,18 +48,20 @@ class CarefulReader:
             originals = tuple([cell if isinstance(cell, str) else text_of(cell) for cell in cells])
             whole = "\x1f".join(originals)
         if may_be_garbled(whole) and any_garbled(originals):
-            self._account.set_aside(number, Finding.GARBLED)
+            where = [place for place, text in enumerate(originals) if any_garbled((text,))]
+            self._account.set_aside(number, Finding.GARBLED, self._columns.called(where))
             return None
         report = self._account.report
         report.read += 1
         row = RowAccount(self._account, number)
         if problem is not None:
-            row.warn("", problem)
+            row.warn(self._columns.called(self._head.where.pop(number, ())), problem)
         plain: Callable[[str], str] = str.strip
         if not is_clean(whole):
             plain = cleaned
             if _CONTROLS.search(whole):
-                row.warn("", Finding.CONTROL_CHARACTERS)
+                where = [place for place, text in enumerate(originals) if _CONTROLS.search(text)]
+                row.warn(self._columns.called(where), Finding.CONTROL_CHARACTERS)
         category = self._category_of(cells)
         if not category:
             row.reject("category", Finding.UNKNOWN_CATEGORY)
@@ -146,7 +148,7 @@ class CarefulReader:
                         row.warn(name, Finding.YEAR_BY_CONTEXT)
                         return settled
                 if finding is not Finding.NO_DATE and finding is not None and name == "event":
-                    row.warn(name, finding)
+                    row.warn(name, finding, quoted(cells[place]))
                     return span
                 worst = finding if span is None else None
         if columns.has("event") or columns.has("event_year"):

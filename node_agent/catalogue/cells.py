@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date, datetime
 
+from federation.names.invisible import visible
 from node_agent.catalogue.names import clean_text
 
 _YES = frozenset({"是", "y", "yes", "true", "t", "1", "已数字化", "有"})
@@ -26,6 +27,15 @@ def text_of(cell: object) -> str:
     if isinstance(cell, date):
         return cell.isoformat()
     return str(cell)
+
+
+def quoted(cell: object) -> str:
+    """A cell as a finding shows it: its beginning, in marks, so that no program takes it for a formula."""
+    text = visible(" ".join(text_of(cell).split()))
+    return f"“{text[:_SHOWN]}…”" if len(text) > _SHOWN else f"“{text}”"
+
+
+_SHOWN = 40  # characters; the longest dates have some twenty
 
 
 def cleaned(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +32,19 @@ class Columns:
         if "place" not in places and "place_else" in places:
             places["place"] = places.pop("place_else")
         return cls(tuple(headings), {key: tuple(value) for key, value in places.items()}, tuple(unknown))
+
+    def called(self, places: Iterable[int]) -> str:
+        """What stands in these columns: the names of their fields, or the headings of those that mean none."""
+        fields = {place: name for name, places_of in self.places.items() for place in places_of}
+        return " ".join(
+            dict.fromkeys(
+                [
+                    fields.get(place) or self.headings[place].strip() or f"#{place + 1}"
+                    for place in places
+                    if place < len(self.headings)
+                ]
+            )
+        )
 
     def has(self, name: str) -> bool:
         return name in self.places

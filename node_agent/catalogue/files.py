@@ -64,6 +64,7 @@ class CatalogueFile:
         self.report = FileReport(self.name)
         self._tables = open_tables(path, mapping)
         self._wanted = category or mapping.category
+        self.unmapped: tuple[str, ...] = ()  # headings of the mapping that no table has had so far
         self._copy = mapping.copy if mapping.copy is not None else says_copy(self.name)
 
     def digest(self) -> bytes:
@@ -78,6 +79,7 @@ class CatalogueFile:
         """The tables as parts for the index; NotACatalogueError when none of them can be understood."""
         memory = Memory()
         understood = 0
+        self.unmapped = tuple(self._mapping.headings)
         for table in self._tables:
             account = TableAccount(table.name, memory, self._tell)
             self.report.tables.append(account.report)
@@ -86,7 +88,8 @@ class CatalogueFile:
             if head is None:
                 continue
             understood += 1
-            _check_columns(head.columns)
+            self.unmapped = tuple([one for one in self.unmapped if one not in head.columns.headings])
+            _check_columns(head.columns, self.unmapped)
             reader = TableReader(
                 head,
                 account,
@@ -113,13 +116,19 @@ class CatalogueFile:
         return found
 
 
-def _check_columns(columns: Columns) -> None:
+def unmapped_told(headings: tuple[str, ...]) -> str:
+    """What to say of headings that a mapping explains and no table has."""
+    return f"映射中的标题不在文件里 · headings of the mapping that are not in the file: {', '.join(headings)}"
+
+
+def _check_columns(columns: Columns, unmapped: tuple[str, ...]) -> None:
     named = any(columns.has(name) for name in ("name", "husband", "wife", "child", "father", "mother"))
     coded = columns.has("archival_code") or columns.has("volume")
     if not named or not coded:
         missing = "姓名 · name" if not named else "档号 · archival_code"
         raise NotACatalogueError(
             f"缺少必要的列：{missing} · a necessary column is missing; name it with --mapping"
+            + (f"; {unmapped_told(unmapped)}" if unmapped else "")
         )
 
 

@@ -134,10 +134,15 @@ for _finding in Finding:
     _now = next((severity for first, severity in _BOUNDS if first is _finding), _now)
     SEVERITY[_finding] = _now
 
+TOLD_OF = frozenset({Finding.TITLE, Finding.TOTAL, Finding.SIGNATURE, Finding.NOTE, Finding.DELETED})
+"""Of the rows that are no records, those that are told one by one: taken for such by their words, or by a mark."""
+
 
 @dataclass(frozen=True, slots=True)
 class RowFinding:
-    """One finding about one row. `detail` never quotes a cell; it may name another row."""
+    """One finding about one row. `field` names the fields it is in, or the headings of columns nobody understood; "" is the
+    whole row. `detail` may name another row or quote a cell: findings stay in the archive, and out of logs.
+    """
 
     table: str
     row: int

@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 from typing import IO, Self
 
-from node_agent.catalogue.findings import SEVERITY, TEXTS, RowFinding, Severity
+from node_agent.catalogue.findings import SEVERITY, TEXTS, RowFinding
 
 _HEADINGS = (
     "文件 file", "表 sheet", "行 row", "处理 outcome", "字段 field", "原因 reason", "说明", "meaning", "详情 detail",
@@ -33,8 +33,6 @@ class FindingsFile:
 
     def take(self, found: RowFinding) -> None:
         """One finding more."""
-        if SEVERITY[found.finding] is Severity.SKIPPED:
-            return
         self.rows += 1
         if self._handle is not None:
             text = TEXTS[found.finding]

@@ -41,6 +41,7 @@ class Head:
     second: list[Any] = field(default_factory=list)
     place: str = ""  # a place that only the sheet's name or the title says
     day_zero: date = DAY_ZERO
+    where: dict[int, tuple[int, ...]] = field(default_factory=dict)  # of the table
 
 
 def find_head(table: Table, rows: RowStream, extra: dict[str, str], account: TableAccount) -> Head | None:
@@ -48,7 +49,8 @@ def find_head(table: Table, rows: RowStream, extra: dict[str, str], account: Tab
     counted as notes. `extra` is what a mapping says of headings.
     """
     if table.fixed:
-        return Head(Columns.of(list(table.fixed), extra), len(table.fixed), day_zero=table.day_zero)
+        columns = Columns.of(list(table.fixed), extra)
+        return Head(columns, len(table.fixed), day_zero=table.day_zero, where=table.where)
     before: list[Row] = []
     for row in rows:
         number, cells, _problem = row
@@ -105,4 +107,4 @@ def _head(table: Table, title: Title, header: list[Any], second: list[Any], extr
         headings.pop()
     columns = Columns.of(headings, extra)
     place = "" if columns.has("place") else school_in(table.name, title.words)
-    return Head(columns, len(header), title, header, second, place, table.day_zero)
+    return Head(columns, len(header), title, header, second, place, table.day_zero, table.where)

@@ -71,12 +71,13 @@ def load(path: Path) -> Mapping:
         )
     try:
         columns = tuple(
-            FixedColumn(str(row["heading"]), int(row["start"]), int(row["length"]))
+            FixedColumn(str(row["heading"]), _whole(row["start"]), _whole(row["length"]))
             for row in table.get("column", [])
         )
     except (KeyError, TypeError, ValueError) as error:
         raise MappingError(
-            "[[column]] 需要 heading、start、length · [[column]] needs heading, start and length"
+            "[[column]] 需要 heading、start、length，后两者为整数，不加引号 ·"
+            " [[column]] needs heading, start and length, the last two as whole numbers without quotes"
         ) from error
     if any(column.start < 1 or column.length < 1 for column in columns):
         raise MappingError("start 与 length 从 1 起 · start and length count from 1")
@@ -85,6 +86,12 @@ def load(path: Path) -> Mapping:
 
 _KINDS: dict[str, type] = {"category": str, "encoding": str, "copy": bool, "column": list, "headings": dict}
 _WRITTEN: dict[type, str] = {str: "a text", bool: "true or false", list: "[[column]] tables", dict: "a table"}
+
+
+def _whole(value: object) -> int:
+    if type(value) is not int:
+        raise TypeError
+    return value
 
 
 def _is_encoding(name: str) -> bool:

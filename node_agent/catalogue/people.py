@@ -9,7 +9,7 @@ from federation.categories import CATEGORIES
 from federation.dates import DateSpan
 from federation.identity_number import birth_of, of_century
 from node_agent.catalogue.account import RowAccount
-from node_agent.catalogue.cells import text_of
+from node_agent.catalogue.cells import quoted, text_of
 from node_agent.catalogue.columns import Columns
 from node_agent.catalogue.findings import Finding
 from node_agent.catalogue.names import (
@@ -131,7 +131,7 @@ class People:
             return None
         birth, wrong = read_birth(cell, event, self._day_zero)
         if wrong is not None:
-            row.warn(birth_field, wrong)
+            row.warn(birth_field, wrong, quoted(cell))
         return birth
 
     def add_aliases(self, cells: list[Any], remark: str, persons: list[Person]) -> None:

@@ -49,12 +49,28 @@ class Quality:
         table.add_column("项 · item")
         table.add_column("数 · count", justify="right")
         table.add_column("%", justify="right")
-        rows = [(f"字段 filled {name}", number, self._records) for name, number in self._filled.items()]
-        rows += [(f"日期 date to the {name}", number, self._records) for name, number in self._dates.items()]
+        rows = [(_FILLED[name], number, self._records) for name, number in self._filled.items()]
+        rows += [(_DATES[name], number, self._records) for name, number in self._dates.items()]
         rows += [
-            ("人 persons with ID", self._ids, self._people),
-            ("人 persons with birth", self._births, self._people),
+            ("有证件号的人 · persons with ID", self._ids, self._people),
+            ("有出生日期的人 · persons with birth", self._births, self._people),
         ]
         for name, number, whole in rows:
             table.add_row(name, str(number), f"{100 * number / whole:.1f}" if whole else "-")
         console.print(table)
+
+
+_FILLED = {
+    "title": "题名 · title",
+    "place_text": "地点 · place",
+    "place": "地点可归入行政区划 · place with a division code",
+    "certificate_no": "证书编号 · certificate number",
+    "open_status": "开放状态 · open status",
+}
+_DATES = {
+    "day": "日期到日 · date to the day",
+    "month": "日期到月 · date to the month",
+    "year or part": "日期到年或年内一段 · date to the year or a part of it",
+    "longer": "日期跨年 · date of more than a year",
+    "none": "无日期 · no date",
+}

@@ -33,13 +33,9 @@ def open_tables(path: Path, mapping: Mapping) -> list[Table]:
     if not head.strip(b"\0 \r\n\t\x1a"):
         raise NotACatalogueError("空文件 · the file is empty")
     if mapping.columns:
-        return [
-            Table(
-                "",
-                _fixed_rows(path, line_end(head), mapping),
-                tuple(column.heading for column in mapping.columns),
-            )
-        ]
+        where: dict[int, tuple[int, ...]] = {}
+        rows = _fixed_rows(path, line_end(head), mapping, where)
+        return [Table("", rows, tuple(column.heading for column in mapping.columns), where=where)]
     if head.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
         return read_workbook(path)
     if _is_dbf(head, path):
@@ -69,7 +65,7 @@ def _is_binary(head: bytes) -> bool:
 _TOGETHER = 64 * 1024  # bytes of lines read together
 
 
-def _fixed_rows(path: Path, end: bytes, mapping: Mapping) -> Iterator[Row]:
+def _fixed_rows(path: Path, end: bytes, mapping: Mapping, where: dict[int, tuple[int, ...]]) -> Iterator[Row]:
     """Fixed positions count bytes, so cells are cut before they are decoded."""
     encoding = mapping.encoding or "gb18030"
     bounds = [(column.start - 1, column.start - 1 + column.length) for column in mapping.columns]
@@ -88,11 +84,14 @@ def _fixed_rows(path: Path, end: bytes, mapping: Mapping) -> Iterator[Row]:
                 line, use = line.decode(use).encode(encoding, "replace"), encoding
             if len(line) <= needed:
                 problem = Finding.WRONG_COLUMNS
-            cells = []
-            for low, high in bounds:
-                cell, cut = _fixed_cell(line[low:high], use, high - low)
-                problem = problem or cut
+            cells, cut = [], []
+            for place, (low, high) in enumerate(bounds):
+                cell, found = _fixed_cell(line[low:high], use, high - low)
                 cells.append(cell)
+                if found is not None:
+                    cut.append(place)
+            if cut and problem is None:
+                problem, where[number] = Finding.TEXT_CUT, tuple(cut)
             yield number, cells, problem
 
 
@@ -232,15 +231,19 @@ def _dbf(path: Path, mapping: Mapping) -> Table:
         place += 32
     if not fields or record_length != 1 + sum(field.length for field in fields):
         raise NotACatalogueError("不是可读的 DBF 文件 · not a readable DBF file")
-    return Table(
-        "",
-        _dbf_rows(raw, count, header_length, record_length, fields, encoding),
-        tuple(field.name for field in fields),
-    )
+    where: dict[int, tuple[int, ...]] = {}
+    rows = _dbf_rows(raw, count, header_length, record_length, fields, encoding, where)
+    return Table("", rows, tuple(field.name for field in fields), where=where)
 
 
 def _dbf_rows(
-    raw: bytes, count: int, start: int, length: int, fields: list[_DbfField], encoding: str
+    raw: bytes,
+    count: int,
+    start: int,
+    length: int,
+    fields: list[_DbfField],
+    encoding: str,
+    where: dict[int, tuple[int, ...]],
 ) -> Iterator[Row]:
     for number in range(1, count + 1):
         record = raw[start + (number - 1) * length : start + number * length]
@@ -251,7 +254,7 @@ def _dbf_rows(
             yield number, [], Finding.DELETED
             continue
         cells: list[str] = []
-        problem: Finding | None = None
+        amiss: list[Finding | None] = []
         place = 1
         parts: list[bytes] = []
         for field in fields:
@@ -260,12 +263,16 @@ def _dbf_rows(
         other = any(_only_big5(part) for part in parts)
         for field, part in zip(fields, parts, strict=True):
             if other and _more_likely_big5(part):
-                text, found = part.decode("big5").strip(), None
+                cells.append(part.decode("big5").strip())
+                amiss.append(Finding.OTHER_ENCODING)
             else:
                 text, found = _dbf_cell(part, encoding, field.length)
-            problem = problem or found
-            cells.append(text)
-        yield number, cells, Finding.OTHER_ENCODING if other else problem
+                cells.append(text)
+                amiss.append(found)
+        problem = Finding.OTHER_ENCODING if other else next(filter(None, amiss), None)
+        if problem is not None:
+            where[number] = tuple([at for at, one in enumerate(amiss) if one is problem])
+        yield number, cells, problem
 
 
 def _dbf_cell(plain: bytes, encoding: str, width: int) -> tuple[str, Finding | None]:

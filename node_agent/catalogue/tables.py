@@ -7,7 +7,7 @@ spreadsheet's numbers and dates), and what was wrong with reading it, if anythin
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
@@ -44,12 +44,16 @@ class EvenRows:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One table: a sheet, or the whole file. `fixed` headings stand for files that have no header row of their own."""
+    """One table: a sheet, or the whole file. `fixed` headings stand for files that have no header row of their own.
+
+    `where` fills while the rows are read: in which cells of a row its problem is, where that is known.
+    """
 
     name: str
     rows: Iterable[Row | EvenRows]
     fixed: tuple[str, ...] = ()
     day_zero: date = DAY_ZERO
+    where: dict[int, tuple[int, ...]] = field(default_factory=dict)
 
 
 class RowStream:

@@ -34,6 +34,7 @@ class TableReader:
     ) -> None:
         columns = head.columns
         self._width, self._widest = len(columns.headings), head.width
+        self._columns, self._where = columns, head.where
         self._account = account
         self._years = SettledYears()
         self._repeats = Repeats(account, columns.places.get("seq", ()))
@@ -131,11 +132,14 @@ class TableReader:
         if kind is not None:
             self._account.skip(number, kind)
             return
-        if len(cells) != self._width and not self._fits(cells):
-            self._account.set_aside(number, Finding.WRONG_COLUMNS)
+        found = len(cells)
+        if found != self._width and not self._fits(cells):
+            counts = f"应为 {self._width} 列，实为 {found} 列 · {self._width} cells expected, {found} found"
+            self._account.set_aside(number, Finding.WRONG_COLUMNS, detail=counts)
             return
         if problem is Finding.UNDECODABLE or problem is Finding.WRONG_COLUMNS:
-            self._account.set_aside(number, problem)
+            where = self._columns.called(self._where.pop(number, ()))
+            self._account.set_aside(number, problem, where)
             return
         if self._households is not None:
             yield from self._households.take(number, cells, problem)

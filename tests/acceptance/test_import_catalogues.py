@@ -15,7 +15,7 @@ import pytest
 
 from federation.query import Query
 from node_agent.catalogue.cells import text_of
-from node_agent.catalogue.findings import SEVERITY, TEXTS, Finding
+from node_agent.catalogue.findings import SEVERITY, TEXTS, TOLD_OF, Finding
 from node_agent.catalogue.mapping import Mapping, load
 from node_agent.catalogue.readers import open_tables
 from node_agent.catalogue.tables import RowStream
@@ -192,13 +192,15 @@ def test_every_finding_is_in_the_csv_with_file_row_field_and_reason_in_both_lang
     assert it.head == [
         "文件 file", "表 sheet", "行 row", "处理 outcome", "字段 field", "原因 reason", "说明", "meaning", "详情 detail",
     ]  # fmt: skip
-    rows = {outcome: set() for outcome in ("rejected", "quarantined", "warned")}
+    rows = {outcome: set() for outcome in ("rejected", "quarantined", "skipped", "warned")}
     for file, sheet, row, outcome, _field, reason, zh, en, _detail in it.findings:
         assert (file, zh, en) == (name, TEXTS[Finding(reason)].zh, TEXTS[Finding(reason)].en)
         assert outcome == SEVERITY[Finding(reason)]
         rows[outcome].add((sheet, int(row)))
     for outcome in ("rejected", "quarantined"):
         assert len(rows[outcome]) == it.file[outcome]
+    told = sum(it.file["reasons"].get(one.value, 0) for one in TOLD_OF)
+    assert len(rows["skipped"]) == told  # headers, blanks and members are counted alone
     taken = rows["warned"] - rows["rejected"] - rows["quarantined"]
     if name != HOUSEHOLDS:  # there a member's row is warned about, and its household counted
         assert len(taken) == it.file["warned"]

@@ -1,5 +1,6 @@
 """What goes wrong in an archive's own hands when it imports: told in one line, and nothing is lost by it."""
 
+import csv
 import json
 import os
 import subprocess
@@ -117,6 +118,8 @@ def test_a_data_folder_that_can_not_be_is_named(tmp_path, place):
         ('[headings]\n"档号" = 5', ["no such field"]),
         ('[heading]\n"档号" = "archival_code"', ["unknown key", "heading"]),
         ("column = 5", ["[[column]]"]),
+        ('[[column]]\nheading = "档号"\nstart = "1"\nlength = 30', ["without quotes"]),
+        ('[[column]]\nheading = "档号"\nstart = 1\nlength = true', ["without quotes"]),
     ],
 )
 def test_a_mapping_that_can_not_be_used_is_named(tmp_path, text, words):
@@ -306,3 +309,81 @@ def test_a_reader_that_leaves_does_not_fail_the_import(tmp_path, more):
     assert (done.returncode, done.stderr) == (0, "")
     if more != ["--dry-run"]:
         assert len(codes(tmp_path / "archive")) == 57
+
+
+def found(tmp_path, path, *more):
+    """(row, outcome, field, reason, detail) of every finding about a file, and what the import printed."""
+    done = node(path, "--data", tmp_path / "archive", *more)
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "archive" / "reports" / f"{path.name}.findings.csv").open(
+        encoding="utf-8-sig"
+    ) as handle:
+        return {
+            (int(row[2]), row[3], row[4], row[5], row[8]) for row in list(csv.reader(handle))[1:]
+        }, done.stdout
+
+
+def test_findings_say_where_they_are_and_what_stood_there(tmp_path):
+    path = catalogue(tmp_path / "结婚.csv")
+    lines = path.read_text("utf-8").splitlines()
+    lines[2] = lines[2].replace("1985-05-02", "1985-13-40")
+    lines[3] = lines[3].replace("张三", "锟斤拷")
+    lines[4] = lines[4].replace("李四", "李\x02四").replace("崇福镇", "崇福\x02镇")
+    lines[5] += ",多"
+    lines[6] = "合计,19,,,"
+    lines[7] = "注：以下为副本,,,,"
+    lines[8] = lines[8].replace("1985-05-08", "=HYPERLINK(1985)" + "年" * 40)
+    path.write_text("\n".join(lines), "utf-8")
+    rows, _printed = found(tmp_path, path)
+    assert rows == {
+        (3, "warned", "event", "impossible_date", "“1985-13-40”"),
+        (4, "quarantined", "husband", "garbled", ""),
+        (5, "warned", "wife 登记地点", "control_characters", ""),
+        (6, "quarantined", "", "wrong_columns", "应为 5 列，实为 6 列 · 5 cells expected, 6 found"),
+        (7, "skipped", "", "total", ""),
+        (8, "skipped", "", "note", ""),
+        (9, "warned", "event", "impossible_date", "“=HYPERLINK(1985)" + "年" * 24 + "…”"),
+    }
+
+
+def test_a_cut_field_of_fixed_width_is_named(tmp_path):
+    mapping, path = tmp_path / "mapping.toml", tmp_path / "招工.txt"
+    columns = (("档号", 1, 12), ("姓名", 13, 8), ("单位全称", 21, 12), ("班组", 33, 8), ("招工日期", 41, 8))
+    mapping.write_text(
+        'category = "recruitment"\n'
+        + "".join(
+            f'[[column]]\nheading = "{heading}"\nstart = {start}\nlength = {length}\n'
+            for heading, start, length in columns
+        ),
+        "utf-8",
+    )
+    row = b"".join(
+        text.encode("gb18030").ljust(length)
+        for text, (_heading, _start, length) in zip(
+            ("J001-001-001", "张三", "", "A1", "19850501"), columns, strict=True
+        )
+    )
+    path.write_bytes(row[:20] + "A海盐县第一棉".encode("gb18030")[:12] + row[32:] + b"\n")
+    rows, _printed = found(tmp_path, path, "--mapping", mapping)
+    assert rows == {(1, "warned", "单位全称", "text_cut", "")}
+
+
+def test_a_heading_of_the_mapping_that_is_in_no_file_is_told(tmp_path):
+    mapping, path = tmp_path / "mapping.toml", catalogue(tmp_path / "结婚.csv")
+    mapping.write_text('[headings]\n"登记地点" = "place"\n"经办单位" = "remark"\n', "utf-8")
+    done = node(path, "--data", tmp_path / "archive", "--mapping", mapping)
+    assert "不在文件里 · headings of the mapping that are not in the file: 经办单位\n" in done.stdout
+    path.write_text("编码,登记日期,配偶\nJ1-1,1985-05-01,李四\n", "utf-8")
+    mapping.write_text('[headings]\n"编号" = "archival_code"\n"登记日期" = "event_date"\n', "utf-8")
+    told(
+        node(path, "--data", tmp_path / "archive", "--mapping", mapping),
+        "a necessary column is missing",
+        "编号",
+    )
+
+
+def test_the_quality_of_a_dry_run_is_told_in_both_languages(tmp_path):
+    done = node(catalogue(tmp_path / "结婚.csv"), "--data", tmp_path / "archive", "--dry-run")
+    table = [line for line in done.stdout.splitlines() if line.startswith("│")]
+    assert len(table) > 5
+    assert all(" · " in line and any("\u4e00" <= char <= "\u9fff" for char in line) for line in table)
