@@ -45,7 +45,7 @@ from node_agent.desk.store import StoreVersionError
 from node_agent.dialling import Dialler, Ways
 from node_agent.disclosure import Disclosure
 from node_agent.documents import Documents
-from node_agent.index import Lookup
+from node_agent.index import Lookup, UnusableIndexError
 from node_agent.index.folder import FEDERATION_KEY, DataFolder
 from node_agent.objects import Shelf
 from node_agent.service import MOST_CANDIDATES, SOFTWARE_VERSION, ArchiveService
@@ -260,7 +260,7 @@ async def serve(folder: Path, settings: NodeSettings) -> None:
 
 
 async def _until_stopped(stop: asyncio.Event, loops: dict[str, Awaitable[None]]) -> None:
-    """Run the loops until `stop`; a loop that ends by itself ends the process, with its name in the log."""
+    """Run the loops until `stop`; a loop that ends by itself ends the process, with its name and the reason in the log."""
     tasks: dict[asyncio.Future[Any], str] = {
         asyncio.ensure_future(loop): name for name, loop in loops.items()
     }
@@ -270,8 +270,16 @@ async def _until_stopped(stop: asyncio.Event, loops: dict[str, Awaitable[None]])
         task.cancel()
     await asyncio.gather(*tasks, stopping, return_exceptions=True)
     for task in done - {stopping}:
-        telemetry.log.error("a task ended", action="agent.task_ended", task=tasks[task])
+        error = None if task.cancelled() else task.exception()
+        telemetry.log.error("a task ended", action="agent.task_ended", task=tasks[task], **_why(error))
         raise SystemExit(1)
+
+
+def _why(error: BaseException | None) -> dict[str, str]:
+    """What a log line may say of an error: its kind, and its text only where that is ours and holds no data."""
+    if isinstance(error, UnusableIndexError):
+        return {"kind": error.trouble.value, "reason": str(error)}
+    return {} if error is None else {"kind": type(error).__name__}
 
 
 @contextlib.asynccontextmanager

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic, perf_counter
@@ -140,8 +139,10 @@ class ArchiveService:
             answer = self._lookup.search(query, limit=limit, deadline=deadline, weak=False)
         except NoIndexError:
             return pb.ResultItem(cid=cid, status=pb.STATUS_UNSUPPORTED, reason=Reason.NO_INDEX.value)
-        except (sqlite3.Error, UnusableIndexError, OSError) as error:
-            telemetry.log.error("a search failed", action="search.failed", kind=type(error).__name__)
+        except UnusableIndexError as error:
+            telemetry.log.error(
+                "a search failed", action="search.failed", kind=error.trouble.value, reason=str(error)
+            )
             return pb.ResultItem(cid=cid, status=pb.STATUS_FAILED, reason=Reason.INTERNAL.value)
         except Exception as error:  # one poisonous question spoils only itself
             telemetry.log.error("a search failed", action="search.failed", kind=type(error).__name__)

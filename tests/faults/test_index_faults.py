@@ -19,6 +19,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from federation.dates import DateSpan
 from federation.query import Query
@@ -351,13 +352,17 @@ def test_the_questions_of_a_turn_read_one_state_and_the_next_turn_the_newest(tmp
     service.close()
 
 
-@pytest.mark.parametrize("damage", [damaged_pointer, damaged_state])
-def test_an_index_that_can_not_be_opened_fails_each_question_by_itself(tmp_path, damage):
+@pytest.mark.parametrize(
+    ("damage", "kind"), [(damaged_pointer, "pointer_damaged"), (damaged_state, "file_damaged")]
+)
+def test_an_index_that_can_not_be_opened_fails_each_question_by_itself(tmp_path, damage, kind):
     put(tmp_path, records(3))
     damage(tmp_path)
     service = ArchiveService("330483", "", Lookup(tmp_path), Disclosure(bytes(32), None))
-    with service.turn():
+    with service.turn(), capture_logs() as logged:
         assert [asked(service).status for _ in range(2)] == [pb.STATUS_FAILED] * 2
+    assert [(line["action"], line["kind"]) for line in logged] == [("search.failed", kind)] * 2
+    assert all(MOVE_AND_IMPORT in line["reason"] for line in logged)
     service.close()
 
 
@@ -425,6 +430,33 @@ def test_an_index_that_can_not_be_used_is_named_and_left_as_it_is(tmp_path, dama
         assert en in line
         assert MOVE_AND_IMPORT in line
     assert {path.name: path.read_bytes() for path in folder.glob("*.sqlite")} == before
+
+
+def agent(folder):
+    """An agent over a folder, run until it ends by itself."""
+    made = node("init", "--data", folder, "--archive", "330483", "--name", "桐乡", "--listen", "127.0.0.1:0", "--plaintext-on-loopback")  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    return node("run", "--data", folder)
+
+
+@pytest.mark.parametrize(
+    ("damage", "kind", "reason"),
+    [
+        (cut_short, "file_damaged", "索引文件已损坏"),
+        (of_another_version, "other_version", "索引由其他版本建立"),
+        (pointing_at("index.9.sqlite\n"), "file_missing", "CURRENT 所指的索引文件不存在"),
+    ],
+)
+def test_an_agent_that_can_not_use_its_index_ends_and_says_why(tmp_path, damage, kind, reason):
+    put(tmp_path, records(300))
+    damage(tmp_path)
+    done = agent(tmp_path)
+    assert done.returncode == 1
+    ended = json.loads(done.stderr.splitlines()[-1])
+    assert (ended["action"], ended["task"]) == ("agent.task_ended", "watch the index")
+    assert ended["kind"] == kind
+    assert reason in ended["reason"]
+    assert MOVE_AND_IMPORT in ended["reason"]
 
 
 def test_who_has_an_index_open_names_what_happens_to_it(tmp_path):
