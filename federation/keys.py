@@ -65,11 +65,13 @@ class Probe(NamedTuple):
 class Keyer:
     """Computes keys under one secret `key` (1 to 64 bytes): without it a stolen key table tells nothing.
 
-    A key is a number below 2**48. The packed form of several is eight bytes each in the machine's order.
+    A key is a number below 2**48. The packed form of several is eight bytes each in the machine's order. `check_value` is
+    a digest under the secret of nothing else: equal for equal secrets, and no help to guess one.
     """
 
     def __init__(self, key: bytes) -> None:
         seed = blake2b(digest_size=KEY_BITS // 8, key=key)
+        self.check_value = blake2b(digest_size=16, key=key, person=b"index key check").digest()
         self._seeds = {}
         for kind in "NZDEIC":
             self._seeds[kind] = seed.copy()

@@ -121,7 +121,7 @@ def run_init(args: argparse.Namespace) -> int:
         if federation_key:
             write_secret(folder / FEDERATION_KEY, federation_key)
         path = settings_module.write(folder, values)
-    except SettingsError as error:
+    except (SettingsError, UnusableIndexError) as error:
         print(f"lantai-node init: {error}", file=sys.stderr)
         return 1
     except OSError as error:
@@ -177,13 +177,13 @@ def configure_run(parser: argparse.ArgumentParser) -> None:
 
 
 def run_run(args: argparse.Namespace) -> int:
-    """Serve until SIGTERM or SIGINT. Exit 1 when the settings or certificates can not be used."""
+    """Serve until SIGTERM or SIGINT. Exit 1 when the settings, certificates or index can not be used."""
     telemetry.configure_logs()
     folder = Path(args.data)
     try:
         settings = settings_module.load(folder)
         uvloop.run(serve(folder, settings))
-    except (SettingsError, StoreVersionError, transport.TransportRefusedError) as error:
+    except (SettingsError, StoreVersionError, UnusableIndexError, transport.TransportRefusedError) as error:
         print(f"lantai-node run: {error}", file=sys.stderr)
         return 1
     except OSError as error:

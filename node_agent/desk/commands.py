@@ -23,7 +23,7 @@ from node_agent.desk.setup import now_ms, open_desk
 from node_agent.desk.showing import action_body, case_body, item_body
 from node_agent.desk.store import Store, StoreVersionError
 from node_agent.disclosure import Disclosure
-from node_agent.index import Lookup
+from node_agent.index import Lookup, UnusableIndexError
 from node_agent.index.folder import DataFolder
 from node_agent.settings import NodeSettings, SettingsError, load
 
@@ -292,7 +292,7 @@ def _reported(command: str) -> Iterator[list[int]]:
             file=sys.stderr,
         )
         ended[0] = 1
-    except (SettingsError, StoreVersionError) as error:
+    except (SettingsError, StoreVersionError, UnusableIndexError) as error:
         print(f"lantai-node {command}: {error}", file=sys.stderr)
         ended[0] = 1
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from federation.keys import Keyer
 from federation.names.many import fold_texts
 from node_agent.index import postings, rows
+from node_agent.index.key_check import KEY_CHECK
 from node_agent.index.many_keys import ManyKeys
 from node_agent.index.packing import CATEGORY_NUMBER, LAST_PLACE, UNDATED, Numbers, pack_all, years_of
 from node_agent.index.payload import TRAINING_ROWS, Codec, train
@@ -135,6 +136,7 @@ class Builder:
     def __init__(self, path: Path, keyer: Keyer, epoch: int) -> None:
         self.path = path
         self._many_keys = ManyKeys(keyer)
+        self._key_check = keyer.check_value
         self._epoch = epoch
         path.unlink(missing_ok=True)
         self._connection = create(path)
@@ -306,7 +308,12 @@ class Builder:
                 for cat, row in tally.rows.items()
             ],
         )
-        settings = {**versions(), "epoch": self._epoch, "dictionary": self._dictionary}
+        settings = {
+            **versions(),
+            "epoch": self._epoch,
+            "dictionary": self._dictionary,
+            KEY_CHECK: self._key_check,
+        }
         connection.executemany("insert into meta values(?,?)", list(settings.items()))
         connection.execute("commit")
         finish(connection)

@@ -2,7 +2,8 @@
 
 CURRENT                 names the index file; replaced by rename, so that it names the old or the new one, never neither
 index.<epoch>.sqlite    the index
-index.key               32 random bytes under which the matching keys are computed; never leaves the archive
+index.key               32 random bytes under which the matching keys are computed; never leaves the archive, and is made
+                        only where there is no index yet
 federation.key          shared by the archives of a federation: event fingerprints
 import.lock             held by the one importer
 """
@@ -26,6 +27,7 @@ LOCK = "import.lock"
 INDEX_KEY = "index.key"
 FEDERATION_KEY = "federation.key"
 
+_KEY_BYTES = 32
 _INDEX_FILE = re.compile(r"index\.[0-9]+\.sqlite")
 
 
@@ -104,12 +106,19 @@ class DataFolder:
             yield
 
     def index_key(self) -> bytes:
-        """The key of the matching keys, made on first use."""
+        """The key of the matching keys, made where there is no index yet: under a new one an index that is there would find
+        nothing. UnusableIndexError when it is missing or cut short.
+        """
         path = self.path / INDEX_KEY
         if not path.exists():
+            if self.current() is not None:
+                raise UnusableIndexError(Trouble.KEY_MISSING)
             self.make()
-            write_secret(path, secrets.token_bytes(32))
-        return path.read_bytes()
+            write_secret(path, secrets.token_bytes(_KEY_BYTES))
+        key = path.read_bytes()
+        if len(key) < _KEY_BYTES:
+            raise UnusableIndexError(Trouble.KEY_OTHER)
+        return key
 
     def federation_key(self) -> bytes | None:
         """The federation's fingerprint key, or None when the archive has not joined one."""

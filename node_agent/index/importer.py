@@ -20,6 +20,7 @@ from node_agent.index import postings
 from node_agent.index.builder import BATCH, Builder, Places, Tally, filed_under, flags_of, record_keys
 from node_agent.index.calls import Agree, Part, SourceCounts, agreed
 from node_agent.index.folder import BusyError, DataFolder
+from node_agent.index.key_check import KEY_CHECK
 from node_agent.index.packing import CATEGORY_KEY, CATEGORY_NUMBER, Numbers, pack, year_of
 from node_agent.index.payload import Codec, digests_of, encode, restore
 from node_agent.index.schema import (
@@ -66,7 +67,7 @@ def open_for_import(data_dir: Path | str) -> Iterator[Importer]:
 @contextlib.contextmanager
 def open_for_preview(data_dir: Path | str) -> Iterator[Preview]:
     """What an import would do to the index of a data folder, which is only read and need not be there;
-    ImportRefusedError when the index is of another version.
+    ImportRefusedError when the index can not be used.
     """
     with _refused_by_name(), open_preview(data_dir) as preview:
         yield preview
@@ -106,7 +107,7 @@ class Importer:
         current = self._folder.current()
         if current is None:
             return []
-        with contextlib.closing(open_for_reading(current)) as connection:
+        with contextlib.closing(open_for_reading(current, self._keyer)) as connection:
             return files_of(connection, digest)
 
     def put(
@@ -132,7 +133,7 @@ class _Change:
         self._epoch = 1
         total = 0
         if current is not None:
-            self._old = open_for_reading(current)
+            self._old = open_for_reading(current, keyer)
             self._epoch = int(meta(self._old)["epoch"]) + 1
             total = self._old.execute("select coalesce(sum(records), 0) from holdings").fetchone()[0]
         self._standing = Standing(self._old, file_name, digest)
@@ -293,7 +294,7 @@ class _Change:
         """One transaction in the current file, beside its readers."""
         self._close_old()
         assert self._current is not None
-        connection = open_for_change(self._current)
+        connection = open_for_change(self._current, self._keyer)
         try:
             connection.execute("begin immediate")
             self._write(connection, gone)
@@ -347,6 +348,7 @@ class _Change:
             ],
         )
         connection.execute("update meta set value=? where name='epoch'", (self._epoch,))
+        connection.execute("insert or replace into meta values(?,?)", (KEY_CHECK, self._keyer.check_value))
 
     def _close_old(self) -> None:
         if self._old is not None:

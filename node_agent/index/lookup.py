@@ -49,7 +49,6 @@ class Lookup:
         self._local = threading.local()
         self._open: list[OpenIndex] = []
         self._lock = threading.Lock()
-        self._keyer: Keyer | None = None
 
     def _index(self) -> OpenIndex:
         held: OpenIndex | None = getattr(self._local, "index", None)
@@ -66,10 +65,8 @@ class Lookup:
             raise NoIndexError
         if held is not None:
             self._forget(held)
-        if self._keyer is None:
-            self._keyer = Keyer(self._folder.index_key())
         try:
-            fresh = OpenIndex(path, self._keyer, stamp)
+            fresh = OpenIndex(path, Keyer(self._folder.index_key()), stamp)
         except UnusableIndexError:
             if self._folder.pointer_stamp() == stamp:
                 raise

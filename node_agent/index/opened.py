@@ -87,7 +87,7 @@ class OpenIndex:
 
     def __init__(self, path: Path, keyer: Keyer, stamp: int) -> None:
         self.path, self.keyer, self.stamp = path, keyer, stamp
-        self.connection = open_for_reading(path)
+        self.connection = open_for_reading(path, keyer)
         self.connection.set_progress_handler(self._late, _CHECK_EVERY)
         self.deadline: float | None = None
         self.version = -1

@@ -6,8 +6,9 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+from federation.keys import Keyer
 from federation.names import FOLD_VERSION, PINYIN_VERSION
-from node_agent.index import postings
+from node_agent.index import key_check, postings
 from node_agent.index.troubles import Trouble, UnusableIndexError, is_damage
 
 SCHEMA_VERSION = 3
@@ -59,7 +60,7 @@ def _configure_titles(connection: sqlite3.Connection, settings: dict[str, int]) 
     connection.executemany("insert into title(title, rank) values(?,?)", list(settings.items()))
 
 
-def open_for_reading(path: Path) -> sqlite3.Connection:
+def open_for_reading(path: Path, keyer: Keyer) -> sqlite3.Connection:
     """A read-only connection. Usable from any one thread at a time. UnusableIndexError, or OSError when the file may not
     be read.
     """
@@ -74,16 +75,16 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
         check_same_thread=False,
         cached_statements=512,
     )
-    check_version(connection)
+    _check(connection, keyer)
     connection.execute("pragma cache_size=-65536")
     connection.execute("pragma query_only=on")
     return connection
 
 
-def open_for_change(path: Path) -> sqlite3.Connection:
+def open_for_change(path: Path, keyer: Keyer) -> sqlite3.Connection:
     """A connection for one durable transaction beside readers."""
     connection = sqlite3.connect(path, isolation_level=None, timeout=30)
-    check_version(connection)
+    _check(connection, keyer)
     connection.execute("pragma journal_mode=wal")
     connection.execute("pragma synchronous=full")
     return connection
@@ -97,18 +98,26 @@ def meta(connection: sqlite3.Connection) -> dict[str, Any]:
     return dict(connection.execute("select name, value from meta").fetchall())
 
 
-def check_version(connection: sqlite3.Connection) -> None:
-    """UnusableIndexError when the file is no whole index, or its keys were computed with other tables of names."""
+def _check(connection: sqlite3.Connection, keyer: Keyer) -> None:
+    """UnusableIndexError, and the connection closed, when the file is no whole index, or its keys were computed with other
+    tables of names or under another key.
+    """
     try:
-        found = meta(connection)
+        trouble = _trouble(connection, keyer)
     except sqlite3.Error as error:
         connection.close()
         if not is_damage(error, opening=True):
             raise
         raise UnusableIndexError(Trouble.FILE_DAMAGED) from error
+    if trouble is not None:
+        connection.close()
+        raise UnusableIndexError(trouble)
+
+
+def _trouble(connection: sqlite3.Connection, keyer: Keyer) -> Trouble | None:
+    found = meta(connection)
     if any(found.get(name) != value for name, value in versions().items()):
-        connection.close()
-        raise UnusableIndexError(Trouble.OTHER_VERSION)
+        return Trouble.OTHER_VERSION
     if not {"epoch", "dictionary"} <= found.keys():
-        connection.close()
-        raise UnusableIndexError(Trouble.FILE_DAMAGED)
+        return Trouble.FILE_DAMAGED
+    return None if key_check.fits(connection, keyer, found) else Trouble.KEY_OTHER

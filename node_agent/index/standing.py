@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from federation.keys import Keyer
 from node_agent.index.builder import BATCH
 from node_agent.index.calls import Agree, Part, SourceCounts, agreed
 from node_agent.index.folder import DataFolder
@@ -100,8 +101,9 @@ class Preview:
 @contextlib.contextmanager
 def open_preview(data_dir: Path | str) -> Iterator[Preview]:
     """Compares files with the index of a data folder, which need not be there."""
-    current = DataFolder(Path(data_dir)).current()
-    connection = open_for_reading(current) if current is not None else None
+    folder = DataFolder(Path(data_dir))
+    current = folder.current()
+    connection = open_for_reading(current, Keyer(folder.index_key())) if current is not None else None
     try:
         yield Preview(connection)
     finally:

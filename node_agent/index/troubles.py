@@ -11,6 +11,8 @@ class Trouble(StrEnum):
     FILE_DAMAGED = "file_damaged"
     FILE_MISSING = "file_missing"
     POINTER_DAMAGED = "pointer_damaged"
+    KEY_MISSING = "key_missing"
+    KEY_OTHER = "key_other"
 
 
 _ANEW_ZH = "将 CURRENT 和 index.*.sqlite* 移出数据目录，再重新导入全部目录"
@@ -26,6 +28,15 @@ TEXTS: dict[Trouble, str] = {
     ),
     Trouble.POINTER_DAMAGED: (
         f"CURRENT 已损坏，未指明任何索引文件，{_RESTORE_ZH} · CURRENT is damaged and names no index file; {_RESTORE}"
+    ),
+    Trouble.KEY_MISSING: (
+        f"缺少 index.key，没有它查不到任何记录，请从备份恢复；没有备份时，{_ANEW_ZH} ·"
+        f" index.key is missing, and without it nothing is found; restore it from the backup; without a backup, {_ANEW}"
+    ),
+    Trouble.KEY_OTHER: (
+        "index.key 已损坏或不是建立索引时的密钥，用它查不到任何记录，请从备份恢复；没有备份时，将它移出数据目录，"
+        f"并{_ANEW_ZH} · index.key is damaged or not the one the index was built with, and under it nothing is found;"
+        f" restore it from the backup; without a backup, move it out of the data folder, and {_ANEW}"
     ),
 }
 """What is moved out of the folder is not lost: an import into an index it can not read would drop what other files gave."""

@@ -326,6 +326,34 @@ def damaged_state(folder):
         connection.execute("delete from meta where name = 'dictionary'")
 
 
+def without_key(folder):
+    (folder / "index.key").unlink()
+
+
+def another_key(folder):
+    (folder / "index.key").write_bytes(bytes(range(32)))
+
+
+def another_key_and_no_check(folder):
+    without_check(folder)
+    another_key(folder)
+
+
+def key_cut_short(folder):
+    os.truncate(folder / "index.key", 0)
+
+
+def without_check(folder):
+    """As an index was made before it kept the check value of its key."""
+    with contextlib.closing(sqlite3.connect(DataFolder(folder).current())) as connection, connection:
+        connection.execute("delete from meta where name='key_check'")
+
+
+def key_check(folder):
+    with contextlib.closing(sqlite3.connect(DataFolder(folder).current())) as connection:
+        return connection.execute("select value from meta where name='key_check'").fetchone()
+
+
 def asked(service):
     """The answer to a quick question about everybody called 王芳."""
     told = []
@@ -353,7 +381,13 @@ def test_the_questions_of_a_turn_read_one_state_and_the_next_turn_the_newest(tmp
 
 
 @pytest.mark.parametrize(
-    ("damage", "kind"), [(damaged_pointer, "pointer_damaged"), (damaged_state, "file_damaged")]
+    ("damage", "kind"),
+    [
+        (damaged_pointer, "pointer_damaged"),
+        (damaged_state, "file_damaged"),
+        (without_key, "key_missing"),
+        (another_key, "key_other"),
+    ],
 )
 def test_an_index_that_can_not_be_opened_fails_each_question_by_itself(tmp_path, damage, kind):
     put(tmp_path, records(3))
@@ -400,6 +434,11 @@ def pointing_at(name):
 MOVE_AND_IMPORT = "move CURRENT and index.*.sqlite* out of the data folder and import all catalogues again"
 
 
+def kept_of(folder):
+    """The index files and the key; what SQLite keeps beside them comes and goes."""
+    return {path.name: path.read_bytes() for path in folder.glob("index.*") if "-" not in path.name}
+
+
 @pytest.mark.parametrize(
     ("damage", "zh", "en"),
     [
@@ -411,6 +450,10 @@ MOVE_AND_IMPORT = "move CURRENT and index.*.sqlite* out of the data folder and i
         (pointing_at(""), "CURRENT 已损坏", "CURRENT is damaged"),
         (pointing_at("../index.1.sqlite\n"), "CURRENT 已损坏", "CURRENT is damaged"),
         (pointing_at("index.9.sqlite\n"), "CURRENT 所指的索引文件不存在", "CURRENT names is missing"),
+        (without_key, "缺少 index.key", "index.key is missing"),
+        (another_key, "index.key 已损坏或不是", "not the one the index was built with"),
+        (another_key_and_no_check, "index.key 已损坏或不是", "not the one the index was built with"),
+        (key_cut_short, "index.key 已损坏或不是", "not the one the index was built with"),
     ],
 )
 def test_an_index_that_can_not_be_used_is_named_and_left_as_it_is(tmp_path, damage, zh, en):
@@ -418,7 +461,7 @@ def test_an_index_that_can_not_be_used_is_named_and_left_as_it_is(tmp_path, dama
     put(folder, records(300))
     write_csv(people, 20, seed=1)
     damage(folder)
-    before = {path.name: path.read_bytes() for path in folder.glob("*.sqlite")}
+    before = kept_of(folder)
     for done in (
         node("search", "--data", folder, "--name", "王芳"),
         node("import", people, "--data", folder),
@@ -429,14 +472,11 @@ def test_an_index_that_can_not_be_used_is_named_and_left_as_it_is(tmp_path, dama
         assert zh in line
         assert en in line
         assert MOVE_AND_IMPORT in line
-    assert {path.name: path.read_bytes() for path in folder.glob("*.sqlite")} == before
+    assert kept_of(folder) == before
 
 
-def agent(folder):
-    """An agent over a folder, run until it ends by itself."""
-    made = node("init", "--data", folder, "--archive", "330483", "--name", "桐乡", "--listen", "127.0.0.1:0", "--plaintext-on-loopback")  # fmt: skip
-    assert made.returncode == 0, made.stderr
-    return node("run", "--data", folder)
+def initialised(folder):
+    return node("init", "--data", folder, "--archive", "330483", "--name", "桐乡", "--listen", "127.0.0.1:0", "--plaintext-on-loopback")  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -445,18 +485,80 @@ def agent(folder):
         (cut_short, "file_damaged", "索引文件已损坏"),
         (of_another_version, "other_version", "索引由其他版本建立"),
         (pointing_at("index.9.sqlite\n"), "file_missing", "CURRENT 所指的索引文件不存在"),
+        (another_key, "key_other", "index.key 已损坏或不是"),
     ],
 )
 def test_an_agent_that_can_not_use_its_index_ends_and_says_why(tmp_path, damage, kind, reason):
     put(tmp_path, records(300))
+    initialised(tmp_path)
     damage(tmp_path)
-    done = agent(tmp_path)
+    done = node("run", "--data", tmp_path)
     assert done.returncode == 1
     ended = json.loads(done.stderr.splitlines()[-1])
     assert (ended["action"], ended["task"]) == ("agent.task_ended", "watch the index")
     assert ended["kind"] == kind
     assert reason in ended["reason"]
     assert MOVE_AND_IMPORT in ended["reason"]
+
+
+def test_no_command_makes_a_key_beside_an_index_that_has_lost_its_own(tmp_path):
+    put(tmp_path, records(3))
+    without_key(tmp_path)
+    assert "缺少 index.key" in initialised(tmp_path).stderr
+    assert not (tmp_path / "archive.toml").exists()
+    another_key(tmp_path)
+    assert initialised(tmp_path).returncode == 0
+    without_key(tmp_path)
+    for command in ("run", "search --name 王芳", "desk list"):
+        done = node(*command.split(), "--data", tmp_path)
+        assert done.returncode == 1
+        [line] = done.stderr.splitlines()
+        assert "缺少 index.key" in line
+    assert not (tmp_path / "index.key").exists()
+
+
+def test_no_index_is_built_under_a_key_that_was_cut_short(tmp_path):
+    (tmp_path / "index.key").write_bytes(b"")  # digests under it would be anybody's
+    with pytest.raises(ImportRefusedError, match="key is damaged"):
+        put(tmp_path, records(3))
+    assert DataFolder(tmp_path).current() is None
+
+
+def test_a_key_that_is_restored_is_found_again_by_who_saw_it_missing(tmp_path):
+    put(tmp_path, records(3))
+    key = (tmp_path / "index.key").read_bytes()
+    another_key(tmp_path)
+    lookup = Lookup(tmp_path)
+    for _ in range(2):
+        with pytest.raises(UnusableIndexError, match="not the one"):
+            lookup.search(Query(name="王芳"))
+    (tmp_path / "index.key").write_bytes(key)
+    assert len(lookup.search(Query(name="王芳")).found) == 3
+    lookup.close()
+
+
+@pytest.mark.parametrize("changed", [2, 900], ids=["transaction", "new file"])
+def test_an_index_of_before_the_key_check_is_used_and_has_one_after_the_next_change(tmp_path, changed):
+    put(tmp_path, records(1_200))
+    kept = key_check(tmp_path)
+    without_check(tmp_path)
+    lookup = Lookup(tmp_path)
+    assert len(lookup.search(Query(name="王芳"), limit=5).found) == 5
+    lookup.close()
+    put(tmp_path, records(changed, "钱伟明") + records(1_200)[changed:])
+    assert key_check(tmp_path) == kept
+    assert len(kept[0]) == 16
+
+
+def test_an_index_of_before_the_key_check_without_a_record_is_used(tmp_path):
+    put(tmp_path, records(3))
+    put(tmp_path, [])
+    without_check(tmp_path)
+    another_key(tmp_path)
+    put(tmp_path, records(3))
+    lookup = Lookup(tmp_path)
+    assert len(lookup.search(Query(name="王芳")).found) == 3
+    lookup.close()
 
 
 def test_who_has_an_index_open_names_what_happens_to_it(tmp_path):
