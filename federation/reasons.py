@@ -238,3 +238,9 @@ class Refusal(Exception):
         self.pointer = pointer
         self.retry_after_s = retry_after_s
         self.allowed = allowed
+
+
+def why(refusal: Refusal) -> str:
+    """What a command line says of a refusal: the reason in both languages, and what the system said of it, if anything."""
+    text, cause = TEXTS[refusal.reason], refusal.__cause__
+    return f"{text.zh} · {text.en}" + (f" ({cause})" if cause is not None else "")

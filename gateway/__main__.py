@@ -11,6 +11,7 @@ from pathlib import Path
 
 import federation.quiet_grpc  # noqa: F401 - before gRPC is loaded
 from federation.output import told
+from federation.reasons import Refusal, why
 from federation.rpc.transport import TransportRefusedError
 from federation.tlog.flaws import TEXTS, EvidenceError
 from federation.version import VERSION
@@ -155,6 +156,8 @@ def _command(argv: Sequence[str] | None) -> int:
             f"lantai-gateway {args.command}: 存证日志 · the evidence log: {text.zh} · {text.en} ({error})",
             file=sys.stderr,
         )
+    except Refusal as refusal:
+        print(f"lantai-gateway {args.command}: {why(refusal)}", file=sys.stderr)
     except BrokenPipeError:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -164,7 +167,7 @@ def _command(argv: Sequence[str] | None) -> int:
 
 def _check(settings: settings_module.GatewaySettings, base: Path) -> int:
     from gateway.adapters.hooks import read_targets
-    from gateway.app import call_key, rules
+    from gateway.app import call_key, pinned, rules, usable_credentials
     from gateway.edge.tokens import Clients
 
     roster = Roster.load(base / settings.roster)
@@ -178,9 +181,8 @@ def _check(settings: settings_module.GatewaySettings, base: Path) -> int:
             f"lantai-gateway check: 环境变量 {name} 不是设置项，不起作用 · the variable {name} is no setting and does nothing",
             file=sys.stderr,
         )
-    credentials = settings.credentials(base)
-    if not credentials.is_plaintext:
-        credentials.read()
+    usable_credentials(settings, base, roster)
+    pinned(settings, base)
     print(
         f"设置可用，名录第 {roster.epoch} 版，{len(roster.members)} 家 · settings are fine, {len(roster.members)} archives on the roster"
     )

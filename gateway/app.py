@@ -12,12 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from federation import collector
+from federation.addresses import can_not_listen
 from federation.http_server import listening
 from federation.limits import RateLimit
 from federation.reasons import Refusal
+from federation.rpc import transport
+from federation.rpc.transport import Credentials
 from federation.rpc.validity import OwnCertificate
 from federation.tlog.anchor import FileAnchor
 from federation.trust import TrustList, Use
+from federation.verify.report import TEXTS, VerifyError
 from gateway import telemetry
 from gateway.adapters.announced import AnnouncedHours
 from gateway.adapters.carrier import Carrier
@@ -51,7 +55,7 @@ from gateway.evidence.witnesses import Courier
 from gateway.pages.verify import VerifyPage
 from gateway.search.roster import Roster
 from gateway.search.search import Searches
-from gateway.settings import GatewaySettings
+from gateway.settings import GatewaySettings, SettingsError
 
 SIGNING_KEY, CALL_KEY = "signing-key.pem", "webhook-key.pem"
 STATUS_LISTS = "status-lists"
@@ -67,7 +71,8 @@ async def run(settings: GatewaySettings, base: Path) -> None:
     """Serve until SIGTERM or SIGINT, then drain: not ready, no new searches, running ones finish, sessions close."""
     roster = Roster.load(base / settings.roster)
     observer = telemetry.Observer(member.code for member in roster.members)
-    credentials = settings.credentials(base)
+    credentials = usable_credentials(settings, base, roster)
+    trust_list, trust = pinned(settings, base)
     carrier = Carrier(roster, credentials, stream_age_s=settings.session_age_s)
     nodes = NodeSessions(
         roster,
@@ -113,8 +118,6 @@ async def run(settings: GatewaySettings, base: Path) -> None:
     )
     health = Health(ticked_at=time.monotonic())
     limit = RateLimit(settings.requests_per_minute, time.monotonic)
-    trust_list = (base / settings.trust_list).read_bytes() if settings.trust_list else b""
-    trust = TrustList.load(trust_list) if trust_list else None
     statuses = (
         StatusKeeper(trust, carrier, base / settings.data / STATUS_LISTS) if trust is not None else None
     )
@@ -269,6 +272,30 @@ def tokens(settings: GatewaySettings, base: Path) -> Tokens:
     return Tokens(SigningKey.at(base / path), settings.issuer, settings.audience)
 
 
+def usable_credentials(settings: GatewaySettings, base: Path, roster: Roster) -> Credentials:
+    """What the gateway shows archives; TransportRefusedError when no archive could be reached with it."""
+    credentials = settings.credentials(base)
+    listens = [("link_listen", settings.link_listen)] if settings.link_listen else []
+    dialled = [(f"roster: {one.code}: address", one.address) for one in roster.members if one.address]
+    transport.check(credentials, [*listens, *dialled])
+    return credentials
+
+
+def pinned(settings: GatewaySettings, base: Path) -> tuple[bytes, TrustList | None]:
+    """The trust list as it is on disk, and what it says; b"" and None where none is set. SettingsError when it can not be used."""
+    if not settings.trust_list:
+        return b"", None
+    path = base / settings.trust_list
+    try:
+        content = path.read_bytes()
+        return content, TrustList.load(content)
+    except OSError as error:
+        raise SettingsError(f"trust_list: 无法读取 · can not read {path}: {error.strerror}") from error
+    except VerifyError as error:
+        text = TEXTS[error.reason]
+        raise SettingsError(f"trust_list: {text.zh} · {text.en}: {path}: {error.detail}") from error
+
+
 def rules(roster: Roster) -> Policy:
     """The rules of cases among these archives; PolicyError when they contradict each other."""
     return Policy(
@@ -306,9 +333,15 @@ async def serving(edge: Edge, settings: GatewaySettings, base: Path, health: Hea
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(base / settings.http_certificate, base / settings.http_key)
     bounds, observer = settings.connection_bounds(), telemetry.ServerObserver()
-    async with listening(
-        edge.app(), settings.host, settings.port, bounds, observer, tls=context, close_s=_CLOSE_S
-    ) as port:
+    async with contextlib.AsyncExitStack() as stack:
+        server = listening(
+            edge.app(), settings.host, settings.port, bounds, observer, tls=context, close_s=_CLOSE_S
+        )
+        try:
+            port = await stack.enter_async_context(server)
+        except OSError as error:
+            where = f"{settings.host}:{settings.port}"
+            raise SettingsError(can_not_listen("host, port", where, error)) from error
         telemetry.log.info("listening", action="gateway.listening", port=port)
         try:
             yield

@@ -22,11 +22,12 @@ from grpc_reflection.v1alpha import reflection
 from prometheus_client import generate_latest
 
 from federation import collector
+from federation.addresses import can_not_listen
 from federation.bulk.answering import BulkAnswering
 from federation.durable import write_secret
 from federation.http_server import listening
 from federation.limits import ConnectionBounds
-from federation.reasons import Reason
+from federation.reasons import Reason, Refusal, why
 from federation.rpc import transport
 from federation.rpc.authority import uri_name
 from federation.rpc.links import HOLDINGS, LINK, AcceptedLink, DialledLink, open_handler, stream_handler
@@ -34,6 +35,8 @@ from federation.rpc.validity import OwnCertificate
 from federation.session.answering import CREDITS, AnsweringSession
 from federation.session.base import CASES, DOCUMENTS, LARGEST_FRAME, PROTOCOL, SessionEndedError
 from federation.session.link import Link
+from federation.tlog.flaws import TEXTS as FLAWS
+from federation.tlog.flaws import EvidenceError
 from federation.wire.v1 import holdings_pb2 as pb
 from node_agent import settings as settings_module
 from node_agent import telemetry
@@ -186,8 +189,18 @@ def run_run(args: argparse.Namespace) -> int:
     except (SettingsError, StoreVersionError, UnusableIndexError, transport.TransportRefusedError) as error:
         print(f"lantai-node run: {error}", file=sys.stderr)
         return 1
+    except EvidenceError as error:
+        text = FLAWS[error.flaw]
+        print(
+            f"lantai-node run: 存证日志 · the evidence log: {text.zh} · {text.en} ({error})", file=sys.stderr
+        )
+        return 1
+    except Refusal as refusal:
+        print(f"lantai-node run: {folder}: {why(refusal)}", file=sys.stderr)
+        return 1
     except OSError as error:
-        print(f"lantai-node run: {error.strerror}", file=sys.stderr)
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"lantai-node run: {where}{error.strerror or error}", file=sys.stderr)
         return 1
     return 0
 
@@ -198,6 +211,9 @@ async def serve(folder: Path, settings: NodeSettings) -> None:
         raise SettingsError(
             "listen 与 gateways 至少设置一项 · set listen or gateways, or nobody can reach this archive"
         )
+    credentials = settings.credentials(folder)
+    listens = [("listen", settings.listen)] if settings.listen else []
+    transport.check(credentials, [*listens, *(("gateways", address) for address in settings.gateways)])
     data = DataFolder(folder)
     lookup = Lookup(folder)
     disclosure = Disclosure(data.index_key(), data.federation_key(), frozenset(settings.closed_categories))
@@ -219,7 +235,6 @@ async def serve(folder: Path, settings: NodeSettings) -> None:
     shelf = Shelf()
     if documents is not None:
         documents.shelve(shelf)
-    credentials = settings.credentials(folder)
     agent = Agent(settings, credentials, service, office, shelf)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -238,14 +253,15 @@ async def serve(folder: Path, settings: NodeSettings) -> None:
         tasks[f"dial {address} for objects"] = agent.dial_out_for_objects(address)
     async with contextlib.AsyncExitStack() as stack:
         if settings.metrics_listen:
-            await stack.enter_async_context(_metrics(settings.metrics_listen))
+            metrics = _metrics(settings.metrics_listen)
+            await _entered(stack, "metrics_listen", settings.metrics_listen, metrics)
         if settings.health_listen:
             await stack.enter_async_context(_health(settings.health_listen))
         if settings.desk_listen:
             desk = api.serving(
                 api.DeskApi(office), settings.desk_listen, settings.desk_bounds(), settings.desk_tls(folder)
             )
-            port = await stack.enter_async_context(desk)
+            port = await _entered(stack, "desk_listen", settings.desk_listen, desk)
             telemetry.log.info("desk listening", action="desk.listening", port=port)
         if settings.listen:
             await stack.enter_async_context(agent.listening(settings.listen))
@@ -257,6 +273,19 @@ async def serve(folder: Path, settings: NodeSettings) -> None:
         documents.close()
     service.close()
     lookup.close()
+
+
+async def _entered(
+    stack: contextlib.AsyncExitStack,
+    setting: str,
+    address: str,
+    server: contextlib.AbstractAsyncContextManager[Any],
+) -> Any:
+    """Begin to listen; SettingsError names the setting whose address can not be had."""
+    try:
+        return await stack.enter_async_context(server)
+    except OSError as error:
+        raise SettingsError(can_not_listen(setting, address, error)) from error
 
 
 async def _until_stopped(stop: asyncio.Event, loops: dict[str, Awaitable[None]]) -> None:

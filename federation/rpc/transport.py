@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+import socket
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 import grpc.aio
 
+from federation import tls_files
+from federation.addresses import can_not_listen
 from federation.rpc.authority import dns_name
 
 LARGEST_MESSAGE = 1 << 20
@@ -42,18 +45,23 @@ class Credentials:
         return self.certificate is None and self.plaintext_on_loopback
 
     def read(self) -> tuple[bytes, bytes, bytes]:
-        """(root, certificate chain, key); TransportRefusedError names what is missing."""
+        """(root, certificate chain, key), of which the last two belong together; TransportRefusedError names the setting and
+        the file that can not be used.
+        """
         if self.ca is None or self.certificate is None or self.key is None:
+            missing = ", ".join(name for name in ("ca", "certificate", "key") if getattr(self, name) is None)
             raise TransportRefusedError(
-                "缺少 TLS 证书：请设置 ca、certificate、key · TLS files are missing: set ca, certificate and key,"
+                f"缺少 TLS 证书：请设置 {missing} · TLS files are missing: set {missing},"
                 " or plaintext_on_loopback for a try-out on one machine"
             )
+        ca, certificate, key = ("ca", self.ca), ("certificate", self.certificate), ("key", self.key)
         try:
-            return self.ca.read_bytes(), self.certificate.read_bytes(), self.key.read_bytes()
-        except OSError as error:
-            raise TransportRefusedError(
-                f"无法读取证书文件 · can not read a TLS file: {error.filename}"
-            ) from error
+            root, chain, secret = tls_files.read(ca), tls_files.read(certificate), tls_files.read(key)
+            tls_files.check_certificates(ca, root)
+            tls_files.check_pair(certificate, chain, key, secret)
+        except tls_files.TlsFileError as error:
+            raise TransportRefusedError(str(error)) from error
+        return root, chain, secret
 
 
 def is_loopback(address: str) -> bool:
@@ -71,6 +79,20 @@ def is_loopback_host(host: str) -> bool:
         return False
 
 
+def check(credentials: Credentials, addresses: Iterable[tuple[str, str]]) -> None:
+    """Whether `listen` and `channel` can do with these; else TransportRefusedError names the setting, and the file or the
+    address. `addresses` are settings and what they say, host:port.
+    """
+    if not credentials.is_plaintext:
+        credentials.read()
+        return
+    for setting, address in addresses:
+        try:
+            _require_loopback(address)
+        except TransportRefusedError as error:
+            raise TransportRefusedError(f"{setting} {address}: {error}") from error
+
+
 def _require_loopback(address: str) -> None:
     if not is_loopback(address):
         raise TransportRefusedError(
@@ -78,21 +100,49 @@ def _require_loopback(address: str) -> None:
         )
 
 
-def listen(server: grpc.aio.Server, address: str, credentials: Credentials) -> int:
-    """Bind a server; gives the port bound. TLS certificates are read again for each handshake, so that they rotate."""
+def listen(server: grpc.aio.Server, address: str, credentials: Credentials, setting: str = "listen") -> int:
+    """Bind a server; gives the port bound. TLS certificates are read again for each handshake, so that they rotate.
+    TransportRefusedError names the `setting` that gave the address, where nothing can listen there.
+    """
     if credentials.is_plaintext:
         _require_loopback(address)
-        return server.add_insecure_port(address)
-    return server.add_secure_port(address, _server_credentials(credentials))
+        return _bound(server.add_insecure_port, setting, address)
+    secured = _server_credentials(credentials)
+    return _bound(lambda where: server.add_secure_port(where, secured), setting, address)
 
 
-def listen_for_probes(server: grpc.aio.Server, address: str) -> int:
+def listen_for_probes(server: grpc.aio.Server, address: str, setting: str = "health_listen") -> int:
     """Bind a server that serves nothing but grpc.health.v1, in the clear: an orchestrator's probe has no certificate."""
-    return server.add_insecure_port(address)
+    return _bound(server.add_insecure_port, setting, address)
+
+
+def _bound(add: Callable[[str], int], setting: str, address: str) -> int:
+    try:
+        return add(address)
+    except RuntimeError as error:
+        raise TransportRefusedError(can_not_listen(setting, address, _why_not(address))) from error
+
+
+def _why_not(address: str) -> OSError | None:
+    """Why nothing can listen there: gRPC does not tell. None when it is gone by now."""
+    host, _, port = address.rpartition(":")
+    try:
+        for family, kind, protocol, _name, where in socket.getaddrinfo(
+            host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            with socket.socket(family, kind, protocol) as tried:
+                tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                tried.bind(where)
+                tried.listen()
+    except OSError as error:
+        return error
+    return None
 
 
 def _server_credentials(credentials: Credentials) -> grpc.ServerCredentials:
-    held = credentials.read()
+    held = (
+        credentials.read()
+    )  # the pair is checked: with a wrong one every handshake would fail, and nobody be told
 
     def configuration(parts: tuple[bytes, bytes, bytes]) -> grpc.ServerCertificateConfiguration:
         root, chain, key = parts
@@ -103,7 +153,7 @@ def _server_credentials(credentials: Credentials) -> grpc.ServerCredentials:
         try:
             fresh = credentials.read()
         except TransportRefusedError:
-            return configuration(held)  # a file being replaced right now: the old certificate goes on
+            return configuration(held)  # a certificate or key being replaced right now: the old pair goes on
         held = fresh
         return configuration(fresh)
 
@@ -111,8 +161,11 @@ def _server_credentials(credentials: Credentials) -> grpc.ServerCredentials:
 
 
 def server(options: Sequence[tuple[str, int]] = ()) -> grpc.aio.Server:
-    """A gRPC server with our limits, nothing registered yet."""
-    return grpc.aio.server(options=[*_COMMON, ("grpc.max_concurrent_streams", 1000), *options])
+    """A gRPC server with our limits, nothing registered yet. It shares its port with no other: two processes on one would each get
+    some of the connections.
+    """
+    own = [("grpc.max_concurrent_streams", 1000), ("grpc.so_reuseport", 0)]
+    return grpc.aio.server(options=[*_COMMON, *own, *options])
 
 
 def channel(address: str, credentials: Credentials, role: str, name: str) -> grpc.aio.Channel:

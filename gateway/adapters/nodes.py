@@ -254,7 +254,9 @@ class NodeSessions:
         if self._link_listen:
             self._server = transport.server()
             self._server.add_generic_rpc_handlers((open_handler(LINK, self._accept, self._beside),))
-            self.link_port = transport.listen(self._server, self._link_listen, self._credentials)
+            self.link_port = transport.listen(
+                self._server, self._link_listen, self._credentials, "link_listen"
+            )
             await self._server.start()
         for line in self._lines.values():
             if line.member.address:

@@ -55,12 +55,14 @@ class Told:
 def test_a_fault_is_told_once_and_again_after_it_was_mended(tmp_path):
     authority = Authority(tmp_path)
     issued = authority.issue("node", "330483", lifetime=DAY, starts=datetime.now(UTC) - 3 * DAY)
-    expired = issued.certificate.read_bytes()
+    expired, old_key = issued.certificate.read_bytes(), issued.key.read_bytes()
     good = authority.issue("node", "330483").certificate.read_bytes()
+    new_key = issued.key.read_bytes()
     told = Told()
     own = OwnCertificate(Credentials(ca=issued.ca, certificate=issued.certificate, key=issued.key), told)
-    for content in (expired, good, b"no PEM", expired):
+    for content, key in ((expired, old_key), (good, new_key), (b"no PEM", new_key), (expired, old_key)):
         issued.certificate.write_bytes(content)
+        issued.key.write_bytes(key)
         for _ in range(3):
             own.look(datetime.now(UTC))
     assert told.faults == ["expired", "unreadable", "expired"]
