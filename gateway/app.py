@@ -273,7 +273,12 @@ def tokens(settings: GatewaySettings, base: Path) -> Tokens:
 
 
 def usable_credentials(settings: GatewaySettings, base: Path, roster: Roster) -> Credentials:
-    """What the gateway shows archives; TransportRefusedError when no archive could be reached with it."""
+    """What the gateway shows archives; TransportRefusedError or SettingsError when one of them could not be reached."""
+    dial_in = [one.code for one in roster.members if not one.address]
+    if dial_in and not settings.link_listen:
+        raise SettingsError(
+            f"link_listen: 名录中有 dials_in = true 的馆，请设置 · archives on the roster dial in, set it: {', '.join(dial_in)}"
+        )
     credentials = settings.credentials(base)
     listens = [("link_listen", settings.link_listen)] if settings.link_listen else []
     dialled = [(f"roster: {one.code}: address", one.address) for one in roster.members if one.address]

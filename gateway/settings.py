@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -13,6 +13,7 @@ from pydantic_settings import (
 )
 
 from federation import environment
+from federation.addresses import check_address
 from federation.limits import ConnectionBounds
 from federation.rpc.transport import Credentials, is_loopback_host
 from federation.tlog.keeping import authority_at
@@ -92,6 +93,13 @@ class GatewaySettings(BaseSettings):
         description="days after its end when a case's personal data are taken out; its journal stays",
     )
     session_age_s: float = Field(750.0, ge=2.0, description="sessions are renewed before this age")
+
+    @field_validator("link_listen")
+    @classmethod
+    def _is_listened_at(cls, value: str) -> str:
+        if value:
+            check_address(value, least_port=0)
+        return value
 
     @model_validator(mode="after")
     def _is_safe(self) -> GatewaySettings:

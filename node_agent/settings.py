@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import ssl
 import tempfile
 from pathlib import Path
@@ -18,13 +17,13 @@ from pydantic_settings import (
 )
 
 from federation import environment
+from federation.addresses import check_address
 from federation.categories import CATEGORIES
 from federation.limits import ConnectionBounds
 from federation.rpc.transport import Credentials, is_loopback
 
 FILE = "archive.toml"
 PREFIX = "LANTAI_NODE_"
-_ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):\d{1,5}")
 
 
 class SettingsError(Exception):
@@ -77,12 +76,18 @@ class NodeSettings(BaseSettings):
     )
     worker_queue: int = Field(32, ge=1, le=1024, description="slow searches waiting for the worker thread")
 
-    @field_validator("listen", "metrics_listen", "health_listen", "desk_listen", "gateways")
+    @field_validator("listen", "metrics_listen", "health_listen", "desk_listen")
     @classmethod
-    def _is_address(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        for one in (value,) if isinstance(value, str) else value:
-            if one and not _ADDRESS.fullmatch(one):
-                raise ValueError("地址应为 主机:端口 · an address is host:port")
+    def _is_listened_at(cls, value: str) -> str:
+        if value:
+            check_address(value, least_port=0)
+        return value
+
+    @field_validator("gateways")
+    @classmethod
+    def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for one in value:
+            check_address(one)
         return value
 
     @field_validator("closed_categories")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from federation.addresses import check_address
+
 _CODE = re.compile(r"\d{6}")
-_ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):\d{1,5}")
 _KEYS = {"code", "name", "address", "dials_in", "authority", "stale_after_s", "deputy"}
 
 
@@ -51,7 +53,10 @@ class Roster:
         limits = any(member.stale_after_s is not None for member in self.members)
         object.__setattr__(self, "limits_age", limits)
         if len(self.by_code) != len(self.members):
-            raise RosterError("名录中有重复的代码 · an archive stands on the roster twice")
+            twice = [code for code, times in Counter(one.code for one in self.members).items() if times > 1]
+            raise RosterError(
+                f"名录中有重复的代码 · an archive stands on the roster twice: {', '.join(twice)}"
+            )
         for member in self.members:
             if member.deputy and (member.deputy not in self.by_code or member.deputy == member.code):
                 raise RosterError(
@@ -69,6 +74,13 @@ class Roster:
             raise RosterError(
                 f"名录不是合法的 TOML · the roster {path} is not valid TOML: {error}"
             ) from error
+        try:
+            return cls._of(table)
+        except RosterError as error:
+            raise RosterError(f"{path}: {error}") from error
+
+    @classmethod
+    def _of(cls, table: dict[str, Any]) -> Roster:
         unknown = table.keys() - {"epoch", "archive"}
         if unknown:
             raise RosterError(f"名录中有不认识的键 · unknown key in the roster: {', '.join(sorted(unknown))}")
@@ -76,7 +88,14 @@ class Roster:
         if not isinstance(rows, list) or not rows:
             raise RosterError("名录为空：请写 [[archive]] · the roster is empty: write [[archive]] tables")
         members = [_member(row, number) for number, row in enumerate(rows, start=1)]
-        return cls(int(table.get("epoch", 1)), tuple(sorted(members, key=lambda member: member.code)))
+        return cls(_whole(table, "epoch", 1), tuple(sorted(members, key=lambda member: member.code)))
+
+
+def _whole(table: dict[str, Any], key: str, default: int, where: str = "") -> int:
+    value = table.get(key, default)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise RosterError(f"{where}{key} 应为整数 · {key} must be a whole number")
+    return value
 
 
 def _member(row: dict[str, Any], number: int) -> Member:
@@ -93,11 +112,16 @@ def _member(row: dict[str, Any], number: int) -> Member:
         raise RosterError(
             f"{where}: address 与 dials_in = true 须二选一 · give either address or dials_in = true"
         )
-    if address and (not isinstance(address, str) or not _ADDRESS.fullmatch(address)):
-        raise RosterError(f"{where}: address 应为 主机:端口 · address must be host:port")
+    if address:
+        try:
+            check_address(str(address))
+        except ValueError as error:
+            raise RosterError(f"{where}: address: {error}") from error
     stale = row.get("stale_after_s")
     if stale is not None and (not isinstance(stale, int) or stale <= 0):
         raise RosterError(
             f"{where}: stale_after_s 应为正整数 · stale_after_s must be a positive number of seconds"
         )
-    return Member(code, name, address, int(row.get("authority", 0)), stale, str(row.get("deputy", "")))
+    return Member(
+        code, name, address, _whole(row, "authority", 0, f"{where}: "), stale, str(row.get("deputy", ""))
+    )

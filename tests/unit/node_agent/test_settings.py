@@ -61,3 +61,17 @@ def test_a_wrong_value_names_the_variable_it_came_from_or_else_the_key(tmp_path,
     assert "wrong: worker_queue:" in refusal(tmp_path, "worker_queue = 0\n")
     monkeypatch.setenv("LANTAI_NODE_WORKER_QUEUE", "-1")
     assert "wrong: LANTAI_NODE_WORKER_QUEUE:" in refusal(tmp_path, "")
+
+
+@pytest.mark.parametrize("setting", ["listen", "metrics_listen", "health_listen", "desk_listen", "gateways"])
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:99999", "127.0.0.1", "127.0.0.1:８０", "127.0.0.256:80", "[::g]:80", "http://x:80"]
+)
+def test_an_address_nothing_could_be_at_is_refused_with_its_setting(tmp_path, setting, address):
+    value = f'["{address}"]' if setting == "gateways" else f'"{address}"'
+    assert f"{setting}: " in refusal(tmp_path, f"{setting} = {value}\n")
+
+
+def test_a_port_of_0_is_for_listening_only(tmp_path):
+    assert settings(tmp_path, 'listen = "[::1]:0"\n').listen == "[::1]:0"
+    assert "端口应在 1 到 65535 之间" in refusal(tmp_path, 'gateways = ["localhost:0"]\n')
