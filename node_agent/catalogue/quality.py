@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from io import StringIO
 
 from rich.console import Console
 from rich.table import Table
@@ -44,7 +45,10 @@ class Quality:
 
     def print(self) -> None:
         """Show the shares."""
-        console = Console()
+        shown = (
+            StringIO()
+        )  # written to standard output by rich itself, it would end the process when nobody reads
+        console = Console(file=shown)
         table = Table(title="数据质量 · data quality")
         table.add_column("项 · item")
         table.add_column("数 · count", justify="right")
@@ -58,6 +62,7 @@ class Quality:
         for name, number, whole in rows:
             table.add_row(name, str(number), f"{100 * number / whole:.1f}" if whole else "-")
         console.print(table)
+        print(shown.getvalue(), end="")
 
 
 _FILLED = {

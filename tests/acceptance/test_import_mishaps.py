@@ -294,8 +294,9 @@ def test_a_folder_that_becomes_an_archive_is_told(tmp_path):
     assert "原先没有档案馆" not in node(path, "--data", tmp_path / "桐乡").stdout
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["told at the end", "told at once"])
 @pytest.mark.parametrize("more", [[], ["--json"], ["--dry-run"]])
-def test_a_reader_that_leaves_does_not_fail_the_import(tmp_path, more):
+def test_a_reader_that_leaves_does_not_fail_the_import(tmp_path, more, unbuffered):
     """As `head` does; the files behind it are imported all the same."""
     files = [catalogue(tmp_path / f"{volume}-结婚.csv", volume) for volume in (1, 2, 3)]
     readable, writable = os.pipe()
@@ -305,6 +306,7 @@ def test_a_reader_that_leaves_does_not_fail_the_import(tmp_path, more):
             [sys.executable, "-m", "node_agent", "import", *map(os.fspath, files), "--data",
              os.fspath(tmp_path / "archive"), *more],
             stdout=left, stderr=subprocess.PIPE, text=True, timeout=120,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
         )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     if more != ["--dry-run"]:
