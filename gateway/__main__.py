@@ -166,14 +166,10 @@ def _command(argv: Sequence[str] | None) -> int:
 
 
 def _check(settings: settings_module.GatewaySettings, base: Path) -> int:
-    from gateway.adapters.hooks import read_targets
-    from gateway.app import call_key, pinned, rules, usable_credentials
-    from gateway.edge.tokens import Clients
+    from gateway.app import pinned, platforms, rules, tokens, usable_credentials
 
     roster = Roster.load(base / settings.roster)
-    clients = base / settings.clients if settings.clients else None
-    Clients.load(clients)
-    read_targets(clients, call_key(settings, base))
+    platforms(settings, base)
     rules(roster)
     settings.store_url(base)
     for name in settings_module.unknown_variables():
@@ -183,6 +179,9 @@ def _check(settings: settings_module.GatewaySettings, base: Path) -> int:
         )
     usable_credentials(settings, base, roster)
     pinned(settings, base)
+    settings.http_tls(base)
+    settings.log_authority(base)
+    tokens(settings, base)
     print(
         f"设置可用，名录第 {roster.epoch} 版，{len(roster.members)} 家 · settings are fine, {len(roster.members)} archives on the roster"
     )

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from gateway import telemetry
 from gateway.adapters.announced import AnnouncedHours
 from gateway.adapters.carrier import Carrier
 from gateway.adapters.case_evidence import CaseEvidence
-from gateway.adapters.hooks import WebHooks, read_targets
+from gateway.adapters.hooks import Target, WebHooks, read_targets
 from gateway.adapters.locating import SearchLocator, stored_question
 from gateway.adapters.nodes import NodeSessions
 from gateway.adapters.register import StoredRegister
@@ -83,7 +82,7 @@ async def run(settings: GatewaySettings, base: Path) -> None:
         beside={"Bulk": carrier.handler()},
     )
     searches = Searches(roster, nodes, observer, clock=time.monotonic)
-    targets = read_targets(base / settings.clients if settings.clients else None, call_key(settings, base))
+    clients, targets = platforms(settings, base)
     policy = rules(roster)
     steady = SteadyClock()
     store = Store(settings.store_url(base), policy, clock_ms=steady, owner=new_owner())
@@ -135,7 +134,7 @@ async def run(settings: GatewaySettings, base: Path) -> None:
         searches,
         nodes,
         tokens(settings, base),
-        Clients.load(base / settings.clients if settings.clients else None),
+        clients,
         limit,
         health,
         cases,
@@ -268,8 +267,9 @@ async def _steer(steady: SteadyClock, store: Store, engine: Engine) -> None:
 
 def tokens(settings: GatewaySettings, base: Path) -> Tokens:
     """The issuer of this gateway's access tokens; its key is made on first use."""
-    path = settings.signing_key or f"{settings.data}/{SIGNING_KEY}"
-    return Tokens(SigningKey.at(base / path), settings.issuer, settings.audience)
+    path = base / (settings.signing_key or f"{settings.data}/{SIGNING_KEY}")
+    with _naming_key("signing_key", path):
+        return Tokens(SigningKey.at(path), settings.issuer, settings.audience)
 
 
 def usable_credentials(settings: GatewaySettings, base: Path, roster: Roster) -> Credentials:
@@ -310,9 +310,31 @@ def rules(roster: Roster) -> Policy:
     )
 
 
+def platforms(settings: GatewaySettings, base: Path) -> tuple[Clients, dict[str, Target]]:
+    """Who may ask for tokens, and where platforms are called back; SettingsError names what is wrong in their file."""
+    path, key = base / settings.clients if settings.clients else None, call_key(settings, base)
+    try:
+        return Clients.load(path), read_targets(path, key)
+    except ValueError as error:  # ClientsError, HookSettingsError
+        raise SettingsError(f"clients: {path}: {error}") from error
+
+
 def call_key(settings: GatewaySettings, base: Path) -> CallKey:
     """The key that signs calls to platforms; made on first use."""
-    return CallKey.at(base / (settings.webhook_key or f"{settings.data}/{CALL_KEY}"))
+    path = base / (settings.webhook_key or f"{settings.data}/{CALL_KEY}")
+    with _naming_key("webhook_key", path):
+        return CallKey.at(path)
+
+
+@contextlib.contextmanager
+def _naming_key(setting: str, path: Path) -> Iterator[None]:
+    """SettingsError that names setting and file, where a key can not be read or made."""
+    try:
+        yield
+    except OSError as error:
+        raise SettingsError(f"{setting}: 无法读写 · can not read or make {path}: {error.strerror}") from error
+    except (ValueError, TypeError) as error:
+        raise SettingsError(f"{setting}: 不是可用的私钥 · no private key of this use: {path}") from error
 
 
 def open_log(settings: GatewaySettings, base: Path) -> GatewayLog:
@@ -333,10 +355,7 @@ def open_log(settings: GatewaySettings, base: Path) -> GatewayLog:
 @contextlib.asynccontextmanager
 async def serving(edge: Edge, settings: GatewaySettings, base: Path, health: Health) -> AsyncIterator[None]:
     """The HTTP server; on leaving it refuses new searches by name until the running ones have ended, then closes its door."""
-    context = None
-    if settings.http_certificate:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(base / settings.http_certificate, base / settings.http_key)
+    context = settings.http_tls(base)
     bounds, observer = settings.connection_bounds(), telemetry.ServerObserver()
     async with contextlib.AsyncExitStack() as stack:
         server = listening(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -16,8 +17,10 @@ from federation import environment
 from federation.addresses import check_address
 from federation.limits import ConnectionBounds
 from federation.rpc.transport import Credentials, is_loopback_host
+from federation.settings_errors import words
 from federation.tlog.keeping import authority_at
 from federation.tlog.stamping import TimeAuthority
+from federation.tls_files import TlsFileError, http_context
 
 DEFAULT_LOG = "gateway"
 PREFIX = "GW_"
@@ -115,6 +118,19 @@ class GatewaySettings(BaseSettings):
         is_one = self.behind_tls_proxy or is_loopback_host(self.host)
         return ConnectionBounds(self.connections, self.connections if is_one else self.connections_of_a_line)
 
+    def http_tls(self, base: Path) -> ssl.SSLContext | None:
+        """TLS of the HTTP edge, None = plain; SettingsError when the certificate can not be used."""
+        if not self.http_certificate:
+            return None
+        if not self.http_key:
+            raise SettingsError("http_key: 缺少 · missing: http_certificate is set")
+        try:
+            return http_context(
+                ("http_certificate", base / self.http_certificate), ("http_key", base / self.http_key)
+            )
+        except TlsFileError as error:
+            raise SettingsError(str(error)) from error
+
     def log_files(self, base: Path) -> tuple[Path, Path]:
         """(file, private key) of this process's evidence log; replicas may share a data folder, but never a log."""
         own = "" if self.log_name == DEFAULT_LOG else f"-{self.log_name}"
@@ -126,9 +142,16 @@ class GatewaySettings(BaseSettings):
         """Who stamps the evidence log; SettingsError names what is wrong."""
         if not self.stamp_authority:
             return None
+        if not self.stamp_certificate:
+            raise SettingsError("stamp_certificate: 缺少 · missing: stamp_authority is set")
+        roots = base / self.stamp_certificate
         try:
-            return authority_at(self.stamp_authority, (base / self.stamp_certificate).read_bytes())
-        except (OSError, ValueError) as error:
+            return authority_at(self.stamp_authority, roots.read_bytes())
+        except OSError as error:
+            raise SettingsError(
+                f"stamp_certificate: 无法读取 · can not read {roots}: {error.strerror}"
+            ) from error
+        except ValueError as error:
             raise SettingsError(f"stamp_authority, stamp_certificate: {error}") from error
 
     def store_url(self, base: Path) -> str:
@@ -171,7 +194,7 @@ def unknown_variables() -> list[str]:
 
 def load(path: Path) -> GatewaySettings:
     """Read settings; SettingsError names what is wrong."""
-    if not path.exists():
+    if not path.is_file():
         raise SettingsError(f"没有设置文件 {path} · there is no settings file {path}; see docs/operations.md")
 
     class Here(GatewaySettings):
@@ -184,9 +207,8 @@ def load(path: Path) -> GatewaySettings:
     try:
         return Here()  # type: ignore[call-arg]
     except ValidationError as error:
-        problems = "; ".join(
-            f"{environment.label(PREFIX, one['loc']) or 'settings'}: {one['msg']}" for one in error.errors()
-        )
-        raise SettingsError(f"设置有误 · the settings are wrong: {problems}") from error
+        raise SettingsError(f"设置有误 · the settings are wrong: {words(PREFIX, error)}") from error
+    except OSError as error:
+        raise SettingsError(f"无法读取 · can not read {path}: {error.strerror}") from error
     except ValueError as error:
         raise SettingsError(f"设置文件不是合法的 TOML · the settings are not valid TOML: {error}") from error

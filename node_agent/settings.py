@@ -21,6 +21,8 @@ from federation.addresses import check_address
 from federation.categories import CATEGORIES
 from federation.limits import ConnectionBounds
 from federation.rpc.transport import Credentials, is_loopback
+from federation.settings_errors import words
+from federation.tls_files import TlsFileError, http_context
 
 FILE = "archive.toml"
 PREFIX = "LANTAI_NODE_"
@@ -121,16 +123,14 @@ class NodeSettings(BaseSettings):
         """TLS of the desk's API, None = plain on loopback; SettingsError when the certificate can not be used."""
         if not self.desk_certificate:
             return None
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if not self.desk_key:
+            raise SettingsError("desk_key: 缺少 · missing: desk_certificate is set")
         try:
-            context.load_cert_chain(folder / self.desk_certificate, folder / self.desk_key)
-        except OSError as error:  # SSLError is one
-            raise SettingsError(
-                f"desk_certificate: {error.strerror or error.reason}"  # type: ignore[attr-defined]
-                " · the desk's certificate or key can not be used"
-            ) from error
-        return context
+            return http_context(
+                ("desk_certificate", folder / self.desk_certificate), ("desk_key", folder / self.desk_key)
+            )
+        except TlsFileError as error:
+            raise SettingsError(str(error)) from error
 
     def credentials(self, folder: Path) -> Credentials:
         """Where the certificate lies; relative paths start at the data folder."""
@@ -150,7 +150,7 @@ class NodeSettings(BaseSettings):
 def load(folder: Path) -> NodeSettings:
     """Read the settings of a data folder; SettingsError names what is wrong."""
     path = folder / FILE
-    if not path.exists():
+    if not path.is_file():
         raise SettingsError(f"没有 {FILE}，请先运行 lantai-node init · no {FILE}; run lantai-node init first")
     unknown = environment.unknown(PREFIX, NodeSettings.model_fields)
     if unknown:
@@ -168,13 +168,12 @@ def load(folder: Path) -> NodeSettings:
     try:
         return Here()  # type: ignore[call-arg]
     except ValidationError as error:
-        problems = "; ".join(
-            f"{environment.label(PREFIX, one['loc'])}: {one['msg']}" for one in error.errors()
-        )
-        raise SettingsError(f"{FILE} 有误 · {FILE} is wrong: {problems}") from error
+        raise SettingsError(f"{FILE} 有误 · {FILE} is wrong: {words(PREFIX, error)}") from error
+    except OSError as error:
+        raise SettingsError(f"无法读取 · can not read {path}: {error.strerror}") from error
     except ValueError as error:
-        if words := environment.not_json(PREFIX, NodeSettings.model_fields, error):
-            raise SettingsError(words) from error
+        if told := environment.not_json(PREFIX, NodeSettings.model_fields, error):
+            raise SettingsError(told) from error
         raise SettingsError(f"{FILE} 不是合法的 TOML · {FILE} is not valid TOML: {error}") from error
 
 

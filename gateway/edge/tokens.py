@@ -33,6 +33,13 @@ _LEEWAY_S = 5
 _LONGEST_TOKEN = 4_096
 
 
+_CLIENT_KEYS = {"id", "scope", "jwk", "webhook", "webhook_secret", "webhook_networks"}
+
+
+class ClientsError(ValueError):
+    """The file of platforms can not be used; the message says where and why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who a token speaks for: a client id and its scopes."""
@@ -181,6 +188,25 @@ def is_usable(jwk: dict[str, Any]) -> bool:
     )
 
 
+def _client(row: dict[str, Any], number: int) -> tuple[str, tuple[_Key, str]]:
+    """Who a `[[client]]` is, its key and scope. ClientsError."""
+    where = f"[[client]] {number}"
+    if unknown := sorted(row.keys() - _CLIENT_KEYS):
+        raise ClientsError(f"{where}: 不认识的键 · unknown key: {', '.join(unknown)}")
+    name, jwk = row.get("id"), row.get("jwk")
+    if not isinstance(name, str) or not name:
+        raise ClientsError(f"{where}: 缺少 id · id is missing")
+    if not isinstance(jwk, dict) or not is_usable(jwk):
+        raise ClientsError(
+            f"{where}: jwk 应为验签用的 P-256 公钥 · jwk must be a public P-256 key for signatures"
+        )
+    try:
+        public = ECAlgorithm.from_jwk({part: jwk[part] for part in ("kty", "crv", "x", "y")})
+    except (KeyError, ValueError, TypeError, jwt.PyJWTError) as error:
+        raise ClientsError(f"{where}: jwk 无法使用 · jwk can not be used") from error
+    return name, (_Key(ALGORITHM, public), str(row.get("scope", "search")))
+
+
 class Clients:
     """Platforms that may ask for tokens, by the public keys the operator registered in a TOML file."""
 
@@ -190,17 +216,19 @@ class Clients:
 
     @classmethod
     def load(cls, path: Path | None, *, clock: Callable[[], float] = time.time) -> Clients:
-        """Read `[[client]] id = …, scope = …, jwk = {…}`; ValueError says what is wrong."""
+        """Read `[[client]] id = …, scope = …, jwk = {…}`; ClientsError says what is wrong where."""
         if path is None:
             return cls({}, clock=clock)
-        keys: dict[str, tuple[_Key, str]] = {}
-        for row in tomllib.loads(path.read_text("utf-8")).get("client", []):
-            jwk = row["jwk"]
-            if not is_usable(jwk):
-                raise ValueError(f"client {row['id']}: jwk must be a public P-256 key for signatures")
-            public = ECAlgorithm.from_jwk({name: jwk[name] for name in ("kty", "crv", "x", "y")})
-            keys[row["id"]] = (_Key(ALGORITHM, public), str(row.get("scope", "search")))
-        return cls(keys, clock=clock)
+        try:
+            table = tomllib.loads(path.read_text("utf-8"))
+        except OSError as error:
+            raise ClientsError(f"无法读取 · can not be read: {error.strerror}") from error
+        except ValueError as error:
+            raise ClientsError(f"不是合法的 TOML · not valid TOML: {error}") from error
+        rows = table.get("client", [])
+        if table.keys() - {"client"} or not isinstance(rows, list):
+            raise ClientsError("只应有 [[client]] · it holds [[client]] tables only")
+        return cls(dict(_client(row, number) for number, row in enumerate(rows, start=1)), clock=clock)
 
     def authenticate(self, assertion: str, audience: str) -> tuple[str, str]:
         """(client id, scope) of a valid private_key_jwt assertion, accepted once; Refusal TOKEN_INVALID otherwise."""

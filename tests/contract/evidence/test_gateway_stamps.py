@@ -129,5 +129,5 @@ async def test_the_loop_stamps_at_once_and_ends_when_cancelled(log, authority):
 )
 async def test_settings_that_can_not_be_used_are_named(tmp_path, authority, wrong):
     settings = settings_of(tmp_path, authority).model_copy(update=wrong)
-    with pytest.raises(SettingsError, match="stamp_authority"):
+    with pytest.raises(SettingsError, match=r"^stamp_(authority|certificate)"):
         app.open_log(settings, tmp_path)

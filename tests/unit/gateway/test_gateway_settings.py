@@ -2,7 +2,8 @@
 
 import pytest
 
-from gateway.app import usable_credentials
+from gateway.__main__ import main
+from gateway.app import platforms, usable_credentials
 from gateway.search.roster import Roster, RosterError
 from gateway.settings import GatewaySettings, SettingsError, load
 
@@ -53,3 +54,51 @@ def test_archives_that_dial_in_need_somewhere_to_dial(tmp_path):
         usable_credentials(GatewaySettings(plaintext_on_loopback=True), tmp_path, members)
     heard = GatewaySettings(plaintext_on_loopback=True, link_listen="127.0.0.1:0")
     assert usable_credentials(heard, tmp_path, members).is_plaintext
+
+
+def test_what_is_wrong_is_said_in_both_languages_with_its_key(tmp_path):
+    told = refusal(tmp_path, 'port = "x"\nhost = "0.0.0.0"\nports = 1\n')
+    assert "port: 应为整数 · must be a whole number" in told
+    assert "ports: 不认识的键 · unknown key" in told
+    told = refusal(tmp_path, 'host = "0.0.0.0"\n')
+    assert "the settings are wrong: 明文" in told
+    assert "alue error" not in told
+    (tmp_path / "gateway.toml").unlink()
+    (tmp_path / "gateway.toml").mkdir()
+    with pytest.raises(SettingsError, match=r"there is no settings file .*gateway\.toml"):
+        load(tmp_path / "gateway.toml")
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ('[[client]]\nid = "p"\nscop = "search"\njwk = {}\n', r"\[\[client\]\] 1: .* unknown key: scop"),
+        ("[[client]]\njwk = {}\n", "id is missing"),
+        ('[[client]]\nid = "p"\n', "jwk must be a public P-256 key"),
+        ('[[clients]]\nid = "p"\n', "tables only"),
+        ("[[client", "not valid TOML"),
+    ],
+)
+def test_a_file_of_platforms_is_refused_with_its_name_and_what_is_wrong_in_it(tmp_path, lines, said):
+    (tmp_path / "clients.toml").write_text(lines)
+    with pytest.raises(SettingsError, match=rf"^clients: .*clients\.toml: .*{said}"):
+        platforms(GatewaySettings(clients="clients.toml"), tmp_path)
+
+
+def test_certificates_and_keys_are_refused_with_their_setting_and_file(tmp_path, capsys):
+    (tmp_path / "garbage.pem").write_text("garbage")
+    (tmp_path / "roster.toml").write_text(ROW.format("330400", 'address = "127.0.0.1:1"'), "utf-8")
+    config = tmp_path / "gateway.toml"
+    for setting, more, said in (
+        ("http_key", 'http_certificate = "c.pem"', "missing"),
+        ("http_certificate", 'http_certificate = "c.pem"\nhttp_key = "k.pem"', "can not read"),
+        ("signing_key", 'signing_key = "garbage.pem"', "no private key"),
+        ("webhook_key", 'webhook_key = "garbage.pem"', "no private key"),
+        ("stamp_certificate", 'stamp_authority = "http://tsa.example"', "missing"),
+        ("trust_list", 'trust_list = "none.json"', "can not read"),
+    ):
+        config.write_text(f"plaintext_on_loopback = true\n{more}\n")
+        assert main(["check", "--config", str(config)]) == 1
+        told = capsys.readouterr().err
+        assert told.startswith(f"lantai-gateway check: {setting}: ")
+        assert said in told

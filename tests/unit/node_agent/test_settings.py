@@ -75,3 +75,30 @@ def test_an_address_nothing_could_be_at_is_refused_with_its_setting(tmp_path, se
 def test_a_port_of_0_is_for_listening_only(tmp_path):
     assert settings(tmp_path, 'listen = "[::1]:0"\n').listen == "[::1]:0"
     assert "端口应在 1 到 65535 之间" in refusal(tmp_path, 'gateways = ["localhost:0"]\n')
+
+
+def test_what_is_wrong_is_said_in_both_languages_with_its_key(tmp_path):
+    (tmp_path / FILE).write_text('worker_queue = 0\nliste = ""\nplaintext_on_loopback = "perhaps"\n', "utf-8")
+    with pytest.raises(SettingsError) as refused:
+        load(tmp_path)
+    told = str(refused.value)
+    for one in (
+        "archive: 缺少 · missing",
+        "worker_queue: 不得小于 1 · must be at least 1",
+        "liste: 不认识的键 · unknown key",
+        "plaintext_on_loopback: 应为 true 或 false · must be true or false",
+    ):
+        assert one in told
+
+
+def test_a_rule_of_several_keys_is_told_without_pydantics_words(tmp_path):
+    told = refusal(tmp_path, 'desk_listen = "0.0.0.0:0"\n')
+    assert f"{FILE} is wrong: 审核台" in told
+    assert "alue error" not in told
+
+
+def test_a_desks_certificate_that_can_not_be_used_is_named_with_its_file(tmp_path):
+    with pytest.raises(SettingsError, match="desk_key: "):
+        settings(tmp_path, 'desk_certificate = "c.pem"\n').desk_tls(tmp_path)
+    with pytest.raises(SettingsError, match=r"^desk_certificate: .* can not read .*c\.pem"):
+        settings(tmp_path, 'desk_certificate = "c.pem"\ndesk_key = "c.key"\n').desk_tls(tmp_path)
