@@ -160,7 +160,10 @@ def _command(argv: Sequence[str] | None) -> int:
         print(f"lantai-gateway {args.command}: {why(refusal)}", file=sys.stderr)
     except BrokenPipeError:
         raise
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"lantai-gateway {args.command}: {where}{error.strerror or error}", file=sys.stderr)
+    except (ValueError, KeyError, TypeError) as error:
         print(f"lantai-gateway {args.command}: {type(error).__name__}: {error}", file=sys.stderr)
     return 1
 

@@ -102,3 +102,10 @@ def test_certificates_and_keys_are_refused_with_their_setting_and_file(tmp_path,
         told = capsys.readouterr().err
         assert told.startswith(f"lantai-gateway check: {setting}: ")
         assert said in told
+
+
+def test_what_the_system_refuses_is_told_with_its_file(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "gateway.toml").write_text('data = "file"\n')
+    assert main(["db", "upgrade", "--config", str(tmp_path / "gateway.toml")]) == 1
+    assert capsys.readouterr().err == f"lantai-gateway db: {tmp_path / 'file'}: File exists\n"
