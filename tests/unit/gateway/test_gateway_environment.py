@@ -38,7 +38,8 @@ def test_a_running_gateway_names_it_in_its_log(config, monkeypatch, capsys):
     monkeypatch.setattr(uvloop, "run", lambda work: work.close())
     assert command.main(["run", "--config", str(config)]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    assert [(one["action"], one["variable"]) for one in lines] == [("gateway.unknown_variable", "GW_TYPO")]
+    named = [one["variable"] for one in lines if one["action"] == "gateway.unknown_variable"]
+    assert named == ["GW_TYPO"]
     assert "variable" in telemetry.LOG_FIELDS
 
 

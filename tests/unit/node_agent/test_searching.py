@@ -150,6 +150,7 @@ def test_an_interrupted_search_says_so_in_one_line(tmp_path):
     asked = subprocess.Popen(
         [sys.executable, "-u", "-m", "node_agent", "search", "--data", str(tmp_path), "--queries", "-", "--json"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - tests in the background ignore it
     )  # fmt: skip
     asked.stdin.write(b"{}\n" * 10)
     asked.stdin.flush()
