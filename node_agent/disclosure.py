@@ -41,14 +41,14 @@ class Disclosure:
 
     def candidate(self, found: Found) -> Candidate:
         """The masked description of one found record."""
-        persons = found.stored.persons
+        persons = found.told.persons
         other = next((one.name for place, one in enumerate(persons) if place != found.person), "")
         return Candidate(
             ref=self.reference(found),
             category=found.category,
             masked_name=mask_name(persons[found.person].name) if persons else "",
             masked_other_name=mask_name(other),
-            year=year_of(found.stored.event),
+            year=year_of(found.told.event),
             place=found.place,
             levels=found.levels,
             name_bits=round(found.name_bits, 2),
@@ -69,13 +69,13 @@ class Disclosure:
         """Keyed digests of the event: the parties and its day, and its certificate number, where known."""
         if self._federation_key is None:
             return ()
-        stored = found.stored
+        told = found.told
         marks = []
-        names = sorted(fold(person.name) for person in stored.persons if person.name)
-        if stored.first and stored.first == stored.last and names:
-            marks.append(f"event\0{found.category}\0{stored.first}\0" + "\0".join(names))
-        if stored.certificate_no and names:
-            marks.append(f"certificate\0{found.category}\0{fold_certificate(stored.certificate_no)}")
+        names = sorted(fold(person.name) for person in told.persons if person.name)
+        if told.first and told.first == told.last and names:
+            marks.append(f"event\0{found.category}\0{told.first}\0" + "\0".join(names))
+        if told.certificate_no and names:
+            marks.append(f"certificate\0{found.category}\0{fold_certificate(told.certificate_no)}")
         return tuple(
             blake2b(
                 mark.encode("utf-8", "surrogatepass"),

@@ -249,10 +249,11 @@ class Documents:
         try:
             if request is not None and request.ref:
                 deadline = time.monotonic() + _FIND_WITHIN_S
-                answer = self._lookup.search(query_of(request), limit=50, deadline=deadline)
-                for found in answer.found:
-                    if self._disclosure.reference(found) == request.ref:
-                        return found.record
+                with self._lookup.reading():
+                    answer = self._lookup.search(query_of(request), limit=50, deadline=deadline)
+                    for found in answer.found:
+                        if self._disclosure.reference(found) == request.ref:
+                            return self._lookup.fetch([found.rid])[found.rid]
             if not code:
                 return None
             with self._lookup.reading():

@@ -192,17 +192,17 @@ def decision_of(answer: Answer) -> Decision:
 
 
 def _candidate(found: Found, answer: Answer) -> dict[str, Any]:
-    persons = found.stored.persons
+    persons = found.told.persons
     return {
-        "archival_code": found.stored.raw_code or found.code,
+        "archival_code": found.raw_code,
         "score": found.score,
         "level": level_word(found.levels),
         "explanation": explain(found.levels, category=found.category),
         "decision": decide(found.score, answer.records, found.levels).value,
         "category": found.category,
         "name": persons[found.person].name if persons else "",
-        "year": year_of(found.stored.event) or None,
-        "title": found.stored.title,
+        "year": year_of(found.told.event) or None,
+        "title": found.told.title,
     }
 
 

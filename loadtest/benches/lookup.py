@@ -31,6 +31,7 @@ from loadtest.people import Truth, records, truths, write_csv
 from loadtest.postgres import NoPostgresError, Postgres, postgres
 from node_agent.index import Lookup
 from node_agent.index.folder import DataFolder
+from node_agent.index.packing import rid_of
 
 _QUERIES = 400
 _ROUNDS = 5
@@ -110,14 +111,13 @@ def _ask(lookup: Lookup, keyer: Keyer, kind: str, one: Truth, wrong: dict[str, s
     """Archival codes found: exact questions by the index's own calls, fuzzy ones by a whole search."""
     match kind:
         case "exact ID":
-            found = lookup.read([keyer.id_key(canonical(one.id_number) or "")])
+            values = lookup.scan([keyer.id_key(canonical(one.id_number) or "")])
         case "exact name + year":
-            found = lookup.read(
-                [keyer.exact_name_key(one.name)], one.event_year - 2, one.event_year + 2, one.category, 20
-            )
+            key = keyer.exact_name_key(one.name)
+            values = lookup.scan([key], one.event_year - 2, one.event_year + 2, one.category, 20)
         case _:
             return [told.code for told in lookup.search(_query(kind, one, wrong), limit=20).found]
-    return [record.archival_code for record in found.values()]
+    return [record.archival_code for record in lookup.fetch([rid_of(value) for value in values]).values()]
 
 
 def _untouched(lookup: Lookup, keyer: Keyer, people: Sequence[Truth]) -> float:

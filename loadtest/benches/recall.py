@@ -61,7 +61,7 @@ def ask(lookup: Lookup, asked: dict[str, str], truth: Truth, tally: Tally) -> No
     began = time.perf_counter()
     answer = lookup.search(query_from(asked), limit=_TEN)
     tally.seconds.append(time.perf_counter() - began)
-    codes = [found.stored.raw_code or found.code for found in answer.found]
+    codes = [found.raw_code for found in answer.found]
     tally.asked += 1
     right = codes[:1] == [truth.code]
     tally.first += right

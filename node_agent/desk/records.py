@@ -72,20 +72,21 @@ class IndexRecords:
         try:
             query = query_of(dispatch)
             deadline = monotonic() + FIND_WITHIN_S
-            answer = self._lookup.search(query, limit=_CANDIDATES, deadline=deadline)
+            with self._lookup.reading():
+                answer = self._lookup.search(query, limit=_CANDIDATES, deadline=deadline)
+                found = next((one for one in answer.found if self._reference(one) == dispatch.ref), None)
+                record = self._lookup.fetch([found.rid])[found.rid] if found else None
         except (Refusal, NoIndexError):
             return None
         except Exception:  # a broken index must not keep a case from its reviewer
             return None
-        found = next((one for one in answer.found if self._reference(one) == dispatch.ref), None)
-        if found is None:
+        if found is None or record is None:
             return None
         likely = [
             one for one in answer.found if decide(one.score, answer.records, one.levels) is not Decision.NONE
         ]
         # a search that was cut short can not tell that there is no other
         hits = max(2, len(likely)) if answer.soft_timeout or answer.truncated else len(likely)
-        record = found.record
         return Holding(
             archival_code=record.raw_code,
             category=found.category,

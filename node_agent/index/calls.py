@@ -1,6 +1,6 @@
 """The five calls of an index, whatever holds it: `put` for the importer, `scan fetch title prefix` for readers.
 
-Readers have two conveniences more: `read`, the first two at once, and `reading`, one state of the index for several calls.
+Readers have one convenience more: `reading`, one state of the index for several calls.
 
 Matching keys, folding and scoring sit above these calls, so that what is found does not depend on what holds the rows.
 """
@@ -66,7 +66,7 @@ class Reading(Protocol):
 
     def scan(
         self,
-        keys: Iterable[int],
+        keys: Sequence[int],
         first_year: int = 0,
         last_year: int = 0,
         category: str = "",
@@ -77,17 +77,6 @@ class Reading(Protocol):
 
     def fetch(self, rids: Sequence[int]) -> dict[int, Record]:
         """The records of these ids; an id that is gone is left out."""
-        ...
-
-    def read(
-        self,
-        keys: Sequence[int],
-        first_year: int = 0,
-        last_year: int = 0,
-        category: str = "",
-        limit: int = 2_000,
-    ) -> dict[int, Record]:
-        """`scan` and `fetch` in one."""
         ...
 
     def reading(self) -> AbstractContextManager[None]:

@@ -10,16 +10,17 @@ import contextlib
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
 from federation.keys import Keyer
 from federation.query import Query
+from node_agent.index import postings
 from node_agent.index.folder import DataFolder, imported_at
 from node_agent.index.opened import MOST_PER_SCAN, CategoryCount, OpenIndex
-from node_agent.index.packing import CATEGORY_NUMBER, rid_of
+from node_agent.index.packing import CATEGORY_NUMBER
 from node_agent.index.search import Answer, OutOfTimeError, Search
 from node_agent.index.troubles import Trouble, UnusableIndexError
 from node_agent.record import Record
@@ -149,7 +150,7 @@ class Lookup:
 
     def scan(
         self,
-        keys: Iterable[int],
+        keys: Sequence[int],
         first_year: int = 0,
         last_year: int = 0,
         category: str = "",
@@ -159,37 +160,16 @@ class Lookup:
         index = self._index()
         number = CATEGORY_NUMBER.get(category, 0)
         ranges = index.ranges(first_year, last_year, number)
+        if len(keys) == len(ranges) == 1:
+            return postings.scan_one(index.connection, keys[0], *ranges[0], number, limit)
         asked = [(key, low, high) for key in keys for low, high in ranges]
         found = (index.scan if first_year else index.scan_one_by_one)(asked, number, limit)
-        return found[0] if len(found) == 1 else list(chain.from_iterable(found))
+        return list(chain.from_iterable(found))
 
     def fetch(self, rids: Sequence[int]) -> dict[int, Record]:
         """The records of these ids; an id that is gone is left out."""
         index = self._index()
         return {row[0]: index.record(row) for row in index.rows(rids)}
-
-    def read(
-        self,
-        keys: Sequence[int],
-        first_year: int = 0,
-        last_year: int = 0,
-        category: str = "",
-        limit: int = MOST_PER_SCAN,
-    ) -> dict[int, Record]:
-        """`scan` and `fetch` in one: the records under any of `keys`. For one key both are read under one lock, in one
-        state of the index (7 us for a name of one record, 9 of several; one call after the other 10.5).
-        """
-        index = self._index()
-        number = CATEGORY_NUMBER.get(category, 0)
-        ranges = index.ranges(first_year, last_year, number)
-        if len(keys) > 1 or len(ranges) > 1:
-            values = self.scan(keys, first_year, last_year, category, limit)
-            return self.fetch([rid_of(value) for value in values])
-        return {
-            row[0]: index.record(row)
-            for key in keys
-            for row in index.rows_under(key, *ranges[0], number, limit)
-        }
 
     def title(self, words: str, limit: int = 20, after: int = 0) -> list[int]:
         """Record ids whose title holds every word, in record order from `after` on."""

@@ -15,12 +15,8 @@ from node_agent.index import postings
 from node_agent.index.packing import (
     CATEGORY_KEY,
     CATEGORY_NUMBER,
-    RID_MASK,
     UNDATED_RANGE,
     WHOLE_RANGE,
-    category_in,
-    rid_of,
-    stored_key,
     year_range,
 )
 from node_agent.index.payload import Codec, restore
@@ -54,13 +50,6 @@ class CategoryCount:
 
 _COLUMNS = "rid, cat, place, flags, digest, code, payload"
 _ROW = f"select {_COLUMNS} from rec where rid=?"  # noqa: S608 - our own columns
-_UNDER = (
-    f"select * from (select last, v, {_COLUMNS} from k left join rec on rid=last&{RID_MASK} and v is null"  # noqa: S608 - our own columns
-    f" where h=? and last>=? order by last) union all select {','.join(['null'] * 9)}"
-)
-"""The chunks of a key; beside one of a single value, the row it stands for. A row of nothing ends them: while it is still to
-come the statement keeps its lock, so that the rows of a chunk are read in the same state and at half the price.
-"""
 
 
 @lru_cache(FETCH)
@@ -134,7 +123,7 @@ class OpenIndex:
         self, asked: Sequence[tuple[int, int, int]], category: int, limit: int
     ) -> list[list[int]]:
         """The same without years: each is read only until `limit`."""
-        return [postings.scan(self.connection, [one], category, limit, bounded=False)[0] for one in asked]
+        return [postings.scan_one(self.connection, *one, category, limit) for one in asked]
 
     def ranges(self, first_year: int, last_year: int, category: int) -> list[tuple[int, int]]:
         """Ranges of packed values of the years asked (0 = all), with the undated ones where there are any."""
@@ -151,23 +140,6 @@ class OpenIndex:
         for start in range(0, len(rids), FETCH):
             part = rids[start : start + FETCH]
             found.extend(self.connection.execute(_reading(len(part)), part).fetchall())
-        return found
-
-    def rows_under(self, key: int, low: int, high: int, category: int, limit: int) -> list[Row]:
-        """Rows under a key, of the packed values from `low` to `high`, of one category (0 = all), the first `limit`."""
-        found: list[Row] = []
-        for row in self.connection.execute(_UNDER, (stored_key(key), low)):
-            last, packed = row[0], row[1]
-            if last is None:
-                break
-            if packed is not None:
-                values: list[int] = []
-                postings.take(values, last, packed, low, high, category)
-                found += self.rows([rid_of(value) for value in values[: limit - len(found)]])
-            elif last <= high and category in {0, category_in(last)}:
-                found.append(row[2:])
-            if last > high or len(found) >= limit:
-                break
         return found
 
     def record(self, row: Row) -> Record:

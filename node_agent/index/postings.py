@@ -75,7 +75,7 @@ def scan(
     keys have more than a chunk.
     """
     if len(asked) == 1:
-        return [_scan_one(connection, *asked[0], category, limit)]
+        return [scan_one(connection, *asked[0], category, limit)]
     found: list[list[int]] = [[] for _one in asked]
     if not asked:
         return found
@@ -85,39 +85,38 @@ def scan(
     for number, last, packed in connection.execute(_reading(len(asked), bounded=bounded), parameters):
         if len(found[number]) < limit:
             _key, low, high = asked[number]
-            take(found[number], last, packed, low, high, category)
+            _take(found[number], last, packed, low, high, category)
     for kept in found:
         del kept[limit:]
     return found
 
 
-def _scan_one(
+def scan_one(
     connection: sqlite3.Connection, key: int, low: int, high: int, category: int, limit: int
 ) -> list[int]:
     """`scan` of one range, read only until it has ended or given `limit` values."""
     found: list[int] = []
     for last, packed in connection.execute(_FROM, (stored_key(key), low)):
-        take(found, last, packed, low, high, category)
+        _take(found, last, packed, low, high, category)
         if last > high or len(found) >= limit:
             break
     return found[:limit]
 
 
-def take(found: list[int], last: int, packed: bytes | None, low: int, high: int, category: int) -> None:
+def _take(found: list[int], last: int, packed: bytes | None, low: int, high: int, category: int) -> None:
     """Add what a chunk that ends at `low` or later has inside the range."""
     if packed is None:
         if last <= high and (not category or last >> CATEGORY_SHIFT & 0xFF == category):
             found.append(last)
         return
-    values = _values(last, packed)
-    if values[0] > high:
-        return
-    if values[0] < low or last > high:
-        values = values[bisect_left(values, low) : bisect_right(values, high)]
+    # where they lie, copied by nobody: half the cost, and 15 keys a search have a chunk or more
+    values = memoryview(packed).cast("q") if sys.byteorder == "little" else _values(last, packed)
+    start = bisect_left(values, low)
+    inside = values[start : bisect_right(values, high, start)]
     if category:
-        found += [value for value in values if value >> CATEGORY_SHIFT & 0xFF == category]
+        found += [value for value in inside if value >> CATEGORY_SHIFT & 0xFF == category]
     else:
-        found += values
+        found += inside
 
 
 def count(connection: sqlite3.Connection, key: int) -> int:

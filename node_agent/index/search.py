@@ -24,10 +24,9 @@ from federation.scoring import (
 )
 from node_agent.index.opened import FETCH, MOST_PER_SCAN, OpenIndex, Row
 from node_agent.index.packing import CATEGORY_KEY, CATEGORY_NUMBER, place_in, rid_of, year_in
-from node_agent.index.payload import Stored, restore
+from node_agent.index.payload import Told
 from node_agent.index.schema import FLAG_COPY, FLAG_DIGITISED
 from node_agent.index.titles import contains
-from node_agent.record import Record
 
 MOST_CANDIDATES = 400
 """Rows fetched and compared at most; above it those nearest by year and place (measured: recall unchanged at 5M)."""
@@ -50,12 +49,17 @@ class Found(msgspec.Struct, frozen=True, gc=False):
     category: str
     code: str
     place: str
-    stored: Stored
+    told: Told
     flags: int
     levels: Levels
     person: int
     name_bits: float
     score: float
+
+    @property
+    def raw_code(self) -> str:
+        """The archival code as the archive wrote it."""
+        return self.told.raw_code or self.code
 
     @property
     def is_copy(self) -> bool:
@@ -64,18 +68,6 @@ class Found(msgspec.Struct, frozen=True, gc=False):
     @property
     def digitised(self) -> bool:
         return bool(self.flags & FLAG_DIGITISED)
-
-    @property
-    def record(self) -> Record:
-        """The whole record with its original texts; unmasked, for the archive itself."""
-        return restore(
-            self.stored,
-            category=self.category,
-            code=self.code,
-            place=self.place,
-            digitised=self.digitised,
-            is_copy=self.is_copy,
-        )
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
@@ -253,7 +245,7 @@ class Search:
     def _found(self, row: Row, levels: Levels, person: int, bits: float, value: float) -> Found:
         rid, category, place, flags, digest, code, payload = row
         index = self._index
-        stored = index.codec.read(payload)
+        told = index.codec.told(payload)
         return Found(
-            rid, digest, CATEGORY_KEY[category], code, index.places[place], stored, flags, levels, person, bits, value
+            rid, digest, CATEGORY_KEY[category], code, index.places[place], told, flags, levels, person, bits, value
         )  # fmt: skip

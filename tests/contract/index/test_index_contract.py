@@ -16,7 +16,7 @@ from node_agent.index import Lookup, Part, Reading, Writing, open_for_import
 from node_agent.index.builder import record_keys
 from node_agent.index.folder import DataFolder
 from node_agent.index.opened import OpenIndex
-from node_agent.index.packing import rid_of
+from node_agent.index.packing import rid_of, year_in
 from node_agent.index.titles import contains
 from node_agent.record import Person, Record, Role
 
@@ -90,10 +90,8 @@ def check_against(folder, held, name, first, last, category, code, words):
             and (not first or one.event is None or first <= one.event.first_year <= last)
         ]
         assert fetched(lookup, [rid_of(value) for value in found]) == expected(wanted)
-        read = lookup.read([key], first, last, category)
-        assert sorted(map(repr, map(shown, read.values()))) == expected(wanted)
-        nobody = keyer.exact_name_key("无名氏")
-        assert lookup.read([key, nobody], first, last, category).keys() == read.keys()
+        nobody = keyer.exact_name_key("无名氏")  # several keys are read by another statement than one
+        assert sorted(lookup.scan([key, nobody], first, last, category)) == sorted(found)
         assert fetched(lookup, lookup.prefix(code, 100)) == expected(
             [one for one in held if one.archival_code.startswith(code)]
         )
@@ -186,11 +184,10 @@ def test_a_popular_name_spans_many_chunks_and_keeps_its_order_under_changes(fold
     values = lookup.scan([keyer.exact_name_key("钱伟明")], limit=10_000)
     assert len(values) == 1_520
     assert values == sorted(values)
-    key = keyer.exact_name_key("钱伟明")
-    assert set(lookup.read([key], limit=10_000)) == {rid_of(value) for value in values}
-    assert set(lookup.read([key], 1985, 1987, limit=40)) == {
-        rid_of(value) for value in lookup.scan([key], 1985, 1987, limit=40)
-    }
+    assert (
+        lookup.scan([keyer.exact_name_key("钱伟明")], 1985, 1987, limit=40)
+        == [value for value in values if 1985 <= year_in(value) <= 1987][:40]
+    )
     assert len(lookup.scan([keyer.exact_name_key("錢偉明")], 1985, 1985, limit=10_000)) == sum(
         one.event.first_year == 1985 for one in [*held[:700], *held[710:], *many(30)]
     )

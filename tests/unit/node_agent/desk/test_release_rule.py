@@ -202,7 +202,7 @@ def test_no_wrong_person_is_ever_released(tmp_path_factory):
         records = IndexRecords(lookup, disclosure.reference)
         years = DateSpan(19900101, 19991231)
         known = {
-            disclosure.reference(one): one.record.raw_code
+            disclosure.reference(one): one.raw_code
             for name in NAMES
             for one in lookup.search(Query(category="marriage", name=name, event=years)).found
         }
