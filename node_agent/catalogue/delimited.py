@@ -6,8 +6,10 @@ import codecs
 import contextlib
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from node_agent.catalogue.encodings import SAMPLE, decodes, encoding_of
@@ -19,8 +21,71 @@ from node_agent.catalogue.tables import EvenRows, NotACatalogueError, Row, Table
 _TOGETHER = 256 * 1024  # bytes of lines read together
 _DELIMITERS = (",", "\t", ";", "|")
 
+_MARK = "\ud800"  # half a character: in no text that was decoded
+_MARKING = "lantai.mark"
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 
-def _stretches(path: Path, encoding: str, end: bytes, odd: dict[int, Finding]) -> Iterator[str]:
+
+def _mark(error: UnicodeError) -> tuple[str, int]:
+    """Decodes like "replace", with a mark for what can not be decoded."""
+    assert isinstance(error, UnicodeDecodeError)
+    return _MARK, error.end
+
+
+codecs.register_error(_MARKING, _mark)
+
+
+@dataclass(frozen=True, slots=True)
+class _OddLine:
+    """`marked` is the line once more, with marks where it is odd: cut like the line itself, it tells in which cells."""
+
+    finding: Finding
+    marked: str
+
+
+class _OddLines:
+    """Lines in another encoding or that could not be decoded, by their numbers; `where` is told in which cells of their
+    rows that shows.
+    """
+
+    def __init__(self, delimiter: str, where: dict[int, tuple[int, ...]]) -> None:
+        self._delimiter, self._where = delimiter, where
+        self._lines: dict[int, _OddLine] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._lines)
+
+    def clear(self) -> None:
+        """Nothing is odd in what comes now."""
+        self._lines.clear()
+
+    def is_other(self, number: int, text: str) -> None:
+        """A line was in another encoding, which says nothing of its ASCII."""
+        self._lines[number] = _OddLine(Finding.OTHER_ENCODING, _NOT_ASCII.sub(_MARK, text))
+
+    def is_undecodable(self, number: int, raw: bytes, encoding: str) -> None:
+        """A line could not be decoded."""
+        self._lines[number] = _OddLine(Finding.UNDECODABLE, raw.decode(encoding, _MARKING))
+
+    def problem(self, lines: list[str], number: int, width: int) -> Finding | None:
+        """The worst that is odd about a row of these lines, the first of this number, and of so many cells."""
+        found = [self._lines.pop(number + at, None) for at in range(len(lines))]
+        findings = {one.finding for one in found if one is not None}
+        if not findings:
+            return None
+        worst = Finding.UNDECODABLE if Finding.UNDECODABLE in findings else Finding.OTHER_ENCODING
+        marked = [
+            one.marked.replace("\0", "\x01") if one is not None and one.finding is worst else line
+            for line, one in zip(lines, found, strict=True)
+        ]
+        with contextlib.suppress(csv.Error):
+            cells = next(csv.reader(marked, delimiter=self._delimiter))
+            if len(cells) == width:  # else it can not be said in which it is
+                self._where[number] = tuple([place for place, cell in enumerate(cells) if _MARK in cell])
+        return worst
+
+
+def _stretches(path: Path, encoding: str, end: bytes, odd: _OddLines) -> Iterator[str]:
     """A text file, some hundred whole lines at a time; `odd` is told before which of their lines were in another
     encoding or could not be decoded.
     """
@@ -38,7 +103,7 @@ def _stretches(path: Path, encoding: str, end: bytes, odd: dict[int, Finding]) -
             number += len(lines)
 
 
-def _decoded(lines: list[bytes], encoding: str, before: int, odd: dict[int, Finding]) -> str:
+def _decoded(lines: list[bytes], encoding: str, before: int, odd: _OddLines) -> str:
     """Lines as text, together where all of them are UTF-8, else one by one; `before` of them came earlier."""
     if encoding == "utf-8":
         with contextlib.suppress(UnicodeDecodeError):
@@ -46,21 +111,26 @@ def _decoded(lines: list[bytes], encoding: str, before: int, odd: dict[int, Find
     texts = []
     for number, line in enumerate(lines, start=before + 1):
         if encoding != "utf-8" and not line.isascii() and decodes(line, "utf-8"):
-            odd[number] = Finding.OTHER_ENCODING  # valid UTF-8 by chance does not happen to Chinese lines
+            # valid UTF-8 by chance does not happen to Chinese lines
             texts.append(line.decode("utf-8"))
+            odd.is_other(number, texts[-1])
         else:
             texts.append(_line(line, encoding, number, odd))
     return "".join(texts)
 
 
-def _line(raw: bytes, encoding: str, number: int, odd: dict[int, Finding]) -> str:
+def _line(raw: bytes, encoding: str, number: int, odd: _OddLines) -> str:
     try:
         return raw.decode(encoding)
     except UnicodeDecodeError:
         others = (one for one in ("utf-8", "gb18030", "big5") if one != encoding)
         other = next((one for one in others if decodes(raw, one)), "")
-        odd[number] = Finding.OTHER_ENCODING if other else Finding.UNDECODABLE
-        return raw.decode(other) if other else raw.decode(encoding, "replace")
+        if other:
+            text = raw.decode(other)
+            odd.is_other(number, text)
+            return text
+        odd.is_undecodable(number, raw, encoding)
+        return raw.decode(encoding, "replace")
 
 
 def read_delimited(path: Path, head: bytes, mapping: Mapping) -> Table:
@@ -71,7 +141,9 @@ def read_delimited(path: Path, head: bytes, mapping: Mapping) -> Table:
         raise NotACatalogueError(
             "不是目录文件：找不到分隔的列 · not a catalogue: no columns found (fixed-width files need --mapping)"
         )
-    return Table("", _csv_rows(path, encoding, line_end(head), delimiter, _width_of(sample, delimiter)))
+    where: dict[int, tuple[int, ...]] = {}
+    rows = _csv_rows(path, encoding, line_end(head), delimiter, _width_of(sample, delimiter), where)
+    return Table("", rows, where=where)
 
 
 def _width_of(sample: str, delimiter: str) -> int:
@@ -95,9 +167,11 @@ def _delimiter_of(sample: str) -> str:
     return best
 
 
-def _csv_rows(path: Path, encoding: str, end: bytes, delimiter: str, usual: int) -> Iterator[Row | EvenRows]:
+def _csv_rows(
+    path: Path, encoding: str, end: bytes, delimiter: str, usual: int, where: dict[int, tuple[int, ...]]
+) -> Iterator[Row | EvenRows]:
     csv.field_size_limit(_LONGEST_CELL)
-    odd: dict[int, Finding] = {}
+    odd = _OddLines(delimiter, where)
     stretches = _stretches(path, encoding, end, odd)
     lines = _Lines(stretches, universal=encoding == "utf-16")
     for text in stretches:
@@ -166,7 +240,7 @@ class _Lines:
         return line
 
 
-def _rows_of_lines(lines: _Lines, delimiter: str, usual: int, odd: dict[int, Finding]) -> Iterator[Row]:
+def _rows_of_lines(lines: _Lines, delimiter: str, usual: int, odd: _OddLines) -> Iterator[Row]:
     """The rows of a stretch, and of what follows it where a cell goes on there."""
     reader = csv.reader(lines, delimiter=delimiter)
     while not lines.at_end:
@@ -176,14 +250,12 @@ def _rows_of_lines(lines: _Lines, delimiter: str, usual: int, odd: dict[int, Fin
             cells = next(reader)
         except csv.Error:  # a cell without end, or the end of a line in the middle of one
             rows = _swallowed(lines.held, delimiter, usual, []) or [([], Finding.WRONG_COLUMNS)]
-            yield from _each(rows, number, odd)
+            yield from _each(rows, lines.held, number, odd)
             continue
         if lines.given > number and (rows := _swallowed(lines.held, delimiter, usual, cells)):
-            yield from _each(rows, number, odd)
+            yield from _each(rows, lines.held, number, odd)
             continue
-        problem = None
-        if odd:
-            problem = next((odd.pop(line) for line in range(number, lines.given + 1) if line in odd), None)
+        problem = odd.problem(lines.held, number, len(cells)) if odd else None
         if len(cells) != 1 or cells[0].strip() != "\x1a":
             yield number, cells, problem
 
@@ -206,10 +278,11 @@ def _swallowed(
 
 
 def _each(
-    rows: list[tuple[list[str], Finding | None]], number: int, odd: dict[int, Finding]
+    rows: list[tuple[list[str], Finding | None]], lines: list[str], number: int, odd: _OddLines
 ) -> Iterator[Row]:
-    for line, (cells, problem) in enumerate(rows, start=number):
-        yield line, cells, problem or odd.pop(line, None)
+    """Rows of a line each, the first of this number."""
+    for at, (line, (cells, problem)) in enumerate(zip(lines, rows, strict=False), start=number):
+        yield at, cells, problem or odd.problem([line], at, len(cells))
 
 
 def _cells_of(line: str, delimiter: str, *, strict: bool) -> list[str]:

@@ -92,6 +92,11 @@ def _fixed_rows(path: Path, end: bytes, mapping: Mapping, where: dict[int, tuple
                     cut.append(place)
             if cut and problem is None:
                 problem, where[number] = Finding.TEXT_CUT, tuple(cut)
+            elif problem is Finding.OTHER_ENCODING:
+                where[number] = tuple([place for place, cell in enumerate(cells) if not cell.isascii()])
+            elif problem is Finding.UNDECODABLE:
+                texts = [line[low:high].rstrip() for low, high in bounds]
+                where[number] = tuple([place for place, text in enumerate(texts) if not decodes(text, use)])
             yield number, cells, problem
 
 

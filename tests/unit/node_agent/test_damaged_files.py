@@ -8,7 +8,7 @@ import pytest
 
 from node_agent.catalogue.files import CatalogueFile
 from node_agent.catalogue.findings import Finding
-from node_agent.catalogue.mapping import Mapping
+from node_agent.catalogue.mapping import FixedColumn, Mapping
 from node_agent.catalogue.tables import NotACatalogueError
 from node_agent.record import one_by_one
 
@@ -87,6 +87,92 @@ def test_rows_in_another_encoding_are_told_by_their_own_numbers_among_swallowed_
     records, rows, _report = read(written(tmp_path, HEADER, '"' + row(1), row(2), gbk, row(4)))
     assert [record.row for record in records] == [3, 4, 5]
     assert rows == {Finding.WRONG_COLUMNS: [2], Finding.OTHER_ENCODING: [4]}
+
+
+def fields(path, mapping=None):
+    """(row, reason, field, detail) of each finding about a file."""
+    found = []
+    file = CatalogueFile(path, mapping=mapping or Mapping(), report=found.append)
+    for part in file.parts():
+        list(part.records)
+    return [(one.row, one.finding.value, one.field, one.detail) for one in found]
+
+
+def damaged(text, *broken):
+    """A line of UTF-8 in which the first byte of each of these words has become one that nothing begins with."""
+    line = text.encode()
+    for word in broken:
+        line = line.replace(word.encode(), b"\xff" + word.encode()[1:])
+    return line + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "finding", "field"),
+    [
+        (damaged(row(2), "李四"), "undecodable", "wife"),
+        (damaged(row(2, "再婚"), "张三", "再婚"), "undecodable", "husband remark"),
+        (damaged(row(2, "早已损坏\ufffd"), "李四"), "undecodable", "wife"),
+        (damaged(row(2).replace("李四", '"李,四"'), "李,四"), "undecodable", "wife"),
+        (damaged(row(2).replace("李四", '"王\n李四"'), "李四"), "undecodable", "wife"),
+        (damaged(row(2).replace("崇福镇", "洲泉镇"), "洲泉镇"), "undecodable", "登记地点"),
+        ((row(2) + "\n").encode("gbk"), "other_encoding", "husband wife 登记地点"),
+        (row(2, '"甲\n').encode() + '乙"\n'.encode("gbk"), "other_encoding", "remark"),
+        (row(2, '"甲\n').encode("gbk") + damaged('乙"', "乙"), "undecodable", "remark"),
+    ],
+    ids=["a cell", "two cells", "not what was lost before", "a cell with a delimiter", "the second line of a cell", "a heading", "all but ASCII", "a line of a cell", "the worse of two lines"],
+)  # fmt: skip
+def test_of_a_line_of_other_bytes_the_fields_are_named_and_not_what_stood_there(
+    tmp_path, line, finding, field
+):
+    path = written(tmp_path, HEADER, row(1), line, *map(row, range(3, 9)))
+    assert fields(path) == [(3, finding, field, "")]
+
+
+def test_fields_are_named_in_a_file_of_gbk_and_among_swallowed_rows_too(tmp_path):
+    lines = [(line + "\n").encode("gbk") for line in (HEADER, *map(row, range(1, 9)))]
+    lines[3] = (row(3) + "\n").encode()
+    lines[5] = lines[5].replace("四".encode("gbk"), b"\xff\xc4")
+    assert fields(written(tmp_path, *lines)) == [
+        (4, "other_encoding", "husband wife 登记地点", ""),
+        (6, "undecodable", "wife", ""),
+    ]
+    lines[2] = b'"' + lines[2]
+    assert fields(written(tmp_path, *lines)) == [
+        (3, "wrong_columns", "", ""),
+        (4, "other_encoding", "husband wife 登记地点", ""),
+        (6, "undecodable", "wife", ""),
+    ]
+
+
+def test_a_damaged_line_that_can_not_be_cut_names_its_row_alone(tmp_path):
+    line = damaged('"' + row(2), "李四")
+    assert fields(written(tmp_path, HEADER, row(1), line, *map(row, range(3, 9)))) == [
+        (3, "wrong_columns", "", "")
+    ]
+
+
+def test_of_a_line_of_fixed_width_the_fields_of_other_bytes_are_named(tmp_path):
+    widths = (("档号", 12), ("姓名", 8), ("单位", 8), ("招工日期", 8))
+    at = 1
+    columns = []
+    for heading, width in widths:
+        columns.append(FixedColumn(heading, at, width))
+        at += width
+
+    def line(number, encoding="gbk", unit="棉纺厂"):
+        texts = (f"J001-001-00{number}", "张三", unit, "19850501")
+        return b"".join(
+            text.encode(encoding).ljust(width) for text, (_heading, width) in zip(texts, widths, strict=True)
+        )
+
+    lines = [line(1), line(2).replace("三".encode("gbk"), b"\xff\xfd"), line(3, "utf-8", "厂"), line(4)]
+    path = tmp_path / "招工.txt"
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    mapping = Mapping(category="recruitment", columns=tuple(columns))
+    assert fields(path, mapping) == [
+        (2, "undecodable", "name", ""),
+        (3, "other_encoding", "name 单位", ""),
+    ]
 
 
 def test_a_nul_near_the_beginning_does_not_make_a_catalogue_binary(tmp_path):

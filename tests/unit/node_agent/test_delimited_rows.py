@@ -46,7 +46,7 @@ def test_rows_are_those_of_the_csv_module(tmp_path_factory, lines, ending, ended
     path.write_bytes(text.encode())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(delimited, "_TOGETHER", together)  # bytes
-        rows = list(RowStream(delimited._csv_rows(path, "utf-8", b"\n", ",", 0)))
+        rows = list(RowStream(delimited._csv_rows(path, "utf-8", b"\n", ",", 0, {})))
     assert rows == read_at_once(text)
 
 
