@@ -75,6 +75,14 @@ class Record(msgspec.Struct):
     flags: tuple[str, ...] = ()  # warnings, as reasons of node_agent/catalogue
 
 
+class CatalogueRow(msgspec.Struct, frozen=True):
+    """A record as the archive wrote it: of which file and table, and its filled cells, each beside its heading."""
+
+    file: str
+    table: str  # the sheet's name; "" = the file has one table
+    cells: tuple[tuple[str, str], ...]
+
+
 PersonCells = tuple[str, str, str, int, int, tuple[str, ...]]
 """A person of `Records`: the fields of `Person`, in their order."""
 

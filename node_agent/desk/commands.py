@@ -201,7 +201,8 @@ def _lines(body: dict[str, Any], indent: int = 0) -> str:
             out += [f"{' ' * indent}{key}:", _lines(value, indent + 2)]
         elif isinstance(value, list) and any(isinstance(one, dict) for one in value):
             out.append(f"{' ' * indent}{key}:")
-            out += [_lines(one, indent + 2) for one in value]
+            shown = [{one["heading"]: one["text"]} for one in value] if key == "cells" else value
+            out += [_lines(one, indent + 2) for one in shown]
         elif value not in (None, "", []):
             text = "、".join(map(str, value)) if isinstance(value, list) else value
             out.append(f"{' ' * indent}{key}: {text}")

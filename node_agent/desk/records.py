@@ -18,6 +18,7 @@ from federation.query import Query
 from federation.reasons import Refusal
 from federation.scoring import Decision, decide
 from node_agent.index import Found, Lookup, NoIndexError
+from node_agent.record import CatalogueRow
 
 FIND_WITHIN_S = 0.25
 _CANDIDATES = 50
@@ -37,6 +38,7 @@ class Holding:
     id_numbers: tuple[str, ...] = ()
     year: int = 0
     place: str = ""
+    catalogue_row: CatalogueRow | None = None
 
     def shown(self, language: str) -> dict[str, Any]:
         """For the reviewer's eyes, inside the archive."""
@@ -49,8 +51,18 @@ class Holding:
             "place": self.place,
             "digitised": self.digitised,
             "hits": self.hits,
+            "catalogue_row": _row_body(self.catalogue_row) if self.catalogue_row else None,
             "explanation": explain(self.levels, language, self.category),
         }
+
+
+def _row_body(row: CatalogueRow) -> dict[str, Any]:
+    """As the archive wrote it: what was understood of it may be wrong."""
+    return {
+        "file": row.file,
+        "table": row.table,
+        "cells": [{"heading": heading, "text": text} for heading, text in row.cells],
+    }
 
 
 class Records(Protocol):
@@ -75,29 +87,31 @@ class IndexRecords:
             with self._lookup.reading():
                 answer = self._lookup.search(query, limit=_CANDIDATES, deadline=deadline)
                 found = next((one for one in answer.found if self._reference(one) == dispatch.ref), None)
-                record = self._lookup.fetch([found.rid])[found.rid] if found else None
+                row = self._lookup.catalogue_row(found.rid) if found else None
         except (Refusal, NoIndexError):
             return None
         except Exception:  # a broken index must not keep a case from its reviewer
             return None
-        if found is None or record is None:
+        if found is None:
             return None
         likely = [
             one for one in answer.found if decide(one.score, answer.records, one.levels) is not Decision.NONE
         ]
         # a search that was cut short can not tell that there is no other
         hits = max(2, len(likely)) if answer.soft_timeout or answer.truncated else len(likely)
+        told = found.told
         return Holding(
-            archival_code=record.raw_code,
+            archival_code=found.raw_code,
             category=found.category,
             digitised=found.digitised,
             hits=hits,
             levels=found.levels,
-            title=record.title,
-            names=tuple(one.name for one in record.persons),
-            id_numbers=tuple(one.id_number for one in record.persons if one.id_number),
-            year=record.event.first // 10000 if record.event else 0,
-            place=record.place_text or record.place,
+            title=told.title,
+            names=tuple(one.name for one in told.persons),
+            id_numbers=tuple(one.id_number for one in told.persons if one.id_number),
+            year=told.first // 10000,
+            place=told.place_text or found.place,
+            catalogue_row=row,
         )
 
 

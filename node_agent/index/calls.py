@@ -1,6 +1,6 @@
 """The five calls of an index, whatever holds it: `put` for the importer, `scan fetch title prefix` for readers.
 
-Readers have one convenience more: `reading`, one state of the index for several calls.
+Readers have two more: `reading`, one state of the index for several calls, and `catalogue_row`, a record as it was written.
 
 Matching keys, folding and scoring sit above these calls, so that what is found does not depend on what holds the rows.
 """
@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from node_agent.record import Record, Records
+from node_agent.record import CatalogueRow, Record, Records
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,10 @@ class Reading(Protocol):
 
     def reading(self) -> AbstractContextManager[None]:
         """One state of the index for all calls of this thread inside."""
+        ...
+
+    def catalogue_row(self, rid: int) -> CatalogueRow | None:
+        """The record of this id as the archive wrote it, for its own people; None when it is gone."""
         ...
 
     def title(self, words: str, limit: int = 20, after: int = 0) -> list[int]:

@@ -23,7 +23,7 @@ from node_agent.index.opened import MOST_PER_SCAN, CategoryCount, OpenIndex
 from node_agent.index.packing import CATEGORY_NUMBER
 from node_agent.index.search import Answer, OutOfTimeError, Search
 from node_agent.index.troubles import Trouble, UnusableIndexError
-from node_agent.record import Record
+from node_agent.record import CatalogueRow, Record
 
 _LOOK_AGAIN_S = 0.02  # an import is seen within this; looking costs 9 us, half of an exact look-up
 
@@ -170,6 +170,10 @@ class Lookup:
         """The records of these ids; an id that is gone is left out."""
         index = self._index()
         return {row[0]: index.record(row) for row in index.rows(rids)}
+
+    def catalogue_row(self, rid: int) -> CatalogueRow | None:
+        """The record of this id as the archive wrote it, for its own people; None when it is gone."""
+        return self._index().catalogue_row(rid)
 
     def title(self, words: str, limit: int = 20, after: int = 0) -> list[int]:
         """Record ids whose title holds every word, in record order from `after` on."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import cycle
 from math import log2
 from pathlib import Path
 
@@ -23,7 +25,7 @@ from node_agent.index.payload import Codec, restore
 from node_agent.index.schema import FLAG_COPY, FLAG_DIGITISED, meta, open_for_reading
 from node_agent.index.titles import contains, match_expression
 from node_agent.index.troubles import Trouble, UnusableIndexError, is_damage
-from node_agent.record import Record
+from node_agent.record import CatalogueRow, Record
 
 MOST_PER_SCAN = 2_000
 """Key rows read at most for one key; a scan without years under a two-character name would not end otherwise."""
@@ -153,6 +155,18 @@ class OpenIndex:
             digitised=bool(flags & FLAG_DIGITISED),
             is_copy=bool(flags & FLAG_COPY),
         )
+
+    def catalogue_row(self, rid: int) -> CatalogueRow | None:
+        """The row of this id as the archive wrote it; None when it is gone."""
+        row = self.connection.execute(
+            "select payload, file, name, headings from rec join source on id=source where rid=?", (rid,)
+        ).fetchone()
+        if row is None:
+            return None
+        payload, file, table, headings = row
+        # a household is several rows one after the other, under the same headings
+        named = zip(cycle(json.loads(headings) or [""]), self.codec.read(payload).cells, strict=False)
+        return CatalogueRow(file, table, tuple((heading, cell) for heading, cell in named if cell.strip()))
 
     def by_title(self, words: str, limit: int, after: int) -> list[int]:
         """Ids of records whose title holds every word, in record order from `after` on."""

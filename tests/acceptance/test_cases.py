@@ -104,6 +104,8 @@ def test_a_case_goes_from_search_to_delivery_and_counts_its_minutes(fleet):
     assert at_desk(fleet, case_id, "waiting")["name"] == "欧阳试验"
     shown = fleet.desk(HOLDER, "show", case_id)[0]
     assert shown["record"]["names"] == ["欧阳试验", "司徒样本"]
+    row = shown["record"]["catalogue_row"]
+    assert {"heading": "name", "text": "欧阳试验"} in row["cells"], row
     fleet.desk(HOLDER, "claim", case_id, "--as", "沈甲")
     until_state(fleet, case_id, "in_review")
     fleet.desk(HOLDER, "approve", case_id, "--as", "沈甲")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from federation.names import fold
 from federation.query import Query
 from node_agent.catalogue.cells import text_of
 from node_agent.catalogue.findings import SEVERITY, TEXTS, TOLD_OF, Finding
@@ -221,6 +222,24 @@ def test_original_texts_are_kept_beside_what_was_understood(imported, name):
         else:
             parts = [record.cells]
         assert all(tuple(part) in written for part in parts), record.archival_code
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_record_is_shown_as_its_file_has_it(imported, name):
+    it = imported(name)
+    lookup = Lookup(it.folder)
+    try:
+        for rid, record in lookup.fetch([1, 2, lookup.holdings().records]).items():
+            row = lookup.catalogue_row(rid)
+            assert row.file == name
+            assert [text for _heading, text in row.cells] == [cell for cell in record.cells if cell.strip()]
+            named = [heading for heading, text in row.cells if fold(text) == fold(record.persons[0].name)]
+            assert named, row
+            assert any("姓名" in one or "户主" in one or "母" in one or one == "XM" for one in named), named
+            if name == HOUSEHOLDS:
+                assert len([one for one in row.cells if one[0] == "家庭成员姓名"]) == len(record.persons)
+    finally:
+        lookup.close()
 
 
 @pytest.mark.parametrize("name", EXPECTED)

@@ -6,6 +6,7 @@ import string
 import time
 
 import hypothesis.strategies as st
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 
@@ -191,6 +192,24 @@ def test_a_popular_name_spans_many_chunks_and_keeps_its_order_under_changes(fold
     assert len(lookup.scan([keyer.exact_name_key("錢偉明")], 1985, 1985, limit=10_000)) == sum(
         one.event.first_year == 1985 for one in [*held[:700], *held[710:], *many(30)]
     )
+
+
+def test_a_row_is_given_as_it_was_written_also_after_a_change_and_a_rebuild(folder):
+    [record] = many(1)
+    household = msgspec.structs.replace(record, cells=("钱伟明", " ", "妻", "王芳", "", "女"))
+    for more in (0, 1, 5_000):  # a new file, a change inside it, another file
+        parts = [Part("甲", ("姓名", "备注", "与户主关系"), [household]), Part("乙", (), many(700 + more))]
+        with open_for_import(folder) as importer:
+            importer.put("a.csv", bytes([more % 256]) * 16, parts)
+        lookup = Lookup(folder)
+        rows = [lookup.catalogue_row(rid) for rid in range(1, lookup.holdings().records + 1)]
+        [row] = [one for one in rows if one is not None and one.table == "甲"]
+        assert (row.file, row.cells) == (
+            "a.csv", (("姓名", "钱伟明"), ("与户主关系", "妻"), ("姓名", "王芳"), ("与户主关系", "女"))
+        )  # fmt: skip
+        assert {heading for one in rows if one.table == "乙" for heading, _text in one.cells} <= {""}
+        assert lookup.catalogue_row(10**6) is None
+        lookup.close()
 
 
 @pytest.mark.parametrize("change", [2, 5_000], ids=["inside the file", "another file"])
