@@ -11,10 +11,13 @@ from federation.reasons import Refusal
 from federation.tlog.event import EventKind
 from federation.tlog.exchange import standing
 from federation.tlog.flaws import EvidenceError
+from gateway.evidence.apart import Apart
 from gateway.evidence.log import GatewayLog
 from gateway.evidence.witnesses import Objects
 
-EVERY_S = 60.0
+EVERY_S = 40.0
+"""Pause between two askings of one archive: with the time its answer may take, what it revokes is logged within a minute."""
+
 LARGEST_NOTICES = 8 << 20
 
 
@@ -45,26 +48,31 @@ class StandingNotices:
         """`changed` is told which archives' documents changed: their status lists are older than that."""
         self._seen = dict.fromkeys(archives, 0)
         self._objects, self._connected, self._log, self._changed = objects, connected, log, changed
+        self._apart = Apart("standing notices")
 
     async def run(self) -> None:
+        """Ask each archive again and again; none waits for another one's answer."""
+        await self._apart.run(self._seen, self._keep_asking)
+
+    async def _keep_asking(self, archive: str) -> None:
         while True:
             await asyncio.sleep(EVERY_S)
-            for archive in self._seen:
-                if self._connected(archive):
-                    await self.ask(archive)
+            if self._connected(archive):
+                await self.ask(archive)
 
     async def ask(self, archive: str) -> None:
-        """What is new of one archive; what does not come or can not be logged is asked for again."""
+        """What is new of one archive; what does not come in time or can not be logged is asked for again."""
         try:
             name = f"status/changes/{self._seen[archive]}"
-            data = await self._objects.fetch(archive, name, LARGEST_NOTICES)
+            async with self._apart.answer():
+                data = await self._objects.fetch(archive, name, LARGEST_NOTICES)
             notices = msgspec.json.decode(data, type=list[Notice])
             if notices:
                 self._changed([archive])
             for notice in notices:
                 await self._note(archive, notice)
                 self._seen[archive] = notice.seq
-        except (Refusal, EvidenceError, msgspec.MsgspecError):
+        except (Refusal, EvidenceError, msgspec.MsgspecError, TimeoutError):
             return
 
     async def _note(self, archive: str, notice: Notice) -> None:

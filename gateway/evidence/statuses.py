@@ -16,6 +16,7 @@ from federation.reasons import Refusal
 from federation.trust import TrustList, Use
 from federation.verify.report import VerifyError
 from federation.verify.status_lists import StatusLists
+from gateway.evidence.apart import Apart
 from gateway.evidence.witnesses import Objects
 
 REFRESH_S = 300.0
@@ -46,8 +47,8 @@ class StatusKeeper:
         }
         self._tokens: dict[tuple[str, str], bytes] = {}
         self._recall()
-        self._due: dict[str, float] = dict.fromkeys(self._archives, 0.0)
-        self._wake = asyncio.Event()
+        self._due = {archive: asyncio.Event() for archive in self._archives}
+        self._apart = Apart("fetch status lists")
 
     def token(self, archive: str, form: str = "") -> tuple[bytes, str] | None:
         """The newest list of an archive as it signed it, and its media type: `form`, or the one that is believed here."""
@@ -59,38 +60,38 @@ class StatusKeeper:
         """Fetch these now: an archive connected, or said that it revoked something."""
         for archive in archives:
             if archive in self._due:
-                self._due[archive] = 0.0
-        self._wake.set()
+                self._due[archive].set()
 
     async def run(self) -> None:
-        """Fetch what is due, until cancelled."""
-        loop = asyncio.get_running_loop()
+        """Keep each archive's list young, until cancelled; none waits for another one's answer."""
+        await self._apart.run(self._archives, self._keep_young)
+
+    async def _keep_young(self, archive: str) -> None:
         while True:
-            self._wake.clear()
-            for archive in [one for one in self._archives if self._due[one] <= loop.time()]:
-                is_fresh = await self._fetch(archive)
-                self._due[archive] = loop.time() + (REFRESH_S if is_fresh else _AGAIN_S)
-            pause = min(self._due.values(), default=loop.time() + REFRESH_S) - loop.time()
-            try:
-                async with asyncio.timeout(max(0.05, pause)):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
+            self._due[archive].clear()  # a change that is told while the list comes is fetched after it
+            pause = REFRESH_S if await self._fetch(archive) else _AGAIN_S
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._due[archive].wait()
 
     async def _fetch(self, archive: str) -> bool:
-        """Whether a list came and is believed; what is not stays out, the older list goes on until it is too old."""
-        believed, *others = self._forms[archive]
+        """Whether a list came in time and is believed; what is not stays out, the older list goes on until it is too old."""
         try:
-            token = await self._lists.fetch(archive, _OBJECTS[believed], LARGEST_LIST)
-            self.sources.add(_read(token, believed), issuer=archive)
-            await self._keep(archive, believed, token)
-            for form in others:
-                token = await self._lists.fetch(archive, _OBJECTS[form], LARGEST_LIST)
-                self.sources.check_signer(_read(token, form), archive)
-                await self._keep(archive, form, token)
-        except (Refusal, VerifyError, UnicodeDecodeError):
+            async with self._apart.answer():
+                await self._take_in(archive)
+        except (Refusal, VerifyError, UnicodeDecodeError, TimeoutError):
             return False
         return True
+
+    async def _take_in(self, archive: str) -> None:
+        believed, *others = self._forms[archive]
+        token = await self._lists.fetch(archive, _OBJECTS[believed], LARGEST_LIST)
+        self.sources.add(_read(token, believed), issuer=archive)
+        await self._keep(archive, believed, token)
+        for form in others:
+            token = await self._lists.fetch(archive, _OBJECTS[form], LARGEST_LIST)
+            self.sources.check_signer(_read(token, form), archive)
+            await self._keep(archive, form, token)
 
     async def _keep(self, archive: str, form: str, token: bytes) -> None:
         self._tokens[archive, form] = token
