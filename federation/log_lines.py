@@ -64,3 +64,14 @@ class _Libraries(logging.Handler):
 
 
 _log = structlog.get_logger()
+
+
+def raised_at(error: BaseException) -> str:
+    """Where in the code an error was raised, as "module:line", for a log line; "" = nowhere yet. Never what it says: that
+    may quote a record.
+    """
+    place, at = "", error.__traceback__
+    while at is not None:
+        place = f"{at.tb_frame.f_globals.get('__name__', '')}:{at.tb_lineno}"
+        at = at.tb_next
+    return place

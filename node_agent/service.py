@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from time import monotonic, perf_counter
 
 from federation.deadline import MEANINGFUL_WORK_S
+from federation.log_lines import raised_at
 from federation.query import Query
 from federation.reasons import Reason, Refusal
 from federation.version import VERSION
@@ -57,37 +58,43 @@ class ArchiveService:
         self, item: pb.QueryItem, ends_at: float, done: Callable[[pb.ResultItem], None]
     ) -> Callable[[], None] | None:
         """Answer one question of a session; `ends_at` is loop time (monotonic)."""
-        cid = item.cid
-        started = perf_counter()
-        query: Query | None = None
-        refused: pb.ResultItem | None = None
+        cid, lane, started = item.cid, "inline", perf_counter()
         try:
             query = query_from_wire(item.query)
             self._disclosure.check(query)
+            limit = min(item.max_candidates or MOST_CANDIDATES, MOST_CANDIDATES)
+            deadline = min(ends_at, monotonic() + item.soft_ms / 1000) if item.soft_ms else ends_at
+            if ends_at - monotonic() < MEANINGFUL_WORK_S:
+                answer = pb.ResultItem(cid=cid, status=pb.STATUS_EXPIRED)
+            elif self._lookup.is_fast(query):
+                answer = self._answer(cid, query, limit, deadline)
+            elif self._waiting < self._room:
+                return self._in_worker(cid, query, limit, deadline, started, done)
+            else:
+                lane = "worker"
+                answer = pb.ResultItem(cid=cid, status=pb.STATUS_OVERLOADED, retry_after_ms=_RETRY_AFTER_MS)
         except BadMessageError:
-            refused = pb.ResultItem(cid=cid, status=pb.STATUS_UNSUPPORTED, reason=Reason.BAD_FRAME.value)
+            answer = pb.ResultItem(cid=cid, status=pb.STATUS_UNSUPPORTED, reason=Reason.BAD_FRAME.value)
         except Refusal as refusal:
-            refused = pb.ResultItem(cid=cid, status=pb.STATUS_REFUSED_POLICY, reason=refusal.reason.value)
-        if refused is None and ends_at - monotonic() < MEANINGFUL_WORK_S:
-            refused = pb.ResultItem(cid=cid, status=pb.STATUS_EXPIRED)
-        if refused is not None or query is None:
-            assert refused is not None
-            self._finish(refused, "inline", started, done)
-            return None
-        limit = min(item.max_candidates or MOST_CANDIDATES, MOST_CANDIDATES)
-        deadline = min(ends_at, monotonic() + item.soft_ms / 1000) if item.soft_ms else ends_at
-        if self._lookup.is_fast(query):
-            self._finish(self._answer(cid, query, limit, deadline), "inline", started, done)
-            return None
-        return self._in_worker(cid, query, limit, deadline, started, done)
+            answer = pb.ResultItem(cid=cid, status=pb.STATUS_REFUSED_POLICY, reason=refusal.reason.value)
+        except Exception as error:  # a fault here would end the session, and with it all questions that wait
+            answer = _failed(cid, error)
+        self._finish(answer, lane, started, done)
+        return None
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
         """One state of the index for the quick look-ups of a turn: its lock is then taken once and not for each."""
-        with contextlib.ExitStack() as stack:
-            with contextlib.suppress(Exception):  # each question tells by itself that it can not be looked up
-                stack.enter_context(self._lookup.reading())
+        reading = contextlib.ExitStack()
+        with contextlib.suppress(Exception):  # each question tells by itself that it can not be looked up
+            reading.enter_context(self._lookup.reading())
+        try:
             yield
+        finally:
+            try:
+                reading.close()
+            except Exception as error:  # all are answered: the session goes on
+                _log_failure(error)
 
     def _in_worker(
         self,
@@ -97,16 +104,13 @@ class ArchiveService:
         deadline: float,
         started: float,
         done: Callable[[pb.ResultItem], None],
-    ) -> Callable[[], None] | None:
-        if self._waiting >= self._room:
-            overloaded = pb.ResultItem(cid=cid, status=pb.STATUS_OVERLOADED, retry_after_ms=_RETRY_AFTER_MS)
-            self._finish(overloaded, "worker", started, done)
-            return None
-        self._waiting += 1
-        telemetry.WAITING.set(self._waiting)
+    ) -> Callable[[], None]:
+        """Have the worker answer: `done` is called later, never before this returns."""
         future = asyncio.get_running_loop().run_in_executor(
             self._worker, self._answer, cid, query, limit, deadline
         )
+        self._waiting += 1
+        telemetry.WAITING.set(self._waiting)
 
         def settled(ended: asyncio.Future[pb.ResultItem]) -> None:
             self._waiting -= 1
@@ -137,17 +141,11 @@ class ArchiveService:
         try:
             # what can not be the record asked for does not leave the archive, not even masked
             answer = self._lookup.search(query, limit=limit, deadline=deadline, weak=False)
+            return self._result(cid, answer)
         except NoIndexError:
             return pb.ResultItem(cid=cid, status=pb.STATUS_UNSUPPORTED, reason=Reason.NO_INDEX.value)
-        except UnusableIndexError as error:
-            telemetry.log.error(
-                "a search failed", action="search.failed", kind=error.trouble.value, reason=str(error)
-            )
-            return pb.ResultItem(cid=cid, status=pb.STATUS_FAILED, reason=Reason.INTERNAL.value)
         except Exception as error:  # one poisonous question spoils only itself
-            telemetry.log.error("a search failed", action="search.failed", kind=type(error).__name__)
-            return pb.ResultItem(cid=cid, status=pb.STATUS_FAILED, reason=Reason.INTERNAL.value)
-        return self._result(cid, answer)
+            return _failed(cid, error)
 
     def _result(self, cid: int, answer: Answer) -> pb.ResultItem:
         return pb.ResultItem(
@@ -224,3 +222,17 @@ class ArchiveService:
 
     def close(self) -> None:
         self._worker.shutdown(wait=False, cancel_futures=True)
+
+
+def _failed(cid: int, error: Exception) -> pb.ResultItem:
+    """The answer to a question that went wrong here; what went wrong is for the log of the archive's own people."""
+    _log_failure(error)
+    return pb.ResultItem(cid=cid, status=pb.STATUS_FAILED, reason=Reason.INTERNAL.value)
+
+
+def _log_failure(error: Exception) -> None:
+    if isinstance(error, UnusableIndexError):
+        why = {"kind": error.trouble.value, "reason": str(error)}
+    else:
+        why = {"kind": type(error).__name__, "where": raised_at(error)}
+    telemetry.log.error("a search failed", action="search.failed", **why)

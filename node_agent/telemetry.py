@@ -115,6 +115,7 @@ LOG_FIELDS = frozenset(
         "records",
         "seconds",
         "kind",
+        "where",
         "port",
         "task",
         "trace",
