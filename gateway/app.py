@@ -37,7 +37,7 @@ from gateway.cases.clock import SteadyClock, wall_ms
 from gateway.cases.engine import Engine
 from gateway.cases.policy import Policy
 from gateway.cases.store import Store, new_owner
-from gateway.cases.upkeep import Keep, Presence, add_availability
+from gateway.cases.upkeep import BEGINNING, Keep, Presence, add_availability
 from gateway.cases.writer import ThreadedWriter
 from gateway.edge.evidence_log import LogRoutes
 from gateway.edge.server import Edge, Health
@@ -162,7 +162,7 @@ async def run(settings: GatewaySettings, base: Path) -> None:
             "case clock": _steer(steady, store, engine),
             "keep hours": hours.keep(),
             "signed anew": anew.run(),
-            "case upkeep": _tidy(writer, Keep(personal_data=settings.forget_after_days)),
+            "case upkeep": _tidy(writer, Keep(personal_data=settings.forget_after_days), counts),
             "availability": _presence(roster, nodes, store, writer),
         }
         if trust is not None and statuses is not None:
@@ -223,14 +223,17 @@ async def _watch(writer: ThreadedWriter | GatewayLog) -> None:
         await asyncio.sleep(1.0)
 
 
-async def _tidy(writer: ThreadedWriter, keep: Keep) -> None:
+async def _tidy(writer: ThreadedWriter, keep: Keep, observer: telemetry.CaseObserver) -> None:
     """Forget what is past its time, in small batches, so that the living wait for none of it."""
     while True:
-        gone = 1
-        while gone:
-            gone = 0
+        after, is_over = BEGINNING, False
+        while not is_over:
+            is_over = True
             with contextlib.suppress(Refusal):
-                gone = await writer.call(lambda store: store.tidy(keep))
+                done = await writer.call(lambda store, after=after: store.tidy(keep, after))  # type: ignore[misc]
+                after, is_over = done.upto, done.is_last
+                for _case in range(done.unreadable):
+                    observer.task_failed("upkeep")
             await asyncio.sleep(_BETWEEN_BATCHES_S)
         await asyncio.sleep(_TIDY_EVERY_S)
 

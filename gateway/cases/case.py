@@ -207,3 +207,6 @@ encode_case = msgspec.json.Encoder().encode
 decode_case = msgspec.json.Decoder(Case).decode
 encode_data = msgspec.json.Encoder().encode
 decode_data = msgspec.json.Decoder(dict[str, Any]).decode
+
+UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
+"""What reading a case, a journal line or a task again raises when it is damaged, or of a version that knew more words."""

@@ -11,18 +11,17 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-import msgspec
 from sqlalchemy import Connection, update
 
 from gateway.cases import rows, statements
 from gateway.cases.batch import Batch, SinglyError
-from gateway.cases.case import MAIL, SEARCH, Case, Task
+from gateway.cases.case import MAIL, SEARCH, UNREADABLE, Case, Task
 from gateway.cases.database import Database, StoreError, is_race, is_unavailable, named, naming_troubles
 from gateway.cases.policy import Policy
 from gateway.cases.reading import ALL_KINDS, Reading
 from gateway.cases.schema import CASES, METADATA, TASKS
 from gateway.cases.units import Done, Result, Unit
-from gateway.cases.upkeep import Keep, tidy
+from gateway.cases.upkeep import BEGINNING, Keep, Place, Tidied, tidy
 
 LEASE_MS = 3_000
 """A dead replica's tasks are taken over after at most this; the living extend theirs four times in it."""
@@ -134,7 +133,7 @@ class Store(Reading):
             for row in connection.execute(self._tasks.claim, values).all():
                 try:
                     tasks.append(rows.task(row))
-                except (msgspec.DecodeError, UnicodeError):
+                except UNREADABLE:
                     broken.append({"id": row.id, "visible_at": None, "dead": 1})
             if broken:  # nobody can do it: it is the operator's, and holds up no other
                 statements.PUT_BACK(connection, broken)
@@ -181,12 +180,12 @@ class Store(Reading):
         with self._transaction() as connection:
             return work(connection, self.now_ms())
 
-    def tidy(self, keep: Keep) -> int:
-        """One batch of forgetting; how many rows it was about. Again while it is more than nothing."""
-        gone, forgotten = self.change(lambda connection, now: tidy(connection, now, keep))
-        for case_id in forgotten:
+    def tidy(self, keep: Keep, after: Place = BEGINNING) -> Tidied:
+        """One batch of forgetting; again from where it ended while it was about any row."""
+        done = self.change(lambda connection, now: tidy(connection, now, keep, after))
+        for case_id in done.forgotten:
             self.forget(case_id)
-        return gone
+        return done
 
     def forget(self, case_id: str) -> None:
         """Read this case again when it is needed next: what is remembered of it may no longer be so."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from gateway.cases.case import HOOK, Case, decode_case, encode_case
+from gateway.cases.case import HOOK, UNREADABLE, Case, decode_case, encode_case
 from gateway.cases.schema import AVAILABILITY, CASES, MESSAGES, REQUESTS, STOPPED_CALLS, TASKS
 
 DAY_MS = 86_400_000
@@ -31,41 +31,77 @@ class Keep:
     availability: int = 400
 
 
-def tidy(connection: Connection, now_ms: int, keep: Keep) -> tuple[int, list[str]]:
-    """One batch of forgetting: (how many rows it was about, cases whose personal data are gone now)."""
-    ended = _ended(connection, 0, now_ms - keep.tasks * DAY_MS)
+Place = tuple[int, str]
+"""When an ended case ended, and its id: where a round of forgetting has come to."""
+
+BEGINNING: Place = (0, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Tidied:
+    """One batch: how many rows went or changed, the cases whose personal data are gone now, how many could not be read, and
+    the place after which the next batch begins.
+    """
+
+    gone: int
+    forgotten: list[str]
+    unreadable: int
+    upto: Place
+
+    @property
+    def is_last(self) -> bool:
+        """Whether it found nothing: the round is over."""
+        return not self.gone and not self.unreadable
+
+
+def tidy(connection: Connection, now_ms: int, keep: Keep, after: Place = BEGINNING) -> Tidied:
+    """One batch of forgetting. A case nobody can read stays as it is and is tried again in the next round, which begins at
+    `BEGINNING`: a later version may read it, and until then it holds up no other.
+    """
+    ended = [id_ for _at, id_ in _ended(connection, 0, BEGINNING, now_ms - keep.tasks * DAY_MS)]
     if ended:
         connection.execute(
             delete(TASKS).where(TASKS.c.case_id.in_(ended), TASKS.c.visible_at.is_(None), TASKS.c.dead == 0)
         )
         connection.execute(update(CASES).where(CASES.c.id.in_(ended)).values(kept=1))
-    forgotten = _ended(connection, 1, now_ms - keep.personal_data * DAY_MS)
-    for case_id, data in connection.execute(
-        select(CASES.c.id, CASES.c.data).where(CASES.c.id.in_(forgotten))
-    ).all():
-        case = without_personal_data(decode_case(data), now_ms)
-        connection.execute(
-            update(CASES).where(CASES.c.id == case_id).values(data=encode_case(case).decode(), kept=2)
-        )
-    if forgotten:
-        connection.execute(delete(TASKS).where(TASKS.c.case_id.in_(forgotten)))
+    due = _ended(connection, 1, after, now_ms - keep.personal_data * DAY_MS)
+    forgotten = _forget(connection, [id_ for _at, id_ in due], now_ms)
     gone = len(ended) + len(forgotten)
     for table, days in ((REQUESTS, keep.requests), (MESSAGES, keep.messages)):
         gone += connection.execute(delete(table).where(table.c.at_ms < now_ms - days * DAY_MS)).rowcount
     oldest = now_ms // DAY_MS - keep.availability
     gone += connection.execute(delete(AVAILABILITY).where(AVAILABILITY.c.day < oldest)).rowcount
-    return gone, forgotten
+    return Tidied(gone, forgotten, len(due) - len(forgotten), due[-1] if due else after)
 
 
-def _ended(connection: Connection, kept: int, before_ms: int) -> list[str]:
+def _ended(connection: Connection, kept: int, after: Place, before_ms: int) -> list[Place]:
+    at, id_ = CASES.c.ended_ms, CASES.c.id
     statement = (
-        select(CASES.c.id)
-        .where(CASES.c.ended_ms < before_ms, CASES.c.kept == kept)
-        .order_by(CASES.c.ended_ms)
+        select(at, id_)
+        .where(CASES.c.kept == kept, at >= after[0], at < before_ms, (at > after[0]) | (id_ > after[1]))
+        .order_by(at, id_)
         .limit(BATCH)
         .with_for_update(skip_locked=True)
     )
-    return list(connection.execute(statement).scalars())
+    return [(row[0], row[1]) for row in connection.execute(statement)]
+
+
+def _forget(connection: Connection, ids: Sequence[str], now_ms: int) -> list[str]:
+    """Take the personal data out of those of the cases that can be read; which they were."""
+    forgotten = []
+    for case_id, data in connection.execute(
+        select(CASES.c.id, CASES.c.data).where(CASES.c.id.in_(ids))
+    ).all():
+        try:
+            case = decode_case(data)
+        except UNREADABLE:
+            continue
+        values = {"data": encode_case(without_personal_data(case, now_ms)).decode(), "kept": 2}
+        connection.execute(update(CASES).where(CASES.c.id == case_id).values(values))
+        forgotten.append(case_id)
+    if forgotten:
+        connection.execute(delete(TASKS).where(TASKS.c.case_id.in_(forgotten)))
+    return forgotten
 
 
 def without_personal_data(case: Case, now_ms: int) -> Case:

@@ -4,6 +4,7 @@ what was acknowledged is there afterwards, and the process outlives it.
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import sqlite3
 import time
@@ -12,8 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy import Engine
 
 from gateway.__main__ import main
+from gateway.cases.case import Case, encode_case
+from gateway.cases.schema import CASES
+from gateway.cases.states import State
+from gateway.cases.upkeep import DAY_MS
 from loadtest.gateways import REQUEST, Gateway, gateway
 from loadtest.postgres import NoPostgresError, Postgres, postgres
 from loadtest.scripted import ScriptedArchive, ScriptedArchives, one_record
@@ -135,3 +142,56 @@ def test_a_database_server_that_is_gone_for_a_while(tmp_path: Path, archives: Sc
                 one.stop()
     except NoPostgresError as error:
         pytest.skip(f"no PostgreSQL programs: {error}")
+
+
+@contextlib.contextmanager
+def prepared(folder: Path, roster: str, kind: str) -> Iterator[tuple[Gateway, Engine]]:
+    """A gateway that was not started yet, and its case store; stopped at the end."""
+    with contextlib.ExitStack() as stack:
+        try:
+            server = stack.enter_context(postgres()) if kind == "postgresql" else None
+        except NoPostgresError as error:
+            pytest.skip(f"no PostgreSQL programs: {error}")
+        url = f"sqlite:///{folder / 'data' / 'cases.sqlite'}" if server is None else server.url()
+        (folder / "data").mkdir()
+        one = Gateway(folder, roster, **({} if server is None else {"store": url}))
+        assert main(["db", "upgrade", "--config", str(one.config)]) == 0
+        engine = sa.create_engine(url)
+        try:
+            yield one, engine
+        finally:
+            engine.dispose()
+            one.stop()
+
+
+def long_ended(number: int, data: str) -> dict[str, Any]:
+    """A case that ended so long ago that its personal data are to go; the first number first."""
+    ended_ms = int(time.time() * 1000) - 400 * DAY_MS + number
+    return {
+        "id": f"case-{number}", "client": "platform", "created_ms": ended_ms, "version": 1, "state": "withdrawn",
+        "stage": "locate", "holder": "330483", "ended_ms": ended_ms, "data": data, "kept": 1,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_an_ended_case_of_another_version_ends_no_gateway(
+    tmp_path: Path, archives: ScriptedArchives, kind: str
+):
+    """Upkeep looks at it at every start: it is put aside and counted, and the next one is forgotten."""
+    newer = '{"id":"case-1","client":"platform","created_ms":1,"request":{},"state":"contested"}'
+    whole = encode_case(Case("case-2", "platform", 1, {"subject": {"name": "钱试验"}}, state=State.WITHDRAWN))
+    with prepared(tmp_path, archives.roster(), kind) as (one, engine):
+        with engine.begin() as connection:
+            connection.execute(sa.insert(CASES), [long_ended(1, newer), long_ended(2, whole.decode())])
+        one.start()
+
+        def kept() -> list[tuple[str, int]]:
+            with engine.connect() as connection:
+                rows = connection.execute(sa.select(CASES.c.id, CASES.c.kept).order_by(CASES.c.id)).all()
+            return [(row.id, row.kept) for row in rows]
+
+        until(lambda: kept() == [("case-1", 1), ("case-2", 2)], one.log())
+        until(lambda: one.metric("gw_task_failures_total") == 1, "nobody is told")
+        assert 'gw_task_failures_total{task="upkeep"} 1.0' in one.get("/metrics")[1]
+        searches_go_on(one, one.token())
+        assert one.stop() == 0

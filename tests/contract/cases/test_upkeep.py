@@ -8,10 +8,11 @@ import sqlalchemy as sa
 from federation.reasons import Reason, Refusal
 from gateway.cases.case import HOOK, MAIL, Event
 from gateway.cases.minutes import minutes
-from gateway.cases.schema import METADATA
+from gateway.cases.schema import CASES, METADATA
 from gateway.cases.states import Kind, State
 from gateway.cases.store import Done, Store, Unit
 from gateway.cases.upkeep import (
+    BATCH,
     DAY_MS,
     Keep,
     Presence,
@@ -40,9 +41,14 @@ def ended(store: Store, number: int = 1) -> str:
     return case
 
 
-def tidied(store: Store, keep: Keep = KEEP) -> None:
-    while store.tidy(keep):
-        pass
+def tidied(store: Store, keep: Keep = KEEP) -> int:
+    """One round; how many cases could not be read."""
+    done = store.tidy(keep)
+    unreadable = done.unreadable
+    while not done.is_last:
+        done = store.tidy(keep, done.upto)
+        unreadable += done.unreadable
+    return unreadable
 
 
 def everything(store: Store) -> str:
@@ -142,10 +148,65 @@ def test_upkeep_goes_in_small_batches_to_the_end(stores: Stores, store: Store):
         case = made(store, number).id
         do(store, told(case, Kind.WITHDRAWN, "caller"))
     days(stores, KEEP.personal_data + 1)
-    sizes = []
-    while gone := store.tidy(KEEP):
-        sizes.append(gone)
+    sizes, done = [], store.tidy(KEEP)
+    while not done.is_last:
+        sizes.append(done.gone)
+        done = store.tidy(KEEP, done.upto)
     assert max(sizes) <= 2 * 200
+    assert "錢偉明" not in everything(store)
+
+
+OF_ANOTHER_VERSION = '{"id":"c","client":"c","created_ms":1,"request":{},"state":"contested"}'
+DAMAGED = '{"id":"c","client":'
+TOO_DEEP = '{"id":"c","client":"c","created_ms":1,"request":{"a":' + "[" * 20_000
+
+
+def put_data(store: Store, case_id: str, data: str) -> None:
+    with store.engine.begin() as connection:
+        connection.execute(sa.update(CASES).where(CASES.c.id == case_id).values(data=data))
+    store.forget(case_id)
+
+
+@pytest.mark.parametrize(
+    "data", [OF_ANOTHER_VERSION, DAMAGED, TOO_DEEP], ids=["another version", "damaged", "too deep"]
+)
+def test_an_ended_case_nobody_can_read_holds_up_no_other(stores: Stores, store: Store, data: str):
+    for number in range(1, 7):
+        do(store, told(made(store, number).id, Kind.WITHDRAWN, "caller"))
+        stores.clock.go(1)
+    for case_id in ("case-00001", "case-00004"):
+        put_data(store, case_id, data)
+    days(stores, KEEP.personal_data + 1)
+    assert tidied(store) == 2, "each is counted once in a round"
+    assert "錢偉明" not in everything(store)
+    left = sa.select(CASES.c.id, CASES.c.data).where(CASES.c.kept == 1).order_by(CASES.c.id)
+    rows = [tuple(row) for row in store.read(lambda c: c.execute(left).all())]
+    assert rows == [("case-00001", data), ("case-00004", data)]
+
+
+def test_a_case_that_can_be_read_again_is_forgotten_in_the_next_round(stores: Stores, store: Store):
+    case = ended(store)
+    whole = store.read(lambda c: c.execute(sa.select(CASES.c.data)).scalar_one())
+    put_data(store, case, OF_ANOTHER_VERSION)
+    days(stores, KEEP.personal_data + 1)
+    assert tidied(store) == 1
+    put_data(store, case, whole)
+    assert tidied(store) == 0
+    assert store.case(case).forgotten_ms == store.now_ms()
+    assert not any(word in everything(store) for word in SECRET)
+
+
+def test_more_unreadable_cases_than_a_batch_hold_up_no_other(stores: Stores, store: Store):
+    """All of one moment, so that only their ids tell where a batch has come to."""
+    do(store, told(made(store).id, Kind.WITHDRAWN, "caller"))
+    columns = "client, created_ms, version, state, stage, holder, ended_ms"
+    copy = f"insert into cases(id, data, kept, {columns}) select :id, :data, 1, {columns} from cases where id = 'case-00001'"
+    others = [f"case-0{number:04d}x" for number in range(BATCH + 50)]
+    with store.engine.begin() as connection:
+        connection.execute(sa.text(copy), [{"id": id_, "data": DAMAGED} for id_ in others])
+    do(store, told(made(store, 90_000).id, Kind.WITHDRAWN, "caller"))
+    days(stores, KEEP.personal_data + 1)
+    assert tidied(store) == len(others)
     assert "錢偉明" not in everything(store)
 
 
@@ -157,7 +218,7 @@ def test_two_replicas_tidy_at_once(replicas: Stores):
     days(replicas, KEEP.personal_data + 1)
     with first.engine.begin() as held:
         tidy(held, first.now_ms(), KEEP)  # another replica in the middle of it
-        assert second.tidy(KEEP) == 0, "it waits for nobody"
+        assert second.tidy(KEEP).is_last, "it waits for nobody"
     tidied(second)
     assert "錢偉明" not in everything(first)
 
