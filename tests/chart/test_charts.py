@@ -14,6 +14,7 @@ from helm_python.errors import HelmValuesError
 
 from gateway import app as gateway_app
 from gateway import settings as gateway_settings
+from gateway.cases.store import LEASE_MS
 from gateway.search.roster import Roster
 from node_agent import app as node_app
 from node_agent import settings as node_settings
@@ -176,6 +177,11 @@ def test_one_replica_on_sqlite_keeps_its_volume_and_many_share_postgresql(render
         "upgrade",
     ]
     assert of_kind(many, "PodDisruptionBudget")
+
+
+def test_the_runbook_tells_how_long_a_lease_is():
+    text = " ".join((ROOT / "docs/runbooks/helm.md").read_text("utf-8").split())
+    assert f"A replica that dies loses its leases after {LEASE_MS // 1000} s" in text
 
 
 def test_archives_that_dial_in_reach_every_replica(render):
