@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import subprocess
 import tomllib
 from typing import Any
 
@@ -12,10 +13,13 @@ import yaml
 from helm_python.chart import lint
 from helm_python.errors import HelmValuesError
 
+from federation.tlog.event import Event, EventKind
+from federation.tlog.reader import LogReader
 from gateway import app as gateway_app
 from gateway import settings as gateway_settings
 from gateway.cases.store import LEASE_MS
 from gateway.search.roster import Roster
+from gateway.settings import GatewaySettings
 from node_agent import app as node_app
 from node_agent import settings as node_settings
 from tests.chart.conftest import GATEWAY, NODE, ROOT, SETS, of_kind, validate, values_of
@@ -62,7 +66,7 @@ def test_pods_may_do_nothing_they_need_not(render, chart, name):
         assert pod["automountServiceAccountToken"] is False
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-        for container in pod["containers"]:
+        for container in pod["containers"] + pod.get("initContainers", []):
             security = container["securityContext"]
             assert security["readOnlyRootFilesystem"] is True
             assert security["allowPrivilegeEscalation"] is False
@@ -75,7 +79,7 @@ def test_no_secret_is_made_or_written_into_a_manifest(render, chart, name):
     manifests = render(chart, values_of(chart, name))
     assert not of_kind(manifests, "Secret")
     for pod in pods(manifests):
-        for container in pod["containers"]:
+        for container in pod["containers"] + pod.get("initContainers", []):
             for variable in container.get("env", ()):
                 assert "valueFrom" in variable or variable["name"] in {"PGSSLMODE", "PGSSLROOTCERT"}
 
@@ -166,9 +170,6 @@ def test_one_replica_on_sqlite_keeps_its_volume_and_many_share_postgresql(render
     many = render("gateway", values_of("gateway", "replicas"))
     assert workload(many)["spec"]["replicas"] == 3
     assert workload(many)["spec"]["volumeClaimTemplates"]  # each replica's evidence log outlives it
-    (container,) = workload(many)["spec"]["template"]["spec"]["containers"]
-    (log_name,) = [one for one in container["env"] if one["name"] == "GW_LOG_NAME"]
-    assert log_name["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.name"}}
     (job,) = of_kind(many, "Job")
     assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
     assert job["spec"]["template"]["spec"]["containers"][0]["command"][:3] == [
@@ -177,6 +178,68 @@ def test_one_replica_on_sqlite_keeps_its_volume_and_many_share_postgresql(render
         "upgrade",
     ]
     assert of_kind(many, "PodDisruptionBudget")
+
+
+@pytest.mark.parametrize("name", GATEWAY)
+def test_the_evidence_log_has_its_pods_name_however_many_there_are(render, name):
+    """Or the first replica would begin a new log, under a new key, when a second one comes."""
+    pod = workload(render("gateway", values_of("gateway", name)))["spec"]["template"]["spec"]
+    for container in pod["containers"] + pod["initContainers"]:
+        (log_name,) = [one for one in container["env"] if one["name"] == "GW_LOG_NAME"]
+        assert log_name["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.name"}}
+
+
+def _keep_log(render, folder, pod_name):
+    """What the pod does before the gateway starts, in `folder` in the volume's place."""
+    pod = workload(render("gateway", values_of("gateway", "minimal")))["spec"]["template"]["spec"]
+    (command,) = [one["command"] for one in pod["initContainers"] if one["name"] == "keep-log"]
+    *shell, script = command
+    assert "/var/lib/lantai" in script
+    subprocess.run(
+        [*shell, script.replace("/var/lib/lantai", str(folder))],
+        env={"PATH": "/usr/bin:/bin", "GW_LOG_NAME": pod_name},
+        check=True,
+        timeout=30,
+    )
+
+
+async def _logged(settings, base, event_id):
+    """One event more in the log of these settings; its origin, and the ids of all that it holds."""
+    log = gateway_app.open_log(settings, base)
+    try:
+        await log.note(Event(EventKind.CLOSED, event_id, 1, "case", {"outcome": "withdrawn"}))
+        with LogReader(log.path) as reader:
+            return log.origin, [entry.id for entry in reader.entries()]
+    finally:
+        log.close()
+
+
+@pytest.mark.parametrize("moved", [[], ["log{}.key"], ["log{}.key", "log{}.key.sm-1.pem"]])
+async def test_a_log_without_its_pods_name_is_given_it_and_goes_on(render, tmp_path, moved):
+    """`moved`: what an earlier start had moved when it was interrupted."""
+    pod_name = "demo-lantai-gateway-0"
+    before, after = (GatewaySettings(data="data", log_name=name) for name in ("gateway", pod_name))
+    origin, _ = await _logged(before, tmp_path, "1")
+    data = tmp_path / "data"
+    (data / "log.key.sm-1.pem").write_text("second")
+    for name in moved:
+        (data / name.format("")).rename(data / name.format(f"-{pod_name}"))
+    for _ in range(2):  # at the next start there is nothing left to do
+        _keep_log(render, data, pod_name)
+    second = data / f"log-{pod_name}.key.sm-1.pem"
+    assert second.read_text() == "second"
+    second.unlink()  # no key that could sign
+    assert await _logged(after, tmp_path, "2") == (origin, ["1", "2"])
+
+
+async def test_a_log_of_its_pods_name_is_never_replaced(render, tmp_path):
+    pod_name = "demo-lantai-gateway-0"
+    before, after = (GatewaySettings(data="data", log_name=name) for name in ("gateway", pod_name))
+    await _logged(before, tmp_path, "1")
+    origin, _ = await _logged(after, tmp_path, "2")
+    _keep_log(render, tmp_path / "data", pod_name)
+    assert await _logged(after, tmp_path, "3") == (origin, ["2", "3"])
+    assert (await _logged(before, tmp_path, "4"))[1] == ["1", "4"]
 
 
 def test_the_runbook_tells_how_long_a_lease_is():

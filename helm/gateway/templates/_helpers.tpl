@@ -113,14 +113,30 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
-{{/* The store's URL reaches the process only through the environment. */}}
-{{- define "gateway.environment" -}}
-{{- if gt (int .Values.replicas) 1 }}
-- name: GW_LOG_NAME  # each replica keeps an evidence log of its own
+{{/* Each replica keeps an evidence log of its own; under the same name however many there are, or scaling would begin a new one. */}}
+{{- define "gateway.logName" -}}
+- name: GW_LOG_NAME
   valueFrom:
     fieldRef:
       fieldPath: metadata.name
 {{- end }}
+
+{{/* A log that this chart began without the pod's name takes that name, with its keys; its origin stands in the key and stays.
+     The log itself is moved last: whatever interrupts this, the next start goes on with it. */}}
+{{- define "gateway.keepLog" -}}
+cd /var/lib/lantai
+if [ -e evidence.sqlite ] && [ ! -e "evidence-$GW_LOG_NAME.sqlite" ]; then
+  for end in .key .key.sm-1.pem; do
+    [ ! -e "log$end" ] || mv -n "log$end" "log-$GW_LOG_NAME$end"
+  done
+  for end in -wal -shm ""; do
+    [ ! -e "evidence.sqlite$end" ] || mv -n "evidence.sqlite$end" "evidence-$GW_LOG_NAME.sqlite$end"
+  done
+fi
+{{- end }}
+
+{{/* The store's URL reaches the process only through the environment. */}}
+{{- define "gateway.environment" -}}
 {{- if eq .Values.store.kind "postgresql" }}
 - name: GW_STORE
   valueFrom:

@@ -54,15 +54,33 @@ spec:
           app.kubernetes.io/component: gateway
     {{- end }}
   {{- end }}
+  initContainers:
+    - name: keep-log
+      image: {{ include "gateway.image" . }}
+      imagePullPolicy: {{ .Values.image.pullPolicy }}
+      command:
+        - sh
+        - -ec
+        - |
+          {{- include "gateway.keepLog" . | nindent 10 }}
+      env:
+        {{- include "gateway.logName" . | nindent 8 }}
+      resources:
+        {{- toYaml .Values.resources | nindent 8 }}
+      securityContext:
+        {{- include "gateway.containerSecurity" . | nindent 8 }}
+      volumeMounts:
+        - {name: data, mountPath: /var/lib/lantai}
   containers:
     - name: gateway
       image: {{ include "gateway.image" . }}
       imagePullPolicy: {{ .Values.image.pullPolicy }}
       command: [lantai-gateway, run, --config, /etc/lantai/settings/gateway.toml]
-      {{- with include "gateway.environment" . | trim }}
       env:
+        {{- include "gateway.logName" . | nindent 8 }}
+        {{- with include "gateway.environment" . | trim }}
         {{- . | nindent 8 }}
-      {{- end }}
+        {{- end }}
       ports:
         - {name: http, containerPort: {{ int .Values.http.port }}, protocol: TCP}
         {{- if .Values.link.enabled }}
