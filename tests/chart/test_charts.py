@@ -122,8 +122,50 @@ def test_the_gateway_reads_what_its_chart_writes(render, tmp_path, monkeypatch, 
             one["code"]: one["name"] for one in archives
         }
     mounted = [mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]]
-    for path in (settings.ca, settings.roster, settings.clients, settings.http_certificate, settings.data):
+    for path in (
+        settings.ca,
+        settings.roster,
+        settings.clients,
+        settings.http_certificate,
+        settings.data,
+        settings.stamp_certificate,
+        settings.anchor_file,
+    ):
         assert not path or any(path.startswith(mount) for mount in mounted), path
+
+
+def test_what_the_gateways_chart_has_no_value_for_passes_through(render, tmp_path):
+    (written, *_) = of_kind(render("gateway", values_of("gateway", "everything")), "ConfigMap")
+    (tmp_path / "gateway.toml").write_text(written["data"]["gateway.toml"], "utf-8")
+    settings = gateway_settings.load(tmp_path / "gateway.toml")
+    assert settings.forget_after_days == 90
+    assert settings.anchor_file == "/var/lib/lantai/anchor.jsonl"
+    assert settings.stamp_authority == "https://tsa.example/rfc3161"
+
+
+@pytest.mark.parametrize(
+    ("authority", "port"),
+    [
+        ("http://tsa.example", 80),
+        ("https://tsa.example/rfc3161", 443),
+        ("http://tsa.example:318/a:9", 318),
+        ("http://[fd00::1]/", 80),
+        ("", None),
+    ],
+)
+def test_the_log_may_be_stamped_by_its_authority_and_nothing_else_is_opened(render, authority, port):
+    def leaves_to(stamps):
+        values = _changed(values_of("gateway", "minimal"), stamps=stamps)
+        values["networkPolicy"] = {"stampsTo": [{"cidr": "10.5.0.0/16"}]}
+        (policy,) = of_kind(render("gateway", values), "NetworkPolicy")
+        return policy["spec"]["egress"]
+
+    before = leaves_to({})
+    stamped = {
+        "ports": [{"port": port, "protocol": "TCP"}], "to": [{"ipBlock": {"cidr": "10.5.0.0/16"}}]
+    }  # fmt: skip
+    after = leaves_to({"authority": authority, "existingConfigMap": "tsa-roots"})
+    assert [rule for rule in after if rule not in before] == ([stamped] if port else [])
 
 
 @pytest.mark.parametrize("name", NODE)
@@ -280,6 +322,8 @@ WRONG = [
     ("gateway", "minimal", {"roster__archives": [{"code": "330400", "name": "x"}]}, "archives"),
     ("gateway", "dialled", {"link__enabled": False}, "enabled"),
     ("gateway", "minimal", {"replicaz": 1}, "replicaz"),
+    ("gateway", "minimal", {"stamps__authority": "http://tsa.example"}, "existingConfigMap"),
+    ("gateway", "minimal", {"stamps__authority": "tsa.example"}, "authority"),
     ("gateway", "minimal", {"http__servicePort": 1}, "servicePort"),
     ("gateway", "minimal", {"terminationGracePeriodSeconds": 10}, "terminationGracePeriodSeconds"),
     ("gateway", "minimal", {"image__digest": "latest"}, "digest"),

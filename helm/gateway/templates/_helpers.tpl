@@ -50,6 +50,10 @@ roster = {{ ternary "/etc/lantai/roster/roster.toml" "/etc/lantai/settings/roste
 {{- if .Values.trustList.existingConfigMap }}
 trust_list = "/etc/lantai/trust/trust.json"
 {{- end }}
+{{- if .Values.stamps.authority }}
+stamp_authority = {{ .Values.stamps.authority | toJson }}
+stamp_certificate = "/etc/lantai/stamps/roots.pem"
+{{- end }}
 {{- if .Values.webhookKey.existingSecret }}
 webhook_key = "/etc/lantai/webhook/webhook-key.pem"
 {{- end }}
@@ -69,6 +73,10 @@ requests_per_minute = {{ int .Values.requestsPerMinute }}
 connections = {{ int .Values.connections }}
 connections_of_a_line = {{ int .Values.connectionsOfALine }}
 session_age_s = {{ int .Values.sessionAgeSeconds }}
+{{- with .Values.settings }}
+
+{{ . | trim }}
+{{- end }}
 {{- end }}
 
 {{- define "gateway.roster" -}}

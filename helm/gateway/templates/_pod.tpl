@@ -122,6 +122,9 @@ spec:
         {{- if .Values.trustList.existingConfigMap }}
         - {name: trust, mountPath: /etc/lantai/trust, readOnly: true}
         {{- end }}
+        {{- if .Values.stamps.authority }}
+        - {name: stamps, mountPath: /etc/lantai/stamps, readOnly: true}
+        {{- end }}
         {{- if .Values.webhookKey.existingSecret }}
         - {name: webhook, mountPath: /etc/lantai/webhook, readOnly: true}
         {{- end }}
@@ -152,6 +155,11 @@ spec:
     - name: trust
       configMap:
         name: {{ . }}
+    {{- end }}
+    {{- if .Values.stamps.authority }}
+    - name: stamps
+      configMap:
+        name: {{ .Values.stamps.existingConfigMap }}
     {{- end }}
     {{- with .Values.webhookKey.existingSecret }}
     {{- include "gateway.secretVolume" (list "webhook" . (list "webhook-key.pem")) | nindent 4 }}
