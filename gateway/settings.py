@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from importlib.util import find_spec
 from pathlib import Path
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -168,6 +169,10 @@ class GatewaySettings(BaseSettings):
             folder = base / self.data
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             return f"sqlite:///{folder / 'cases.sqlite'}"
+        if text.startswith("postgresql+psycopg://") and find_spec("psycopg") is None:
+            raise SettingsError(
+                "store: 缺少 psycopg，请安装 lantai[postgres] · psycopg is missing: install lantai[postgres]"
+            )
         if text.startswith(("sqlite:///", "postgresql+psycopg://")):
             return text
         raise SettingsError(

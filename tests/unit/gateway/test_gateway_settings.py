@@ -1,5 +1,7 @@
 """What gateway.toml and the roster may say, and how they are refused."""
 
+import sys
+
 import pytest
 
 from gateway.__main__ import main
@@ -109,3 +111,12 @@ def test_what_the_system_refuses_is_told_with_its_file(tmp_path, capsys):
     (tmp_path / "gateway.toml").write_text('data = "file"\n')
     assert main(["db", "upgrade", "--config", str(tmp_path / "gateway.toml")]) == 1
     assert capsys.readouterr().err == f"lantai-gateway db: {tmp_path / 'file'}: File exists\n"
+
+
+def test_postgresql_without_its_driver_says_what_to_install(monkeypatch, tmp_path):
+    settings = GatewaySettings(store="postgresql+psycopg://store.example/lantai")
+    assert settings.store_url(tmp_path) == settings.store
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(SettingsError, match=r"^store: .*lantai\[postgres\]"):
+        settings.store_url(tmp_path)
+    assert GatewaySettings().store_url(tmp_path).startswith("sqlite:///")
