@@ -98,7 +98,7 @@ class Documents:
             )
         self.store = CertificateStore(folder, settings.archive)
         self.registry = Registry(folder)
-        self._typesetter, self._scans = typesetter, ScanReader()
+        self._scans = ScanReader()
         self.standing = Standing(
             self.store,
             self.registry,
@@ -180,7 +180,6 @@ class Documents:
         self.log.close()
         if self.witness is not None:
             self.witness.close()
-        self._typesetter.close()
         self.registry.close()
         self.store.close()
 
@@ -308,6 +307,7 @@ class Documents:
         while True:
             try:
                 removed = await asyncio.to_thread(self.store.sweep)
+                removed += await asyncio.to_thread(self.registry.sweep)
             except Refusal as refusal:  # the disk is in trouble; tried again
                 telemetry.log.error("not swept", action="documents.swept", kind=refusal.reason.value)
             else:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import ssl
-import tempfile
+import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 
 from federation import environment
@@ -152,6 +153,11 @@ def load(folder: Path) -> NodeSettings:
     path = folder / FILE
     if not path.is_file():
         raise SettingsError(f"没有 {FILE}，请先运行 lantai-node init · no {FILE}; run lantai-node init first")
+    return _read(path, path.read_bytes)
+
+
+def _read(path: Path, content: Callable[[], bytes]) -> NodeSettings:
+    """The settings of archive.toml at `path`, whose bytes are, or would be, `content()`. SettingsError."""
     unknown = environment.unknown(PREFIX, NodeSettings.model_fields)
     if unknown:
         raise SettingsError(
@@ -163,7 +169,9 @@ def load(folder: Path) -> NodeSettings:
         def settings_customise_sources(  # type: ignore[override]
             cls, settings_cls: type[BaseSettings], **sources: PydanticBaseSettingsSource
         ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return sources["env_settings"], TomlConfigSettingsSource(settings_cls, path)
+            return sources["env_settings"], InitSettingsSource(
+                settings_cls, tomllib.loads(content().decode("utf-8"))
+            )
 
     try:
         return Here()  # type: ignore[call-arg]
@@ -178,11 +186,10 @@ def load(folder: Path) -> NodeSettings:
 
 
 def checked(folder: Path, values: dict[str, object]) -> NodeSettings:
-    """What `load` would give after `write`; SettingsError when either would fail. Nothing is written into the folder."""
-    _require_none(folder / FILE)
-    with tempfile.TemporaryDirectory() as draft:
-        write(Path(draft), values)
-        return load(Path(draft))
+    """What `load` would give after `write`; SettingsError when either would fail. Nothing is written."""
+    path = folder / FILE
+    _require_none(path)
+    return _read(path, lambda: _written(values))
 
 
 def _require_none(path: Path) -> None:
@@ -195,7 +202,11 @@ def write(folder: Path, values: dict[str, object]) -> Path:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / FILE
     _require_none(path)
+    path.write_bytes(_written(values))
+    return path
+
+
+def _written(values: dict[str, object]) -> bytes:
     lines = ["# 节点设置 · settings of this node agent; keys are explained in docs/operations.md"]
     lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
-    path.write_text("\n".join(lines) + "\n", "utf-8")
-    return path
+    return ("\n".join(lines) + "\n").encode()

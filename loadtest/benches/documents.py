@@ -22,7 +22,7 @@ from loadtest.bench import Figure, Scale
 from node_agent.certificates import fonts
 from node_agent.certificates.authority import Leaf
 from node_agent.certificates.time_stamps import TimeAuthority
-from node_agent.certificates.typesetting import qr_svg
+from node_agent.certificates.typesetting import _drawn, qr_svg
 from tests.fakes.documents import QR_TEXT, Bureau, no_record
 
 _KIB = 1024
@@ -147,7 +147,7 @@ def _libraries_alone(bureau: Bureau) -> Callable[[], object]:
     }  # fmt: skip
 
     def work() -> None:
-        bureau.typesetter._compile("document", data | {"qr": qr_svg(QR_TEXT)}, 0)
+        _drawn(bureau.typesetter._compiler("document", data | {"qr": qr_svg(QR_TEXT)}), 0)
         bureau.sealer._sign(made.pdf, made.seal, "x", bureau.sealer._authority)
 
     return work

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import typst
 
@@ -46,7 +45,6 @@ class FontSet:
 
     fonts: typst.Fonts
     covered: frozenset[int]
-    folder: TemporaryDirectory[str]  # links to the files; typst reads them when they are first needed
 
     def check(self, text: str, pointer: str) -> None:
         """Refusal when a character can not be shown to everyone alike; `pointer` ends with its code point, for the archive."""
@@ -80,24 +78,22 @@ def load(folder: Path | None = None) -> FontSet:
             f"或在设置中以 fonts 指定字体文件夹 · fonts missing ({', '.join(missing)}): run make setup, or install "
             "fonts-noto-cjk and fonts-babelstone-han (and fonts-hanazono), or name their folder with the setting `fonts`"
         )
-    links = TemporaryDirectory(
-        prefix="lantai-fonts-"
-    )  # typst takes folders, and would read all of a system's fonts
     covered: set[int] = set()
-    for name, path in found.items():
-        (Path(links.name) / name).symlink_to(path.resolve())
+    for path in found.values():
         try:
             covered.update(code_points(path.read_bytes()))
         except (struct.error, IndexError, ValueError) as error:
             raise FontsMissingError(
                 f"字体文件损坏 {path.name} · {path.name} is damaged; install it again"
             ) from error
-    fonts = typst.Fonts(include_system_fonts=False, include_embedded_fonts=False, font_paths=[links.name])
+    # typst takes folders: other fonts in these are known to it too, and never used, since it falls back on none
+    folders = sorted({path.parent for path in found.values()})
+    fonts = typst.Fonts(include_system_fonts=False, include_embedded_fonts=False, font_paths=folders)
     # without a family typst would leave all text out and say nothing
     absent = {FAMILIES[0], FAMILIES[1]} - set(fonts.families())
     if absent:
         raise FontsMissingError(f"字体文件中没有 {min(absent)} · the font files do not hold {min(absent)}")
-    return FontSet(fonts, frozenset(covered), links)
+    return FontSet(fonts, frozenset(covered))
 
 
 def code_points(font: bytes) -> Iterator[int]:

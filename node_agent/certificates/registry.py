@@ -20,6 +20,8 @@ from federation import short_code
 from federation.credential.status_list import Allocation
 from federation.durable import sync
 from federation.reasons import Reason, Refusal
+from node_agent.certificates import left_behind
+from node_agent.certificates.left_behind import FORGOTTEN_S
 
 FILE, FOLDER = "deliverables.sqlite", "deliverables"
 PDF, SEALED = "application/pdf", "application/vnd.lantai.sealed"
@@ -262,7 +264,22 @@ class Registry:
             ).fetchall()  # fmt: skip
         return [SignedAnew(row[0], row[1], Deliverable(*row[2:])) for row in rows]
 
-    # ---------------------------------------------------------------------------------------------------------------
+    # files -------------------------------------------------------------------------------------------------------
+
+    def sweep(self, older_than_s: float = FORGOTTEN_S) -> int:
+        """Remove files no row names, left by a process that died; returns how many."""
+        try:
+            return left_behind.sweep(self._folder, self._named, self._lock, older_than_s)
+        except OSError as error:
+            raise Refusal(Reason.STORE_UNAVAILABLE, retry_after_s=1.0) from error
+
+    def _named(self) -> set[str]:
+        """The names of the files of all that is kept."""
+        with self._lock:
+            rows = self._do(
+                "select reference from deliverables union select reference from signed_anew"
+            ).fetchall()
+        return {row[0] for row in rows}
 
     def path(self, one: Deliverable) -> Path:
         return self._folder / one.reference[:2] / one.reference

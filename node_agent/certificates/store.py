@@ -9,9 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
-import stat
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,12 +18,12 @@ from pathlib import Path
 
 from federation.durable import sync
 from federation.reasons import Reason, Refusal
+from node_agent.certificates import left_behind
+from node_agent.certificates.left_behind import FORGOTTEN_S
 
 FILE, FOLDER = "certificates.sqlite", "documents"
 SCHEMA_VERSION = 1
 BUSY_S = 5.0
-FORGOTTEN_S = 3600.0
-"""A file no row names after this long was left by a process that died before it was done."""
 
 _TABLES = f"""
 create table documents(decision text primary key, number text not null unique, kind text not null,
@@ -209,28 +207,15 @@ class CertificateStore:
             ).fetchall()
 
     def sweep(self, older_than_s: float = FORGOTTEN_S) -> int:
-        """Remove files no row names, left by a process that died; returns how many. Looking through the folder holds up
-        nobody: only files that are no document's are looked at again, and removed, while nothing can be kept.
-        """
-        before, removed = time.time() - older_than_s, 0
+        """Remove files no row names, left by a process that died; returns how many."""
         with _named_troubles():
-            named = self._named()
-            left = [one for one in self._folder.rglob("*") if one.stem not in named and _is_old(one, before)]
-        if not left:
-            return 0
-        with self._lock, _named_troubles():
-            named = self._named()
-            for path in left:
-                if path.stem not in named and _is_old(path, before):
-                    path.unlink()
-                    removed += 1
-        return removed
+            return left_behind.sweep(self._folder, self._named, self._lock, older_than_s)
 
     def _named(self) -> set[str]:
-        """The digests of all documents."""
+        """The names of the files of all documents."""
         with self._lock:
             rows = self._connection.execute("select sha256, upgraded from documents").fetchall()
-        return {digest for row in rows for digest in row if digest}
+        return {f"{digest}.pdf" for row in rows for digest in row if digest}
 
     # ---------------------------------------------------------------------------------------------------------------
 
@@ -301,15 +286,6 @@ class CertificateStore:
                 with suppress(sqlite3.Error):
                     self._connection.execute("rollback")
                 raise
-
-
-def _is_old(path: Path, before: float) -> bool:
-    """Whether it is a file that was last written before then; one that is gone is not."""
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return False
-    return stat.S_ISREG(found.st_mode) and found.st_mtime < before
 
 
 @contextmanager

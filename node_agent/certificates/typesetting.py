@@ -1,15 +1,17 @@
 """Setting a document: sheets and copied pages to PDF/A-4f with typst, all values as data, no lost character.
 
+Copied pages and attached files go to typst as files in memory: nothing of a person is written anywhere before the finished
+document is kept, so that a process killed at any moment leaves nothing behind.
 Fails closed three times: characters are checked against the fonts, typst refuses what it can not draw, and the text
 read back from the finished page must hold every value that was given.
 """
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
@@ -33,6 +35,9 @@ SEAL_SIDE_PT = 42 / 25.4 * 72
 """The seal's diameter: 42 mm, as Chinese institutions of county rank use."""
 
 _TEMPLATES = Path(__file__).parent / "templates"
+_OPEN_FILES = "/proc/self/fd"
+"""Where a process finds its own open files under their descriptors, proc_pid_fd(5)."""
+
 _PAGE_HEIGHT = 297 / 25.4 * 72
 _COPY_BOX = (180 / 25.4 * 72, 250 / 25.4 * 72)
 _BLANK = dict.fromkeys(map(ord, " \t\r\n\u00a0\u3000\ufffe\u200b\u00ad"))
@@ -60,27 +65,14 @@ class Typesetter:
     def __init__(self, font_folder: Path | None = None) -> None:
         self._fonts = fonts.load(font_folder)
         self._lock = threading.Lock()
-        # a folder of our own: typst reads nothing outside it
-        self._folder = tempfile.TemporaryDirectory(prefix="lantai-typeset-")
-        root = Path(self._folder.name)
-        for template in _TEMPLATES.glob("*.typ"):
-            shutil.copyfile(template, root / template.name)
-        self._compilers = {
-            name: typst.Compiler(
-                root / f"{name}.typ", root=root, font_paths=self._fonts.fonts, ignore_system_fonts=True
-            )
-            for name in ("document", "seal")
-        }
-
-    def close(self) -> None:
-        self._folder.cleanup()
+        self._templates = {name: (_TEMPLATES / f"{name}.typ").read_bytes() for name in ("document", "seal")}
 
     def seal(self, name: str, purpose: str) -> bytes:
         """The drawing of a round seal, as a PDF of one page of its size."""
         self._fonts.check(name + purpose, "/seal")
         data = {"name": name, "purpose": purpose, "fonts": fonts.FAMILIES}
         with self._lock:
-            drawing = self._compile("seal", data, 0)
+            drawing = _drawn(self._compiler("seal", data), 0)
         if name.translate(_BLANK) not in _text_of(drawing):
             raise Refusal(Reason.TEXT_NOT_KEPT, "/seal")
         return drawing
@@ -112,7 +104,8 @@ class Typesetter:
         self.check(sheets)
         for pointer, text in _texts([*captions, *notes, *qr_caption, number], "/captions"):
             self._fonts.check(text, pointer)
-        with tempfile.TemporaryDirectory(dir=self._folder.name) as folder:
+        contents = [*(page.jpeg for page in pages), *(one.content for one in attachments)]
+        with _in_memory(contents) as paths:
             data = {
                 "fonts": fonts.FAMILIES,
                 "title": first["title"],
@@ -126,28 +119,24 @@ class Typesetter:
                 "short_code": short_code,
                 "address_qr": qr_svg(address) if address else "",
                 "pages": [
-                    _placed(page, f"{Path(folder).name}/page-{place}.jpg", captions[place], notes[place])
+                    _placed(page, paths[place], captions[place], notes[place])
                     for place, page in enumerate(pages)
                 ],
                 "attachments": [
                     {
                         "name": one.name,
-                        "file": f"{Path(folder).name}/attached-{place}",
+                        "file": path,
                         "relationship": one.relationship,
                         "mime": one.mime,
                         "description": one.description,
                     }
-                    for place, one in enumerate(attachments)
+                    for one, path in zip(attachments, paths[len(pages) :], strict=True)
                 ],
             }
-            for place, page in enumerate(pages):
-                (Path(folder) / f"page-{place}.jpg").write_bytes(page.jpeg)
-            for place, one in enumerate(attachments):
-                (Path(folder) / f"attached-{place}").write_bytes(one.content)
             with self._lock:
-                pdf = self._compile("document", data, int(at.timestamp()))
+                pdf = _drawn(self._compiler("document", data), int(at.timestamp()))
                 where = msgspec.json.decode(
-                    self._compilers["document"].query("<seal-place>", field="value", one=True)
+                    self._compiler("document", data).query("<seal-place>", field="value", one=True)
                 )
         _check_text_kept(pdf, sheets, [short_code])
         left = round(where["x"] - SEAL_SIDE_PT / 2)
@@ -155,24 +144,50 @@ class Typesetter:
         side = round(SEAL_SIDE_PT)
         return Set(pdf, SealPlace(where["page"] - 1, (left, bottom, left + side, bottom + side)))
 
-    def _compile(self, name: str, data: dict[str, Any], timestamp: int) -> bytes:
+    def _compiler(self, name: str, data: dict[str, Any]) -> typst.Compiler:
+        """For one use. typst reads the template from memory, and files by their descriptors; the disk is out of its reach."""
+        return typst.Compiler(
+            {"main.typ": self._templates[name]},  # type: ignore[type-var]  # its manual knows it, its types do not yet
+            root=_OPEN_FILES,
+            font_paths=self._fonts.fonts,
+            ignore_system_fonts=True,
+            sys_inputs={"data": msgspec.json.encode(data).decode()},
+        )
+
+
+@contextmanager
+def _in_memory(contents: Iterable[bytes]) -> Iterator[list[str]]:
+    """Files without a name and on no disk, memfd_create(2), gone with this process however it ends: their paths below
+    `_OPEN_FILES`. Refusal(STORE_UNAVAILABLE) when there is no memory or no descriptor left.
+
+    typst keeps every path it was ever given, and can not go on after 65,535 of them: those of descriptors come again.
+    """
+    with ExitStack() as stack:
+        paths = []
         try:
-            made = self._compilers[name].compile(
-                format="pdf",
-                sys_inputs={"data": msgspec.json.encode(data).decode()},
-                pdf_standards=[STANDARD],
-                timestamp=timestamp,
-            )
-        except typst.TypstError as error:
-            # typst's own message may quote the text it could not set: it goes no further
-            reason = (
-                Reason.PRIVATE_USE_CHARACTER
-                if "private area" in " ".join(error.hints)
-                else Reason.MISSING_GLYPH
-            )
-            raise Refusal(reason, "/sheets") from None
-        assert isinstance(made, bytes)
-        return made
+            for content in contents:
+                file = os.memfd_create("typesetting")
+                stack.callback(os.close, file)
+                left = memoryview(content)
+                while left:
+                    left = left[os.write(file, left) :]
+                paths.append(f"/{file}")
+        except OSError as error:
+            raise Refusal(Reason.STORE_UNAVAILABLE) from error
+        yield paths
+
+
+def _drawn(compiler: typst.Compiler, timestamp: int) -> bytes:
+    try:
+        made = compiler.compile(format="pdf", pdf_standards=[STANDARD], timestamp=timestamp)
+    except typst.TypstError as error:
+        # typst's own message may quote the text it could not set: it goes no further
+        reason = (
+            Reason.PRIVATE_USE_CHARACTER if "private area" in " ".join(error.hints) else Reason.MISSING_GLYPH
+        )
+        raise Refusal(reason, "/sheets") from None
+    assert isinstance(made, bytes)
+    return made
 
 
 def qr_svg(text: str, border: int = 0) -> str:

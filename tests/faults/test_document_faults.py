@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import re
 import resource
@@ -25,6 +26,7 @@ from PIL import Image
 from federation.reasons import Reason, Refusal
 from federation.suites.registry import suite
 from federation.verify.report import Verdict
+from node_agent.certificates import typesetting
 from node_agent.certificates.scans import MOST_BYTES, Scan, ScanReader
 from node_agent.certificates.store import CertificateStore
 from tests.fakes.documents import ARCHIVE, Bureau, need_fonts
@@ -202,17 +204,43 @@ with Bureau(folder, stamped=False) as bureau:
 """
 
 
+_SETTER = """
+import sys, time
+from pathlib import Path
+from node_agent.certificates.attachments import attach
+from tests.fakes.documents import Bureau
+class Held:
+    def __enter__(self):
+        print("typst is next", flush=True)
+        time.sleep(600)
+    def __exit__(self, *_error):
+        pass
+with Bureau(Path(sys.argv[1]), stamped=False) as bureau:
+    decision = bureau.copy(records=(attach("statement.json", b"her own words"),))
+    if sys.argv[2] == "held":
+        bureau.typesetter._lock = Held()
+    print(bureau.issuing.issue(decision).number, flush=True)
+"""
+
+
 def issuer(folder: Path) -> subprocess.Popen[str]:
-    child = subprocess.Popen(
-        [sys.executable, "-c", _ISSUER, str(folder)],
+    child = started(_ISSUER, folder)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "ready\n"
+    return child
+
+
+def started(
+    program: str, folder: Path, *arguments: str, temporary: Path | None = None
+) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", program, str(folder), *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         cwd=Path(__file__).resolve().parents[2],
+        env=os.environ | ({"TMPDIR": str(temporary)} if temporary else {}),
     )
-    assert child.stdout is not None
-    assert child.stdout.readline() == "ready\n"
-    return child
 
 
 @contextmanager
@@ -263,6 +291,36 @@ def test_killed_at_any_point_no_decision_has_two_numbers_and_no_number_two_docum
         store.close()
 
 
+def test_killed_while_typst_has_the_pages_nothing_of_a_person_stays_on_any_disk(tmp_path: Path) -> None:
+    """Neither in the archive's folder nor in the system's temporary one; and the next process issues it under its number."""
+    need_fonts()
+    data, temporary = tmp_path / "archive", tmp_path / "temporary"
+    data.mkdir()
+    temporary.mkdir()
+    with ended(started(_SETTER, data, "held", temporary=temporary)) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "typst is next\n"
+        handed_over = _in_memory_of(child.pid)
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    assert list(temporary.iterdir()) == []
+    assert any(content.startswith(b"\xff\xd8\xff") for content in handed_over), "the copied page"
+    assert b"her own words" in handed_over
+    for file in (one for one in data.rglob("*") if one.is_file()):
+        assert not any(content in file.read_bytes() for content in handed_over)
+    with ended(started(_SETTER, data, "free", temporary=temporary)) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline().endswith("-000001\n"), "the number it had been given"
+        assert child.wait() == 0
+    assert list(temporary.iterdir()) == []
+
+
+def _in_memory_of(pid: int) -> list[bytes]:
+    """What a process holds in files without a name."""
+    open_files = Path(f"/proc/{pid}/fd").iterdir()
+    return [one.read_bytes() for one in open_files if "memfd:" in str(one.readlink())]
+
+
 def test_two_processes_issue_one_decision_once(tmp_path: Path) -> None:
     need_fonts()
     with ended(issuer(tmp_path)) as one, ended(issuer(tmp_path)) as two:
@@ -279,8 +337,6 @@ def test_two_processes_issue_one_decision_once(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_named_and_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     need_fonts()
-    import os
-
     with Bureau(tmp_path) as bureau:
         monkeypatch.setattr(os, "fsync", _full)
         with pytest.raises(Refusal) as error:
@@ -294,6 +350,23 @@ def test_a_full_disk_is_named_and_nothing_is_lost(tmp_path: Path, monkeypatch: p
 
 def _full(_handle: int) -> None:
     raise OSError(28, "No space left on device")
+
+
+def test_no_descriptor_left_is_named_and_none_is_kept(tmp_path: Path) -> None:
+    need_fonts()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with Bureau(tmp_path, stamped=False) as bureau:
+        pages = bureau.scans.pages(bureau.copy().scans) * 40
+        before = set(Path("/proc/self/fd").iterdir())
+        resource.setrlimit(resource.RLIMIT_NOFILE, (len(before) + 20, hard))
+        try:
+            with pytest.raises(Refusal) as error:
+                with typesetting._in_memory([page.jpeg for page in pages]):
+                    pytest.fail("there are not so many")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert error.value.reason is Reason.STORE_UNAVAILABLE
+        assert set(Path("/proc/self/fd").iterdir()) == before
 
 
 # a flipped bit anywhere ----------------------------------------------------------------------------------------------

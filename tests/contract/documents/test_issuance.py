@@ -142,17 +142,19 @@ def test_a_document_made_in_vain_is_revoked_once_and_logged_where_it_is_known(ar
 def test_pieces_a_killed_process_left_are_swept_by_the_running_agent(archive):
     kept = archive.documents.issuer.issue(archive.order())
     data = archive.fetch(f"document/{kept.reference}")
-    folder = archive.folder / "documents"
-    (document,) = [one for one in folder.rglob("*") if one.is_file()]
+    documents, deliverables = archive.folder / "documents", archive.folder / "deliverables"
+    named = [one for folder in (documents, deliverables) for one in folder.rglob("*") if one.is_file()]
     left = [
-        folder / "ab" / f"{'ab' * 32}.pdf",
-        folder / "cd" / f"{'cd' * 32}.12-34.part",
-        folder / "ef" / "young.part",
+        documents / "ab" / f"{'ab' * 32}.pdf",
+        documents / "cd" / f"{'cd' * 32}.12-34.part",
+        deliverables / "ab" / ("ab" * 32),
+        deliverables / kept.reference[:2] / f"{kept.reference}.partial",
     ]
-    for path in left:
+    young = [documents / "ef" / "young.part", deliverables / "ef" / "young.partial"]
+    for path in (*left, *young):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"%PDF")
-    for path in (document, *left[:2]):
+    for path in (*named, *left):
         os.utime(path, (1_700_000_000, 1_700_000_000))
 
     async def until_swept():
@@ -160,13 +162,15 @@ def test_pieces_a_killed_process_left_are_swept_by_the_running_agent(archive):
         sweeping = asyncio.create_task(loops.pop("sweep documents"))
         for other in loops.values():
             other.close()
-        while left[0].exists() or left[1].exists():
+        while any(path.exists() for path in left):
             await asyncio.sleep(0.01)
         sweeping.cancel()
 
     asyncio.run(until_swept())
-    assert left[2].exists()  # it may still be in the making
+    assert all(path.exists() for path in young)  # they may still be in the making
+    assert all(path.exists() for path in named)
     assert archive.documents.store.read(kept.number) == data
+    assert archive.fetch(f"document/{kept.reference}") == data
 
 
 def test_a_phone_proves_the_marriage_without_naming_the_spouse(archive):

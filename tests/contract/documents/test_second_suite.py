@@ -225,7 +225,7 @@ def with_other_pages(dual, pdf: bytes) -> bytes:
     changed = io.BytesIO()
     writer.write(changed)
     keys = key_files.load(dual.folder)
-    drawing = dual.documents._typesetter.seal("桐乡市档案馆", "章")
+    drawing = dual.documents.issuer._shop.typesetter.seal("桐乡市档案馆", "章")
     sealer = Sealer(keys.seal, drawing, archive="桐乡市档案馆", second=keys.second_of(Use.SEAL))
     made = sealer.seal(changed.getvalue(), SealPlace(0, (300, 100, 400, 200)), "", now()).pdf
     return second_seal.put(made, range_of(made), second_seal.read(seal_of(pdf).signer_info))

@@ -49,6 +49,18 @@ def test_a_planted_import_is_found(copy, file, line):
     assert "BROKEN" in found.stdout
 
 
+def test_a_planted_use_of_the_systems_temporary_folder_is_found(tmp_path):
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for package in (*PACKAGES, "loadtest"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "planted.py").write_text("from tempfile import mkdtemp\n", "utf-8")
+    found = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "--no-cache", "--output-format=concise", "--select=TID251", "."],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert sorted(re.findall(r"^(\w+)/planted\.py:.* TID251", found.stdout, re.MULTILINE)) == sorted(PACKAGES)
+
+
 def test_stubs_equal_the_proto():
     done = subprocess.run(
         [sys.executable, "tools/generate_stubs.py", "--check"],

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import unicodedata
+from collections.abc import Sequence
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from shutil import which
@@ -15,12 +18,14 @@ import typst
 import zxingcpp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from federation.documents import SEAL_FIELD
 from federation.reasons import Reason, Refusal
 from federation.verify.report import Verdict
 from node_agent.certificates import fonts
-from node_agent.certificates.attachments import attach
+from node_agent.certificates.attachments import Attachment, attach
+from node_agent.certificates.scans import CopiedPage
 from node_agent.certificates.statements import SearchedArchive
 from tests.fakes.documents import (
     QR_TEXT,
@@ -61,10 +66,12 @@ def sheet(values: list[str]) -> dict:
     }  # fmt: skip
 
 
-def set_values(bureau: Bureau, values: list[str]) -> bytes:
+def set_values(
+    bureau: Bureau, values: list[str], *, pages: Sequence[CopiedPage] = (), files: Sequence[Attachment] = ()
+) -> bytes:
     return bureau.typesetter.document(
-        [sheet(values)], [], [], number="330483-2026-000001", compared="", captions=[], notes=[],
-        qr_text=QR_TEXT, qr_caption=["字"], at=bureau.now,
+        [sheet(values)], pages, files, number="330483-2026-000001", compared="", captions=["字"] * len(pages),
+        notes=[""] * len(pages), qr_text=QR_TEXT, qr_caption=["字"], at=bureau.now,
     ).pdf  # fmt: skip
 
 
@@ -149,9 +156,8 @@ def test_what_can_not_be_shown_alike_to_everyone_is_refused(
 
 def test_a_character_lost_in_setting_is_noticed(bureau: Bureau, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without any font typst leaves all text out and says nothing; the reader of the page does."""
-    root = bureau.typesetter._folder.name
-    bare = typst.Compiler(f"{root}/document.typ", root=root, font_paths=[], ignore_system_fonts=True)
-    monkeypatch.setitem(bureau.typesetter._compilers, "document", bare)
+    none = typst.Fonts(include_system_fonts=False, include_embedded_fonts=False, font_paths=[])
+    monkeypatch.setattr(bureau.typesetter, "_fonts", replace(bureau.typesetter._fonts, fonts=none))
     with pytest.raises(Refusal) as refused:
         set_values(bureau, ["錢偉明"])
     assert refused.value.reason in {Reason.TEXT_NOT_KEPT, Reason.MISSING_GLYPH}
@@ -332,6 +338,49 @@ def test_no_identity_number_is_anywhere_in_a_document(bureau: Bureau) -> None:
     pdf = bureau.pdf(bureau.copy("masked:1", english=True))
     assert "330425196703150011" not in read_back(pdf)
     assert b"330425196703150011" not in str(statement_of(pdf)).encode()
+
+
+def test_each_document_holds_its_own_pages_and_files(bureau: Bureau) -> None:
+    """typst is given them under the same paths each time."""
+    pages = [_page(colour) for colour in ((200, 30, 30), (30, 200, 30), (30, 30, 200))]
+    for first in range(3):
+        chosen = [pages[first], pages[(first + 1) % 3]]
+        files = [attach(f"{name}.json", f"{first}{name}".encode()) for name in ("a", "b")]
+        with pikepdf.open(BytesIO(set_values(bureau, ["字"], pages=chosen, files=files))) as pdf:
+            drawn = [one.read_raw_bytes() for one in _streams(pdf) if one.get("/Filter") == "/DCTDecode"]
+            assert sorted(drawn) == sorted(page.jpeg for page in chosen)
+            inside = {name: spec.get_file().read_bytes() for name, spec in pdf.attachments.items()}
+            assert inside == {one.name: one.content for one in files}
+
+
+def _page(colour: tuple[int, int, int]) -> CopiedPage:
+    out = BytesIO()
+    Image.new("RGB", (60, 90), colour).save(out, "JPEG")
+    return CopiedPage(out.getvalue(), 60, 90, redacted=False)
+
+
+def _streams(pdf: pikepdf.Pdf) -> list[pikepdf.Stream]:
+    return [one for one in pdf.objects if isinstance(one, pikepdf.Stream)]
+
+
+@pytest.mark.slow
+def test_a_process_sets_documents_without_end(bureau: Bureau) -> None:
+    """typst keeps every path it was ever given, and can not go on after 65,535."""
+    files = [attach(f"{place}.json", b"0") for place in range(400)]
+    for _ in range(170):
+        set_values(bureau, ["字"], files=files)
+
+
+def test_no_font_is_used_but_the_named_ones(bureau: Bureau) -> None:
+    """typst knows whatever else lies in their folders."""
+    with pikepdf.open(BytesIO(set_values(bureau, ["王芳 Wang Fang 1990 𠮷", "\U00020000"]))) as pdf:
+        names = {
+            str(one.BaseFont)
+            for one in pdf.objects
+            if isinstance(one, pikepdf.Dictionary) and "/BaseFont" in one
+        }
+    assert names
+    assert all(re.match(r"/[A-Z]{6}\+(NotoSerifCJK|BabelStoneHan|HanaMin)", name) for name in names), names
 
 
 def test_a_whole_font_set_is_named_when_a_part_is_missing(tmp_path: Path) -> None:
