@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic, perf_counter
@@ -20,7 +21,7 @@ from federation.wire.translate import BadMessageError, candidate_to_wire, query_
 from federation.wire.v1 import holdings_pb2 as pb
 from node_agent import telemetry
 from node_agent.disclosure import Disclosure
-from node_agent.index import Answer, Lookup, NoIndexError, UnusableIndexError
+from node_agent.index import Answer, Lookup, NoIndexError, SearchCancelledError, UnusableIndexError
 
 MOST_CANDIDATES = 200
 _RETRY_AFTER_MS = 250
@@ -106,22 +107,25 @@ class ArchiveService:
         done: Callable[[pb.ResultItem], None],
     ) -> Callable[[], None]:
         """Have the worker answer: `done` is called later, never before this returns."""
-        future = asyncio.get_running_loop().run_in_executor(
-            self._worker, self._answer, cid, query, limit, deadline
-        )
+        cancelled = threading.Event()
+        work = self._worker.submit(self._answer, cid, query, limit, deadline, cancelled)
         self._waiting += 1
         telemetry.WAITING.set(self._waiting)
 
         def settled(ended: asyncio.Future[pb.ResultItem]) -> None:
+            """The worker has ended it, or will never begin it: only now there is room for another one."""
             self._waiting -= 1
             telemetry.WAITING.set(self._waiting)
-            if not ended.cancelled():
+            if cancelled.is_set():
+                self._outcomes[pb.STATUS_CANCELLED].inc()
+            else:
                 self._finish(ended.result(), "worker", started, done)
 
-        future.add_done_callback(settled)
+        asyncio.wrap_future(work).add_done_callback(settled)
 
         def cancel() -> None:
-            future.cancel()
+            cancelled.set()
+            work.cancel()  # what waits only; what runs looks at `cancelled`, and has its place until it has ended
 
         return cancel
 
@@ -134,16 +138,27 @@ class ArchiveService:
         self._seconds[lane].observe(took)
         done(result)
 
-    def _answer(self, cid: int, query: Query, limit: int, deadline: float) -> pb.ResultItem:
+    def _answer(
+        self,
+        cid: int,
+        query: Query,
+        limit: int,
+        deadline: float,
+        cancelled: threading.Event | None = None,
+    ) -> pb.ResultItem:
         """Search and mask; whatever goes wrong is a status, never an exception and never an empty answer."""
         if deadline - monotonic() < MEANINGFUL_WORK_S:
             return pb.ResultItem(cid=cid, status=pb.STATUS_EXPIRED)
         try:
             # what can not be the record asked for does not leave the archive, not even masked
-            answer = self._lookup.search(query, limit=limit, deadline=deadline, weak=False)
+            answer = self._lookup.search(
+                query, limit=limit, deadline=deadline, cancelled=cancelled, weak=False
+            )
             return self._result(cid, answer)
         except NoIndexError:
             return pb.ResultItem(cid=cid, status=pb.STATUS_UNSUPPORTED, reason=Reason.NO_INDEX.value)
+        except SearchCancelledError:
+            return pb.ResultItem(cid=cid, status=pb.STATUS_CANCELLED)
         except Exception as error:  # one poisonous question spoils only itself
             return _failed(cid, error)
 
@@ -203,9 +218,14 @@ class ArchiveService:
             if not answered.done():
                 answered.set_result(result)
 
-        self.begin(item, monotonic() + item.budget_ms / 1000, done)
-        async with asyncio.timeout(item.budget_ms / 1000 + 1.0):
-            result = await answered
+        cancel = self.begin(item, monotonic() + item.budget_ms / 1000, done)
+        try:
+            async with asyncio.timeout(item.budget_ms / 1000 + 1.0):
+                result = await answered
+        except BaseException:
+            if cancel is not None:
+                cancel()  # the caller hung up, or has waited long enough
+            raise
         return pb.SearchResponse(
             status=result.status,
             candidates=result.candidates,

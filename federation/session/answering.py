@@ -24,7 +24,7 @@ _BAD_FRAMES_ALLOWED = 3
 
 class Responder(Protocol):
     """Answers questions. `begin` never raises and never blocks for longer than a quick look-up: it either calls `done`
-    before it returns, or later, exactly once; the function it gives back cancels the work.
+    before it returns, or later, exactly once; the function it gives back cancels the work, which then is told to nobody.
 
     `turn` is around the questions begun in one turn of the loop, at most `TURN_S` and a look-up long: what they look up
     they may look up in one state. It never raises.

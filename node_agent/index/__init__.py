@@ -6,7 +6,7 @@ a writer would do. Nobody else knows that it is SQLite.
 
 from node_agent.index.calls import Part, Reading, SourceCounts, Writing
 from node_agent.index.importer import Importer, ImportRefusedError, open_for_import, open_for_preview
-from node_agent.index.lookup import Holdings, Lookup, NoIndexError
+from node_agent.index.lookup import Holdings, Lookup, NoIndexError, SearchCancelledError
 from node_agent.index.opened import CategoryCount
 from node_agent.index.search import Answer, Found
 from node_agent.index.troubles import UnusableIndexError
@@ -22,6 +22,7 @@ __all__ = [
     "NoIndexError",
     "Part",
     "Reading",
+    "SearchCancelledError",
     "SourceCounts",
     "UnusableIndexError",
     "Writing",

@@ -32,6 +32,10 @@ class NoIndexError(Exception):
     """Nothing has been imported yet."""
 
 
+class SearchCancelledError(Exception):
+    """Nobody waits for the search any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Holdings:
     """What the archive holds, as of `epoch`; `age_s` is seconds since the last import."""
@@ -127,23 +131,32 @@ class Lookup:
                 index.end()
 
     def search(
-        self, query: Query, *, limit: int = 50, deadline: float | None = None, weak: bool = True
+        self,
+        query: Query,
+        *,
+        limit: int = 50,
+        deadline: float | None = None,
+        cancelled: threading.Event | None = None,
+        weak: bool = True,
     ) -> Answer:
         """The best `limit` candidates. `deadline` is a time.monotonic() point: at it, the best found so far.
+        SearchCancelledError soon after `cancelled` is set, by any thread.
         Without `weak`, only those that may be the record asked for: likely or possible ones.
         """
         with self.reading():
             index = self._index()
             search = Search(index, query, limit, weak=weak)
-            index.deadline = deadline
+            index.deadline, index.cancelled = deadline, cancelled
             try:
                 search.run()
             except (OutOfTimeError, sqlite3.OperationalError) as error:
                 if isinstance(error, sqlite3.OperationalError) and "interrupt" not in str(error):
                     raise
+                if cancelled is not None and cancelled.is_set():
+                    raise SearchCancelledError from None
                 return search.answer(soft_timeout=True)
             finally:
-                index.deadline = None
+                index.deadline = index.cancelled = None
             return search.answer(soft_timeout=False)
 
     # The five calls of the index ---------------------------------------------------------------------------------

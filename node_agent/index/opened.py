@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ MOST_PER_SCAN = 2_000
 
 FETCH = 100  # rows a statement
 _FEW_CHUNKS = 1_000_000  # records up to which few keys have more than one chunk
-_CHECK_EVERY = 4_000  # SQLite steps between looks at the deadline
+_CHECK_EVERY = 4_000  # SQLite steps between looks at the clock
 
 Row = tuple[int, int, int, int, int, str, bytes]
 """rid, category, place, flags, digest, code, payload"""
@@ -79,8 +80,9 @@ class OpenIndex:
     def __init__(self, path: Path, keyer: Keyer, stamp: int) -> None:
         self.path, self.keyer, self.stamp = path, keyer, stamp
         self.connection = open_for_reading(path, keyer)
-        self.connection.set_progress_handler(self._late, _CHECK_EVERY)
+        self.connection.set_progress_handler(self.is_over, _CHECK_EVERY)
         self.deadline: float | None = None
+        self.cancelled: threading.Event | None = None
         self.version = -1
         self.looked_at = 0.0
         try:
@@ -89,8 +91,11 @@ class OpenIndex:
             self.close()
             raise
 
-    def _late(self) -> int:
-        return int(self.deadline is not None and time.monotonic() >= self.deadline)
+    def is_over(self) -> bool:
+        """Whether what reads now should stop: its deadline has come, or nobody waits for it any more."""
+        if self.cancelled is not None and self.cancelled.is_set():
+            return True
+        return self.deadline is not None and time.monotonic() >= self.deadline
 
     def refresh(self) -> None:
         """Look again at what a change of the current file may have altered."""

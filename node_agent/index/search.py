@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import time
 from functools import lru_cache
 from operator import itemgetter
 
@@ -81,7 +80,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
 
 
 class OutOfTimeError(Exception):
-    """The deadline has come."""
+    """The deadline has come, or the search was cancelled."""
 
 
 @lru_cache(16_384)
@@ -130,8 +129,7 @@ class Search:
                 self._compare(comparer, row)
 
     def _check_time(self) -> None:
-        deadline = self._index.deadline
-        if deadline is not None and time.monotonic() >= deadline:
+        if self._index.is_over():
             raise OutOfTimeError
 
     def _collect(self) -> None:
@@ -224,7 +222,7 @@ class Search:
     def answer(self, *, soft_timeout: bool) -> Answer:
         """Rank by the real frequency of the names, only for those that can still make the list."""
         index = self._index
-        index.deadline = None
+        index.deadline = index.cancelled = None
         ranked: list[tuple[float, str, int, float, int, Levels, Row]] = []
         for _first, rid, name, person, vector, row in heapq.nlargest(
             self._limit * 2, self._scored, key=itemgetter(0, 1)

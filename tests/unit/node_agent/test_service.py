@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 
 import pytest
 from structlog.testing import capture_logs
@@ -20,6 +21,7 @@ from federation.wire.v1 import holdings_pb2 as pb
 from node_agent.disclosure import Disclosure
 from node_agent.index import Lookup, Part, open_for_import
 from node_agent.index.opened import OpenIndex
+from node_agent.index.search import Search
 from node_agent.record import Person, Record
 from node_agent.service import ArchiveService
 
@@ -141,3 +143,93 @@ async def test_an_index_that_can_not_end_a_turn_spoils_no_session(folder, monkey
             assert await ask(quick(GOOD)).told == "STATUS_OK"
             assert await ask(quick(GOOD)).told == "STATUS_OK"
     assert [(one["action"], one["kind"]) for one in logged] == [("search.failed", "Fault")]
+
+
+def endless_statement(index, *_asked):
+    """One statement of SQLite that never ends by itself."""
+    return index.connection.execute(
+        "with recursive n(n) as (select 1 union all select n + 1 from n) select max(n) from n"
+    ).fetchall()
+
+
+@pytest.fixture(params=["statement", "rows"])
+def begun(request, monkeypatch):
+    """Set once the search of a title has begun; it never ends by itself, inside SQLite or between its rows."""
+    begun = threading.Event()
+
+    def by_title(index, *asked):
+        begun.set()
+        return endless_statement(index) if request.param == "statement" else []
+
+    def nearest(search, plain=Search._nearest):
+        return range(1 << 60) if search._query.title else plain(search)
+
+    monkeypatch.setattr(OpenIndex, "by_title", by_title)
+    if request.param == "rows":
+        monkeypatch.setattr(Search, "_nearest", nearest)
+        monkeypatch.setattr(OpenIndex, "rows", lambda _index, _rids: [])
+    return begun
+
+
+TITLE = Query(title="结婚登记")
+
+
+@pytest.mark.parametrize("ending", ["cancelled", "session lost"])
+async def test_a_slow_search_nobody_waits_for_leaves_the_worker_to_the_next(folder, begun, ending):
+    async with asking(folder) as (ask, service), asyncio.timeout(BUDGET_S):
+        put = ask(TITLE)
+        waits = ask(TITLE)  # never begun
+        await asyncio.to_thread(begun.wait)
+        if ending == "cancelled":
+            put.cancel()
+            waits.cancel()
+        else:
+            await put._session.close()
+        while service._waiting:
+            await asyncio.sleep(0.01)
+        told = []
+        end = asyncio.get_running_loop().time() + BUDGET_S
+        service.begin(pb.QueryItem(cid=9, query=query_to_wire(slow("李秀英"))), end, told.append)
+        while not told:
+            await asyncio.sleep(0.01)
+        assert [one.status for one in told] == [pb.STATUS_OK]
+
+
+async def test_a_cancelled_search_has_its_place_until_it_has_ended_and_is_told_to_nobody(folder, begun):
+    lookup = Lookup(folder)
+    service = ArchiveService("330483", "", lookup, Disclosure(bytes(32), None), worker_queue=1)
+    end = asyncio.get_running_loop().time() + BUDGET_S
+    told = []
+
+    def put(cid, query):
+        return service.begin(pb.QueryItem(cid=cid, query=query_to_wire(query)), end, told.append)
+
+    cancel = put(1, TITLE)
+    await asyncio.to_thread(begun.wait)
+    cancel()
+    put(2, slow("李秀英"))
+    while service._waiting:
+        await asyncio.sleep(0.01)
+    put(3, slow("李秀英"))
+    while len(told) < 2:
+        await asyncio.sleep(0.01)
+    assert [(one.cid, one.status) for one in told] == [(2, pb.STATUS_OVERLOADED), (3, pb.STATUS_OK)]
+    service._worker.shutdown()
+    lookup.close()
+
+
+async def test_a_unary_call_that_is_given_up_stops_its_search(folder, begun):
+    lookup = Lookup(folder)
+    service = ArchiveService("330483", "", lookup, Disclosure(bytes(32), None))
+    query = pb.Query.FromString(query_to_wire(TITLE))
+    calling = asyncio.create_task(
+        service.search(pb.SearchRequest(query=query, budget_ms=int(BUDGET_S * 1000)))
+    )
+    await asyncio.to_thread(begun.wait)
+    calling.cancel()
+    async with asyncio.timeout(BUDGET_S / 2):
+        while service._waiting:
+            await asyncio.sleep(0.01)
+    assert calling.cancelled()
+    service._worker.shutdown()
+    lookup.close()
