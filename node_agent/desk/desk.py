@@ -6,6 +6,7 @@ ILLEGAL_TRANSITION when its state does not allow the action, STORE_UNAVAILABLE w
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -33,6 +34,11 @@ CALL_WITHIN_MS = 900_000
 REMEMBER_MS = 90 * 86_400_000
 """How long identifiers of messages are kept: longer than any gateway sends one again."""
 KEEP_PEOPLE_MS = 180 * 86_400_000
+
+AGAIN_AFTER_MS = 60_000
+"""What nobody can read (damaged, or written by a later version) is put aside for this long: it is counted once a minute and
+holds up no other.
+"""
 
 _BACK_AFTER_REFERRAL = frozenset({Reason.REFERRED_IN_A_CIRCLE, Reason.NOT_A_MEMBER, Reason.OUT_OF_RANGE})
 """Answers to a referral that leave the case with this archive."""
@@ -77,6 +83,9 @@ class Desk:
         self._data_version = store.data_version()
         self._lock = threading.Lock()
         self._forgot_ms = 0
+        self._aside: dict[tuple[str, int] | bytes, int] = {}
+        self.on_unreadable: Callable[[], None] = lambda: None
+        """Called for each request or message that is put aside, in the thread that met it."""
         self.changes = 0
         """Grows with every change this process made or noticed."""
 
@@ -103,6 +112,14 @@ class Desk:
             self.changes += 1
         for listener in list(self._listeners):
             listener()
+
+    def _put_aside(self, what: tuple[str, int] | bytes, now: int) -> None:
+        self._aside = {one: until for one, until in self._aside.items() if until > now}
+        self._aside[what] = now + AGAIN_AFTER_MS
+        self.on_unreadable()
+
+    def _is_aside(self, what: tuple[str, int] | bytes, now: int) -> bool:
+        return self._aside.get(what, 0) > now
 
     # with the gateway --------------------------------------------------------------------------------------------
 
@@ -131,12 +148,18 @@ class Desk:
 
     def outbox(self, limit: int = 100) -> list[OutgoingMail]:
         """What to send now: of every case its oldest message without a receipt, so that a case's messages arrive in order.
-        A receipt makes the next one due, which `on_change` tells.
+        A receipt makes the next one due, which `on_change` tells. Of a case whose message nobody can read none leaves.
         """
         now = self.now_ms()
-        out = []
-        for waiting in self.store.outbox(limit):
-            message = mail.read_from_desk(waiting.body)
+        out: list[OutgoingMail] = []
+        for waiting in self.store.outbox(limit + len(self._aside)):
+            if self._is_aside(waiting.id, now):
+                continue
+            try:
+                message = mail.read_from_desk(waiting.body)
+            except UnreadableMailError:
+                self._put_aside(waiting.id, now)
+                continue
             dated = msgspec.structs.replace(message, ago_ms=max(0, now - waiting.happened_ms))
             out.append(OutgoingMail(waiting.id, waiting.case_id, mail.write(dated)))
         return out
@@ -163,9 +186,7 @@ class Desk:
     def tick(self) -> None:
         """What time brings: leases end, waiting items are shown to more people. Once a second is often enough."""
         now = self.now_ms()
-        due = [
-            one for one in self.store.open_items() if reviewing.is_due(one, now) or self._has_relief(one, now)
-        ]
+        due = [one for one in self.store.open_items() if self._is_due(one, now)]
         if now - self._forgot_ms > 3_600_000:
             self._forgot_ms = now
             with self.store.writing(now) as tx:
@@ -176,10 +197,23 @@ class Desk:
         with self.store.writing(now) as tx:
             for seen in due:
                 item = tx.item(seen.case_id, seen.grp)
-                if item is not None and item.state in OPEN:
+                if item is None or item.state not in OPEN:
+                    continue
+                with contextlib.suppress(
+                    UnreadableMailError
+                ):  # it changed since: the next tick puts it aside
                     reviewing.pass_time(tx, item)
                     self._notify(tx, item)
         self._changed()
+
+    def _is_due(self, item: Item, now: int) -> bool:
+        if self._is_aside((item.case_id, item.grp), now):
+            return False
+        try:
+            return reviewing.is_due(item, now) or self._has_relief(item, now)
+        except UnreadableMailError:
+            self._put_aside((item.case_id, item.grp), now)
+            return False
 
     def _has_relief(self, item: Item, now: int) -> bool:
         """Whether others are on duty now than those who were told of a waiting item, or anybody after nobody."""
@@ -217,7 +251,10 @@ class Desk:
         return [one for one in due if one not in stale]
 
     def _is_worth_calling(self, notice: Notice, now: int) -> bool:
-        item = self.store.item(notice.case_id)
+        try:
+            item = self.store.item(notice.case_id)
+        except ValueError:  # in a state of a later version: nobody here can act on it
+            return False
         is_open = item is not None and item.grp == notice.group and item.state in OPEN
         return is_open and now - notice.at_ms < CALL_WITHIN_MS
 
@@ -233,8 +270,15 @@ class Desk:
     # with the issuer ---------------------------------------------------------------------------------------------
 
     def orders(self, limit: int = 16) -> list[Order]:
-        """Documents to be made now, the longest waiting first."""
-        return [issuing.order_of(item) for item in self.store.issuing_items(self.now_ms(), limit)]
+        """Documents to be made now, the longest waiting first. What nobody can read is postponed like what can not be made."""
+        orders = []
+        for item in self.store.issuing_items(self.now_ms(), limit):
+            try:
+                orders.append(issuing.order_of(item))
+            except issuing.UnreadableOrderError:
+                self.on_unreadable()
+                self.not_issued(issuing.bare_order_of(item), "unreadable")
+        return orders
 
     def issued(self, order: Order, document: Document) -> bool:
         """The document exists and is durable; False when it is no longer wanted: the case was withdrawn meanwhile."""
@@ -248,10 +292,10 @@ class Desk:
 
     def in_vain(self, limit: int = 16) -> list[tuple[Order, bool]]:
         """Orders whose case ended without their document, which may have been made meanwhile: to be taken back. With each,
-        whether the gateway was told of it.
+        whether the gateway was told of it. They do not say what was to be stated.
         """
         items = self.store.in_vain_items(limit)
-        return [(issuing.order_of(item), bool(item.document)) for item in items]
+        return [(issuing.bare_order_of(item), bool(item.document)) for item in items]
 
     def taken_back(self, order: Order, number: str) -> None:
         """The document of an order does not stand any more; "" = there was none."""
@@ -381,10 +425,13 @@ class Desk:
 
 
 def request_of(item: Item) -> mail.Dispatch | None:
-    """The request as it came."""
+    """The request as it came; None when there is none, or nobody can read it."""
     if item.dispatch is None:
         return None
-    message = mail.read_to_desk(item.dispatch)
+    try:
+        message = mail.read_to_desk(item.dispatch)
+    except UnreadableMailError:  # one such item must not hide the others
+        return None
     return message if isinstance(message, mail.Dispatch) else None
 
 

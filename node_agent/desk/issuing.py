@@ -66,7 +66,7 @@ class Issuer(Protocol):
     def issue(self, order: Order) -> Document: ...
 
     def take_back(self, order: Order, *, announced: bool) -> str:
-        """Revoke the document of an order, whose case ended without it; its number, "" when there is none. Once, however
+        """Revoke the document of an order (without request and pages), whose case ended without it; its number, "" when there is none. Once, however
         often it is asked for; `announced` says whether the gateway was told of it. Refusal when it can not be done now.
         """
         ...
@@ -91,19 +91,36 @@ def begin_issuing(tx: Transaction, item: Item) -> None:
     item.issue_due_ms, item.issue_tries = tx.now_ms, 0
 
 
+class UnreadableOrderError(Exception):
+    """What is to be stated was damaged, or written by a later version."""
+
+
 def order_of(item: Item) -> Order:
-    request = mail.read_to_desk(item.dispatch) if item.dispatch else None
+    """The order an item stands for; UnreadableOrderError."""
+    try:
+        request = mail.read_to_desk(item.dispatch) if item.dispatch else None
+        pages = msgspec.json.decode(item.pages, type=tuple[dict[str, Any], ...])
+    except (mail.UnreadableMailError, msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise UnreadableOrderError from error
+    return msgspec.structs.replace(
+        bare_order_of(item),
+        request=request if isinstance(request, mail.Dispatch | mail.Note) else None,
+        pages=pages,
+    )
+
+
+def bare_order_of(item: Item) -> Order:
+    """The order without what is to be stated: enough to find its document again."""
     return Order(
         case_id=item.case_id,
         group=item.grp,
         number=item.number,
         archival_code=item.archival_code,
-        request=request if isinstance(request, mail.Dispatch | mail.Note) else None,
+        request=None,
         decided_by=item.decided_by,
         rule=item.rule,
         decided_ms=item.decided_ms,
         tries=item.issue_tries,
-        pages=msgspec.json.decode(item.pages, type=tuple[dict[str, Any], ...]),
     )
 
 

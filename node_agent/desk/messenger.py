@@ -119,6 +119,7 @@ class Messenger:
         del self._calling[address]
         if not done.cancelled() and done.exception() is not None:
             telemetry.DESK_NOTICES.labels(outcome="failed").inc()
+            return  # it is called again at the next look, not at once
         self.ring()
 
     async def _call(self, session: aiohttp.ClientSession, notice: Notice) -> None:

@@ -44,6 +44,7 @@ class Office:
             loop.call_soon_threadsafe(self._changed)
 
         self._stop_listening = desk.on_change(changed)
+        desk.on_unreadable = partial(_count, "unreadable")
 
     def loops(self) -> dict[str, Awaitable[None]]:
         """Name -> what to run until the process stops."""
@@ -102,11 +103,11 @@ class Office:
         waiting, since = store.waiting_count()
         telemetry.DESK_OUTBOX.set(waiting)
         telemetry.DESK_OUTBOX_AGE.set(max(0, now - since) / 1000 if waiting else 0)
-        while actions := store.actions(self._counted):
-            for action in actions:
-                by = action.actor if action.actor in NOT_NAMES else "person"
-                telemetry.DESK_ACTIONS.labels(action=action.action, by=by).inc()
-            self._counted = actions[-1].seq
+        while done := store.done_after(self._counted):
+            for _seq, actor, action in done:
+                by = actor if actor in NOT_NAMES else "person"
+                telemetry.DESK_ACTIONS.labels(action=action, by=by).inc()
+            self._counted = done[-1][0]
 
     async def _issue(self) -> None:
         """Make documents of decisions, one after the other, the longest waiting first."""

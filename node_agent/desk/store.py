@@ -184,6 +184,12 @@ class Store:
             for seq, at, case, group, actor, action, state, version, detail in rows
         ]
 
+    def done_after(self, seq: int, limit: int = 500) -> list[tuple[int, str, str]]:
+        """(seq, actor, action) of what was done after a sequence number, in order: what counting needs."""
+        return self._rows(
+            "select seq, actor, action from actions where seq > ? order by seq limit ?", seq, limit
+        )
+
     def last_action(self) -> int:
         return int(self._rows("select coalesce(max(seq), 0) from actions")[0][0])
 

@@ -11,6 +11,7 @@ import pytest
 
 from federation import mail
 from federation.reasons import Reason, Refusal
+from node_agent import telemetry
 from node_agent.desk.desk import Desk
 from node_agent.desk.issuing import Document
 from node_agent.desk.items import State
@@ -333,6 +334,161 @@ async def test_a_running_office_takes_back_what_it_made_while_the_case_was_withd
         await running
     office._stop_listening()
     office.thread.close()
+
+
+# what nobody can read ----------------------------------------------------------------------------------------------
+
+
+NEWER = b'{"kind":"dispatch_by_heart","group":1}'
+"""As a later version may have written it, before this one was put back."""
+
+
+def spoil(desk, column="dispatch", case="c1", value=NEWER):
+    """Have what is kept of a case be something this version can not read; the old value."""
+    table = {"body": "outbox", "detail": "actions"}.get(column, "items")
+    ((before,),) = desk.store._rows(f"select {column} from {table} where case_id = ? limit 1", case)
+    with desk.store.writing(0):
+        desk.store._connection.execute(f"update {table} set {column} = ? where case_id = ?", (value, case))
+    return before
+
+
+@pytest.fixture
+def met(desk):
+    """How often the desk met something it could not read."""
+    found = []
+    desk.on_unreadable = lambda: found.append(1)
+    return found
+
+
+def rungs(desk, case):
+    return [one.detail["rung"] for one in desk.history(case) if one.action == "notified"]
+
+
+def test_a_request_nobody_can_read_is_put_aside_and_others_are_shown_to_more_people(desk, clock, met):
+    for case in ("c1", "c2"):
+        give(desk, dispatch(), case)
+        desk.claim(case, "沈甲", desk.item(case).version)
+    spoil(desk)
+    clock.go(110)
+    desk.tick()
+    desk.tick()
+    assert rungs(desk, "c2") == [0, 1]
+    assert rungs(desk, "c1") == [0]
+    assert len(met) == 1, "it is counted once a minute"
+    clock.go(61)  # its lease is over, which needs no reading
+    desk.tick()
+    assert desk.item("c1").state is State.WAITING
+
+
+def test_a_request_that_was_put_aside_is_looked_at_again(desk, clock, met):
+    give(desk, dispatch())
+    desk.claim("c1", "沈甲", desk.item("c1").version)
+    whole = spoil(desk)
+    desk.tick()
+    spoil(desk, value=whole)
+    clock.go(61)
+    item = desk.item("c1")
+    desk.renew("c1", "沈甲", item.version)
+    clock.go(50)
+    desk.tick()
+    assert rungs(desk, "c1") == [0, 1]
+    assert len(met) == 1
+
+
+def test_a_message_nobody_can_read_keeps_back_its_case_alone(desk, clock, met):
+    for case in ("c1", "c2", "c3"):
+        give(desk, dispatch(), case)
+    whole = spoil(desk, "body")
+    spoil(desk, "body", "c2", b"")
+    assert [len(desk.outbox(1)) for _look in range(3)] == [0, 0, 1], "what is aside takes nobody's place"
+    assert [one.case_id for one in desk.outbox()] == ["c3"]
+    assert len(met) == 2
+    spoil(desk, "body", value=whole)
+    clock.go(61)
+    assert [one.case_id for one in desk.outbox()] == ["c1", "c3"]
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("dispatch", NEWER), ("pages", b"[7]"), ("pages", b'[{"file":"\xff"}]')]
+)
+def test_an_order_nobody_can_read_is_postponed_and_says_so(desk, clock, met, column, value):
+    issuing_of(desk)
+    issuing_of(desk, "c2")
+    whole = spoil(desk, column, value=value)
+    assert [order.case_id for order in desk.orders()] == ["c2"]
+    assert (desk.item("c1").state, desk.item("c1").reason) == (State.ISSUING, "unreadable")
+    assert [order.case_id for order in desk.orders()] == ["c2"]
+    assert len(met) == 1
+    spoil(desk, column, value=whole)
+    clock.go(61)
+    assert [order.case_id for order in desk.orders()] == ["c2", "c1"]
+
+
+def test_a_document_of_an_order_nobody_can_read_is_taken_back_all_the_same(desk):
+    issuing_of(desk)
+    give(desk, mail.Withdrawn(1))
+    spoil(desk)
+    spoil(desk, "pages", value=b"{")
+    assert in_vain(desk) == [("c1", False)]
+
+
+def test_a_call_about_an_item_in_a_state_nobody_knows_is_dropped(tmp_path, clock):
+    rota = {
+        "webhook": "http://127.0.0.1:9/",
+        "shifts": [{"days": ["thu"], "span": "08:30-11:30", "first": ["沈甲"]}],
+    }
+    desk = desk_at(tmp_path, clock, rota=rota)
+    give(desk, dispatch())
+    give(desk, dispatch(), "c2")
+    spoil(desk, "state", value="contested")
+    assert [one.case_id for one in desk.calls()] == []  # of an address the oldest call
+    assert [one.case_id for one in desk.calls()] == ["c2"]
+    desk.store.close()
+
+
+async def test_a_running_office_outlives_what_nobody_can_read(desk, clock):
+    """Each of its loops meets something: one that ended would end the agent, at every start."""
+    before = telemetry.DESK_EVENTS.labels(event="unreadable")._value.get()
+    issuing_of(desk, "order")
+    for case in ("c1", "c2"):
+        give(desk, dispatch(), case)
+        desk.claim(case, "沈甲", desk.item(case).version)
+    for column, case in (("dispatch", "order"), ("dispatch", "c1"), ("body", "c1")):
+        spoil(desk, column, case)
+    office = Office(desk, Slowly(), b"k" * 32)
+    spoil(desk, "detail", "c1", "{")
+    office._counted = 0
+    line = Line()
+    office.courier.joined(line)
+    loops = [asyncio.ensure_future(one) for one in office.loops().values()]
+    async with asyncio.timeout(30):
+        while (
+            telemetry.DESK_EVENTS.labels(event="unreadable")._value.get() - before < 3
+            or not office._counted
+            or not line.sent
+        ):
+            await asyncio.sleep(0.01)
+            assert not any(one.done() for one in loops)
+    assert line.sent[0] == "c2"
+    for one in loops:
+        one.cancel()
+    await asyncio.gather(*loops, return_exceptions=True)
+    office._stop_listening()
+    office.thread.close()
+
+
+class Line:
+    """A session with a gateway that takes everything."""
+
+    def __init__(self):
+        self.sent = []
+
+    def send(self, _mail_id, case_id, _body):
+        self.sent.append(case_id)
+        return True
+
+    def receipt(self, mail_id, reason):
+        raise AssertionError
 
 
 @pytest.mark.parametrize(

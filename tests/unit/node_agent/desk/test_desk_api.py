@@ -326,3 +326,14 @@ def test_one_line_has_its_share_of_the_desk_off_loopback():
         numbers = {"desk_connections": 100, "desk_connections_of_a_line": 20}
         settings = NodeSettings(archive="330483", name="桐乡市档案馆", **numbers, **more)
         assert (settings.desk_bounds().in_all, settings.desk_bounds().of_a_line) == (100, share)
+
+
+async def test_a_request_nobody_can_read_hides_neither_its_item_nor_others(running):
+    async with running as desk:
+        give(desk.desk, dispatch(), "c2")
+        with desk.desk.store.writing(0):
+            desk.desk.store._connection.execute("update items set dispatch = x'7b' where case_id = 'c1'")
+        status, body = await desk.ask("GET", "/desk/queue")
+        assert status == 200
+        shown = {item["case"]: item.get("name") for item in body["items"]}
+        assert shown == {"c1": None, "c2": "欧阳试验"}

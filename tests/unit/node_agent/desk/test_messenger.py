@@ -12,6 +12,7 @@ import stat
 import pytest
 from aiohttp import web
 
+from federation.reasons import Reason, Refusal
 from node_agent.desk import messenger
 from node_agent.desk.thread import DeskThread
 from tests.fakes.desks import Clock, desk_at, dispatch, give
@@ -150,6 +151,29 @@ async def test_an_address_nobody_answers_is_tried_again(tmp_path):
     async with Calling(tmp_path, "http://127.0.0.1:9") as calling:
         give(calling.desk, dispatch())
         await calling.until(lambda: (found := calling.desk.store.notices(2**60, 10)) and found[0].tries == 1)
+
+
+async def test_a_call_that_can_not_be_noted_is_not_made_again_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(messenger, "LOOK_EVERY_S", 3600.0)
+    async with Receiver() as receiver, Calling(tmp_path, receiver.base) as calling:
+        failed = asyncio.Event()
+
+        def called(_notice):
+            asyncio_loop.call_soon_threadsafe(failed.set)
+            raise Refusal(Reason.STORE_UNAVAILABLE)
+
+        asyncio_loop = asyncio.get_running_loop()
+        monkeypatch.setattr(calling.desk, "called", called)
+        give(calling.desk, dispatch())
+        calling.messenger.ring()
+        async with asyncio.timeout(10):
+            await failed.wait()
+            while calling.messenger._calling:
+                await asyncio.sleep(0)
+        assert not calling.messenger._bell.is_set(), "whoever is on duty would be called without pause"
+        monkeypatch.undo()
+        await calling.until(lambda: not calling.desk.store.notices(calling.clock(), 10))
+    assert len(receiver.got) == 2
 
 
 def test_the_key_is_made_once_and_for_its_owner_alone(tmp_path):
