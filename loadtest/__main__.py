@@ -12,6 +12,7 @@ import signal
 import sys
 import tempfile
 import urllib.parse
+from collections.abc import Callable
 from pathlib import Path
 
 import aiohttp
@@ -120,7 +121,7 @@ async def _drive(plan: Plan, questions: Questions, url: str, token: str, fleet: 
             await asyncio.gather(*breaking, return_exceptions=True)
 
 
-def _say(plan: Plan):  # noqa: ANN202 - a callback
+def _say(plan: Plan) -> Callable[[int, int], None]:
     def say(second: int, answered: int) -> None:
         if sys.stderr.isatty():
             print(f"\r{second:4d}/{plan.duration_s:.0f} s  {answered} 已答 answered", end="", file=sys.stderr)

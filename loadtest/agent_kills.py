@@ -172,9 +172,10 @@ def _judge(fleet: Fleet, exchange: _Exchange, report: KillReport) -> None:
                 f"{kind} happened {count} times" for kind, count in counts.items() if count != 1
             ]
             report.doubled += any(count > 1 for count in counts.values())
-            if item.state is not State.ISSUED:
-                report.faults.append(f"a delivered case stands at {item.state} at the desk")
-            by_rule += item.decided_by == "rule"
+            if item is None or item.state is not State.ISSUED:
+                stands = item.state if item is not None else "unknown"
+                report.faults.append(f"a delivered case stands at {stands} at the desk")
+            by_rule += item is not None and item.decided_by == "rule"
         ends_at = (
             time.monotonic() + 20
         )  # the receipt of the last message comes after its case is told as issued

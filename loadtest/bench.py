@@ -97,7 +97,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"\n{name}", flush=True)
         began = time.perf_counter()
         figures = []
-        bench: Bench = importlib.import_module(f"loadtest.benches.{name}")  # type: ignore[assignment]
+        bench: Bench = importlib.import_module(f"loadtest.benches.{name}")
         for figure in bench.run(scale):
             figures.append(figure)
             missed += figure.met is False

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import uvloop
 
@@ -101,7 +102,7 @@ async def _hammer(
     for number in range(in_flight):
         first = number * (len(requests) // in_flight or 1)
         _transport, line = await loop.create_connection(
-            lambda first=first: _Line(run, requests, first, ends_at, marker), host, port
+            partial(_Line, run, requests, first, ends_at, marker), host, port
         )
         lines.append(line)
     await asyncio.wait_for(asyncio.gather(*[line.done for line in lines]), seconds + 30)

@@ -225,7 +225,7 @@ def judge(
     """Hold the store against what the caller was told and what the archive was asked."""
     store = Store(url, Policy(), clock_ms=lambda: 0, owner="judge")
     try:
-        stored = store.read(lambda c: dict(c.execute(sa.select(REQUESTS.c.key, REQUESTS.c.case_id)).all()))  # type: ignore[arg-type]
+        stored = store.read(lambda c: dict(c.execute(sa.select(REQUESTS.c.key, REQUESTS.c.case_id)).all()))
         cases = set(store.read(lambda c: c.execute(sa.select(CASES.c.id)).scalars().all()))
         for key, case_id in ids.items():
             if stored.get(key) != case_id or case_id not in cases:

@@ -59,7 +59,7 @@ class Plan:
         first, last = self.rate
         most = max(first, last)
         kinds, weights = list(self.mix), list(self.mix.values())
-        planned = []
+        planned: list[tuple[float, str]] = []
         now = 0.0
         while True:  # a Poisson process of the highest rate, thinned to the rate of the moment
             now += random.expovariate(most)

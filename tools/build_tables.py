@@ -32,7 +32,17 @@ def opencc_pairs(name: str) -> list[tuple[str, list[str]]]:
     with tempfile.TemporaryDirectory() as folder:
         text = Path(folder) / "table.txt"
         source = base / f"share/opencc/{name}.ocd2"
-        command = [base / "bin/opencc_dict", "-i", source, "-o", text, "-f", "ocd2", "-t", "text"]
+        command = [
+            str(base / "bin/opencc_dict"),
+            "-i",
+            str(source),
+            "-o",
+            str(text),
+            "-f",
+            "ocd2",
+            "-t",
+            "text",
+        ]
         subprocess.run(
             command,
             check=True,

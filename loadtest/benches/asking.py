@@ -247,10 +247,10 @@ def _over_rest(fleet: Fleet, agents: int, seconds: float) -> Iterator[Figure]:
         least=5.0,
     )  # fmt: skip
     for name, (_port, _requests, many, single, cpu) in sides.items():
-        p50, alone = (median(one.percentile_ms(0.5) for one in runs) for runs in (many, single))
+        p50, alone_ms = (median(one.percentile_ms(0.5) for one in runs) for runs in (many, single))
         yield Figure(
             f"  {name}, 32 in flight", rates[name], "searches/s",
-            note=f"p50 {p50:.1f} ms, alone {alone:.2f} ms; CPU gateway {median(cpu) * 1e6:.0f} µs, agents {median(agents_cpu[name]) * 1e6:.0f} µs",
+            note=f"p50 {p50:.1f} ms, alone {alone_ms:.2f} ms; CPU gateway {median(cpu) * 1e6:.0f} µs, agents {median(agents_cpu[name]) * 1e6:.0f} µs",
         )  # fmt: skip
     work = {name: median(side[4]) + median(agents_cpu[name]) for name, side in sides.items()}
     yield Figure(
@@ -258,10 +258,10 @@ def _over_rest(fleet: Fleet, agents: int, seconds: float) -> Iterator[Figure]:
         work["obvious gateway"] / work["Lantai"],
         "×",
     )
-    alone = {name: median(one.percentile_ms(0.5) for one in side[3]) for name, side in sides.items()}
+    single_ms = {name: median(one.percentile_ms(0.5) for one in side[3]) for name, side in sides.items()}
     yield Figure(
         "  one search in flight, p50 to the obvious gateway's",
-        alone["Lantai"] / alone["obvious gateway"],
+        single_ms["Lantai"] / single_ms["obvious gateway"],
         "×",
         most=1.0,
     )

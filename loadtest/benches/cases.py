@@ -217,6 +217,9 @@ def _log(path: Path) -> GatewayLog:
             raise AssertionError(why)
 
         def log_size(self, _entries: int) -> None: ...
+        def stamp_age(self, _seconds: float) -> None: ...
+        def stamp_failed(self, _what: str, why: str) -> None:
+            raise AssertionError(why)
 
     return GatewayLog(path, Signer.generate("bench/gateway"), lambda: int(time.time() * 1000), Nobody())
 

@@ -34,12 +34,8 @@ class Figures:
             return cls(0, *[math.nan] * 6)
 
         within = sum(one <= TARGET_CROSS_CITY_S for one in ordered) / len(ordered)
-        return cls(
-            len(ordered),
-            sum(ordered) / len(ordered),
-            *(percentile(ordered, share) for share in (0.5, 0.9, 0.95, 0.99)),
-            within,
-        )
+        p50, p90, p95, p99 = (percentile(ordered, share) for share in (0.5, 0.9, 0.95, 0.99))
+        return cls(len(ordered), sum(ordered) / len(ordered), p50, p90, p95, p99, within)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import sys
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 from google.protobuf.json_format import MessageToDict
@@ -63,7 +63,7 @@ async def _make(settings: dict[str, object]) -> web.Application:
             *[stub(message, timeout=body["deadline_ms"] / 1000) for stub in stubs.values()],
             return_exceptions=True,
         )
-        found = {}
+        found: dict[str, dict[str, Any]] = {}
         for code, answer in zip(stubs, answers, strict=True):
             if isinstance(answer, BaseException):
                 found[code] = {"error": type(answer).__name__}
@@ -94,4 +94,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
