@@ -514,19 +514,19 @@ class Agent:
         await self._answer(link)
 
     async def watch(self) -> None:
-        """Notice imports and tell every gateway at once."""
-        told = self._service.manifest().index_epoch
+        """Notice imports and tell every gateway at once; one that could not be told is told at a later look."""
+        seen = self._service.manifest().index_epoch
         while True:
             await asyncio.sleep(_WATCH_EVERY_S)
             manifest = self._service.manifest()
-            if manifest.index_epoch != told:
-                told = manifest.index_epoch
+            if manifest.index_epoch != seen:
+                seen = manifest.index_epoch
                 self._service.let_go_of_older_files()
                 telemetry.log.info(
-                    "holdings changed", action="agent.holdings", epoch=told, records=manifest.records
+                    "holdings changed", action="agent.holdings", epoch=seen, records=manifest.records
                 )
-                for session in self._sessions:
-                    session.tell_manifest(manifest)
+            for session in self._sessions:
+                session.tell_manifest(manifest)
 
     async def drain(self) -> None:
         """Ask for no more, finish what is being worked on, close; bounded by five seconds."""

@@ -56,15 +56,21 @@ class AnsweringSession(Session):
         self._epoch = 0
         self._told_epoch = 0
 
+    async def greet(self, hello: pb.Hello) -> pb.Hello:
+        self._told_epoch = hello.manifest.index_epoch
+        return await super().greet(hello)
+
     def tell_manifest(self, manifest: pb.Manifest) -> None:
-        """Tell the asker that the holdings changed."""
-        self.post(
-            pb.Frame(
-                beat=pb.Beat(
-                    sequence=self._beat, echo=self._echo, index_epoch=manifest.index_epoch, manifest=manifest
-                )
-            )
+        """Tell the asker that the holdings changed, if it was not told of this epoch last. Call it again and again: while
+        the link does not move there may be no room for it.
+        """
+        if manifest.index_epoch == self._told_epoch:
+            return
+        beat = pb.Beat(
+            sequence=self._beat, echo=self._echo, index_epoch=manifest.index_epoch, manifest=manifest
         )
+        if self.post(pb.Frame(beat=beat)):
+            self._told_epoch = manifest.index_epoch
 
     def drain(self, deadline_ms: int, reason: str) -> None:
         """Ask the other side to send nothing more; what is being worked on is still answered."""
