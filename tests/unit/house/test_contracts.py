@@ -4,8 +4,10 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
+import grimp
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -32,21 +34,60 @@ def copy(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize(
-    ("file", "line"),
-    [
-        ("federation/deadline.py", "import gateway.search.ports"),
-        ("gateway/search/ports.py", "import node_agent.record"),
-        ("gateway/cases/statements.py", "import gateway.cases.batch"),
-        ("node_agent/record.py", "import node_agent.__main__"),
-    ],
-)
-def test_a_planted_import_is_found(copy, file, line):
+CASE_STORE = "case store: each module leans on those beneath it"
+CATALOGUE = "catalogue: each module leans on those before it in docs/architecture.md"
+PLANTED = [
+    ("the two processes stay apart", "gateway/search/ports.py", "import node_agent.record"),
+    ("the kernel leans on neither process", "federation/deadline.py", "import gateway.search.ports"),
+    ("gateway: imports point inward", "gateway/search/ports.py", "import gateway.edge.server"),
+    (CASE_STORE, "gateway/cases/statements.py", "import gateway.cases.batch"),
+    (CASE_STORE, "gateway/cases/upkeep.py", "import gateway.cases.store"),
+    (CASE_STORE, "gateway/cases/minutes.py", "import gateway.cases.scorecard"),
+    (CASE_STORE, "gateway/cases/nowhere.py", ""),
+    ("node agent: imports point inward", "node_agent/record.py", "import node_agent.__main__"),
+    (CATALOGUE, "node_agent/catalogue/headings.py", "import node_agent.catalogue.mapping"),
+    (CATALOGUE, "node_agent/catalogue/nowhere.py", ""),
+]
+
+
+def contracts():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+
+
+@pytest.mark.parametrize(("contract", "file", "line"), PLANTED)
+def test_a_planted_import_is_found(copy, contract, file, line):
+    """In a module that is there, or a module nobody has given a place."""
     path = copy / file
-    path.write_text(path.read_text("utf-8") + f"\n{line}\n", "utf-8")
+    with path.open("a", encoding="utf-8") as module:
+        module.write(f"\n{line}\n")
     found = _lint_imports(copy)
     assert found.returncode != 0
-    assert "BROKEN" in found.stdout
+    assert f"{contract} BROKEN" in found.stdout
+
+
+def test_every_contract_is_seen_to_fail():
+    assert {contract["name"] for contract in contracts()} == {contract for contract, _, _ in PLANTED}
+
+
+@pytest.mark.parametrize(
+    ("contract", "opening"),
+    [(CASE_STORE, "in `gateway/cases`; each module"), (CATALOGUE, "Each module of `node_agent/catalogue`")],
+)
+def test_the_architecture_names_the_modules_of_a_contract_and_their_order_holds(contract, opening):
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8").split(opening, 1)[1]
+    table = re.findall(r"^\| (.*?) \| .* \|$", text.split("\n\n")[1], re.MULTILINE)
+    told = [name.removesuffix(".py") for cell in table for name in re.findall(r"`(\w+(?:\.py)?)`", cell)]
+    (found,) = [one for one in contracts() if one["name"] == contract]
+    layers = [name for layer in found["layers"] for name in re.findall(r"\w+", layer)]
+    assert sorted(told) == sorted(layers)
+    (container,) = found["containers"]
+    graph = grimp.build_graph(container.split(".")[0])
+    for place, name in enumerate(told):
+        module = f"{container}.{name}"
+        leans_on = graph.find_upstream_modules(module, as_package=True) & {
+            f"{container}.{one}" for one in told[place + 1 :]
+        }
+        assert not leans_on, module
 
 
 def test_a_planted_use_of_the_systems_temporary_folder_is_found(tmp_path):
