@@ -83,6 +83,7 @@ class Dialler:
                 age = None if age_s is None else age_s * random.uniform(0.85, 1.0)  # noqa: S311 - jitter, not a secret
                 await asyncio.wait({serving}, timeout=age)
                 if not serving.done():
+                    pause = _BACKOFF_S[0]  # it was of use to its end: an outage before it is over
                     continue  # renew: the gateway lets the old one finish once it has the new one
             if loop.time() - began > _STABLE_S:
                 pause = _BACKOFF_S[0]
