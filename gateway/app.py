@@ -7,8 +7,8 @@ import contextlib
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from federation import collector
 from federation.addresses import can_not_listen
@@ -18,6 +18,7 @@ from federation.reasons import Refusal
 from federation.rpc import transport
 from federation.rpc.transport import Credentials
 from federation.rpc.validity import OwnCertificate
+from federation.supervising import until_stopped
 from federation.tlog.anchor import FileAnchor
 from federation.trust import TrustList, Use
 from federation.verify.report import TEXTS, VerifyError
@@ -189,7 +190,8 @@ async def run(settings: GatewaySettings, base: Path) -> None:
             ).run()
         if not store.is_exclusive:
             loops["watch cases"] = cases.look()
-        await _until_stopped(stop, loops)
+        ended = partial(telemetry.log.error, "a task ended", action="gateway.task_ended")
+        await until_stopped(stop, loops, ended)
         health.draining = True
         cases.leave()
         await engine.drain()
@@ -387,18 +389,3 @@ async def _tick(health: Health) -> None:
         await asyncio.sleep(_TICK_S)
         health.ticked_at = time.monotonic()
         telemetry.LOOP_LAG.set(max(0.0, health.ticked_at - before - _TICK_S))
-
-
-async def _until_stopped(stop: asyncio.Event, loops: dict[str, Awaitable[None]]) -> None:
-    """Run the loops until `stop`; a loop that ends by itself ends the process, with its name in the log."""
-    tasks: dict[asyncio.Future[Any], str] = {
-        asyncio.ensure_future(loop): name for name, loop in loops.items()
-    }
-    stopping = asyncio.create_task(stop.wait(), name="wait for stop")
-    done, _ = await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
-    for task in [*tasks, stopping]:
-        task.cancel()
-    await asyncio.gather(*tasks, stopping, return_exceptions=True)
-    for task in done - {stopping}:
-        telemetry.log.error("a task ended", action="gateway.task_ended", task=tasks[task])
-        raise SystemExit(1)

@@ -148,7 +148,7 @@ LOG_SIZE = Gauge(
 
 LOG_FIELDS = frozenset(
     {"event", "level", "timestamp", "action", "archive", "route", "method", "status", "ms", "client", "trace", "reason",
-     "kind", "port", "task", "members", "agreed", "missing_here", "missing_there", "differs", "open", "variable"}
+     "kind", "where", "port", "task", "members", "agreed", "missing_here", "missing_there", "differs", "open", "variable"}
 )  # fmt: skip
 """The only keys a log line may have; others are dropped, so that no value of a request can slip into a log."""
 

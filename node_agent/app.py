@@ -8,6 +8,7 @@ import contextlib
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from federation.rpc.validity import OwnCertificate
 from federation.session.answering import CREDITS, AnsweringSession
 from federation.session.base import CASES, DOCUMENTS, LARGEST_FRAME, PROTOCOL, SessionEndedError
 from federation.session.link import Link
+from federation.supervising import until_stopped, why_ended
 from federation.tlog.flaws import TEXTS as FLAWS
 from federation.tlog.flaws import EvidenceError
 from federation.wire.v1 import holdings_pb2 as pb
@@ -266,7 +268,8 @@ async def serve(folder: Path, settings: NodeSettings) -> None:
         if settings.listen:
             await stack.enter_async_context(agent.listening(settings.listen))
         telemetry.log.info("serving", action="agent.serving", archive=settings.archive)
-        await _until_stopped(stop, tasks)
+        ended = partial(telemetry.log.error, "a task ended", action="agent.task_ended")
+        await until_stopped(stop, tasks, ended, _why)
         await agent.drain()
     office.close()
     if documents is not None:
@@ -288,27 +291,11 @@ async def _entered(
         raise SettingsError(can_not_listen(setting, address, error)) from error
 
 
-async def _until_stopped(stop: asyncio.Event, loops: dict[str, Awaitable[None]]) -> None:
-    """Run the loops until `stop`; a loop that ends by itself ends the process, with its name and the reason in the log."""
-    tasks: dict[asyncio.Future[Any], str] = {
-        asyncio.ensure_future(loop): name for name, loop in loops.items()
-    }
-    stopping = asyncio.create_task(stop.wait(), name="wait for stop")
-    done, _ = await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
-    for task in [*tasks, stopping]:
-        task.cancel()
-    await asyncio.gather(*tasks, stopping, return_exceptions=True)
-    for task in done - {stopping}:
-        error = None if task.cancelled() else task.exception()
-        telemetry.log.error("a task ended", action="agent.task_ended", task=tasks[task], **_why(error))
-        raise SystemExit(1)
-
-
 def _why(error: BaseException | None) -> dict[str, str]:
-    """What a log line may say of an error: its kind, and its text only where that is ours and holds no data."""
+    """What a log line may say of an error: `why_ended`, and the text of one about the index, which is ours and holds no data."""
     if isinstance(error, UnusableIndexError):
         return {"kind": error.trouble.value, "reason": str(error)}
-    return {} if error is None else {"kind": type(error).__name__}
+    return why_ended(error)
 
 
 @contextlib.asynccontextmanager

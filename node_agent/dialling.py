@@ -14,6 +14,7 @@ import grpc.aio
 from federation.outcome import Outcome
 from federation.rpc import transport
 from federation.session.base import SessionEndedError
+from federation.supervising import why_ended
 from node_agent import telemetry
 
 CONNECT_WITHIN_S = 2.0  # nobody waits for it: searches see `unreachable` meanwhile
@@ -104,7 +105,7 @@ class Dialler:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._serving.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            telemetry.log.error("a task ended", action="agent.task_ended", kind=type(error).__name__)
+            telemetry.log.error("a task ended", action="agent.task_ended", **why_ended(error))
 
     async def close(self) -> None:
         """End every connection that is still open."""
