@@ -10,6 +10,9 @@ PART_SIZE = 128 * 1024
 WINDOW = 1 << 20
 """Bytes of one object that may be under way to an asker."""
 
+LEAST_COUNTED = 1024
+"""Bytes that a part counts for at least: keeping one that holds nothing costs as much. Its frame holds no more beside the data."""
+
 BEAT_EVERY_S, DEAD_AFTER_S = 15.0, 45.0
 MOST_AT_ONCE = 16
 """Objects answered at the same time on one stream."""

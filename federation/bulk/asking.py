@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 from google.protobuf.message import DecodeError
 
-from federation.bulk import DEAD_AFTER_S, PART_SIZE, WINDOW
+from federation.bulk import DEAD_AFTER_S, LEAST_COUNTED, PART_SIZE, WINDOW
 from federation.reasons import Reason, Refusal
 from federation.session.link import Link, LinkLostError, first_message
 from federation.wire.v1 import bulk_pb2 as pb
@@ -17,6 +17,9 @@ from federation.wire.v1 import bulk_pb2 as pb
 HELLO_WITHIN_S = 2.0
 PART_WITHIN_S = 20.0
 """How long an asker waits for the next part; opening an object may mean making it."""
+
+_MOST_WAITING = WINDOW + PART_SIZE
+"""Bytes of one object kept for who reads it: a sender with one byte of room left may still send a part."""
 
 _REFUSALS = frozenset(
     {Reason.NOT_FOUND, Reason.OUT_OF_RANGE, Reason.OVERLOADED, Reason.NOT_PERMITTED, Reason.INTERNAL,
@@ -38,7 +41,8 @@ class Incoming:
 
     def __init__(self, stream: BulkAsking, number: int, offset: int) -> None:
         self._stream, self._number = stream, number
-        self._parts: asyncio.Queue[pb.Part | None] = asyncio.Queue()
+        self._parts: asyncio.Queue[pb.Part | None] = asyncio.Queue()  # bounded by `_waiting`
+        self._waiting = 0
         self._at = offset
         self._eaten = 0
         self._first: pb.Part | None = None
@@ -46,9 +50,20 @@ class Incoming:
         self.sha256 = b""
         self.media_type = ""
 
-    def put(self, part: pb.Part | None) -> None:
-        """A part for this object, None = the stream is lost."""
+    def put(self, part: pb.Part, size: int) -> bool:
+        """Keep a part, which came in a frame of `size` bytes, until it is read; False, and nothing is kept, when there are more bytes than
+        the sender was given room for, or the frame holds much beside the data: it is kept with its part.
+        """
+        counted = _counted(part)
+        if self._waiting + counted > _MOST_WAITING or size - len(part.data) > LEAST_COUNTED:
+            return False
+        self._waiting += counted
         self._parts.put_nowait(part)
+        return True
+
+    def lose(self) -> None:
+        """The stream is lost; what has come is still read."""
+        self._parts.put_nowait(None)
 
     async def _next(self) -> pb.Part:
         try:
@@ -58,6 +73,7 @@ class Incoming:
             raise BulkLostError("silent") from None
         if part is None:
             raise BulkLostError("lost")
+        self._waiting -= _counted(part)
         if part.reason:
             raise Refusal(Reason(part.reason) if part.reason in _REFUSALS else Reason.INTERNAL)
         if part.offset != self._at or len(part.data) > PART_SIZE * 2:
@@ -83,7 +99,8 @@ class Incoming:
                 yield part.data
                 self._eaten += len(part.data)
                 if self._eaten >= WINDOW // 2 and not part.last:
-                    await self._stream.make_room(self._number, self._eaten)
+                    with contextlib.suppress(BulkLostError):  # what had come before the loss is read first
+                        await self._stream.make_room(self._number, self._eaten)
                     self._eaten = 0
             part = None if part.last else await self._next()
 
@@ -114,7 +131,7 @@ class BulkAsking:
         return frame.here.archive
 
     async def run(self) -> None:
-        """Hand parts out until the link is lost, silent for too long, or brings what is no frame."""
+        """Hand parts out until the link is lost, silent for too long, or brings what is no frame or more than was asked for."""
         reading: asyncio.Future[bytes] | None = None
         try:
             while True:
@@ -129,7 +146,7 @@ class BulkAsking:
         finally:
             self.is_lost = True
             for incoming in self._incoming.values():
-                incoming.put(None)
+                incoming.lose()
             self._incoming.clear()
             await self._link.close()
             if reading is not None and not reading.done():
@@ -145,7 +162,8 @@ class BulkAsking:
         if kind == "part":
             incoming = self._incoming.get(frame.part.id)
             if incoming is not None:
-                incoming.put(frame.part)
+                if not incoming.put(frame.part, len(message)):
+                    return False
                 if frame.part.last:
                     del self._incoming[frame.part.id]
         return kind in {"part", "here"}
@@ -200,3 +218,7 @@ class BulkAsking:
 
     async def close(self) -> None:
         await self._link.close()
+
+
+def _counted(part: pb.Part) -> int:
+    return max(len(part.data), LEAST_COUNTED)

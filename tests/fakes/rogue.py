@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+from federation.bulk import PART_SIZE
 from federation.session.base import PROTOCOL
 from federation.session.link import Link
+from federation.wire.v1 import bulk_pb2
 from federation.wire.v1 import holdings_pb2 as pb
 
 
@@ -122,6 +125,66 @@ ROGUES: dict[Rogue, set[str]] = {
     hangs_up: {"unreachable"},
 }
 """Each with the outcomes that tell the truth about it."""
+
+
+# bulk streams --------------------------------------------------------------------------------------------------------
+
+
+def part(number: int, offset: int, data: bytes, whole: bytes) -> bytes:
+    """A part of an object as it is sent, with the head of the whole."""
+    one = bulk_pb2.Part(
+        id=number, offset=offset, data=data, last=offset + len(data) == len(whole), size=len(whole),
+        sha256=hashlib.sha256(whole).digest(),
+    )  # fmt: skip
+    return bulk_pb2.BulkFrame(part=one).SerializeToString()
+
+
+async def _wants(link: Link, archive: str) -> AsyncIterator[bulk_pb2.Want]:
+    """The objects asked for on a stream, after its greeting."""
+    await link.send(bulk_pb2.BulkFrame(here=bulk_pb2.BulkHere(archive=archive)).SerializeToString())
+    while True:
+        frame = bulk_pb2.BulkFrame.FromString(await link.receive())
+        if frame.WhichOneof("body") == "want":
+            yield frame.want
+
+
+async def ignores_windows(link: Link, archive: str, whole: bytes) -> None:
+    """Sends all of an object at once, however little room there is for it."""
+    async for want in _wants(link, archive):
+        for at in range(want.offset, len(whole), PART_SIZE):
+            await link.send(part(want.id, at, whole[at : at + PART_SIZE], whole))
+
+
+async def empty_parts(link: Link, archive: str, whole: bytes) -> None:
+    """Sends parts without data, on and on: of the window they would take nothing."""
+    async for want in _wants(link, archive):
+        while True:
+            await link.send(part(want.id, want.offset, b"", whole))
+
+
+async def fat_frames(link: Link, archive: str, whole: bytes) -> None:
+    """Sends small parts in frames with a megabyte of fields nobody knows."""
+    async for want in _wants(link, archive):
+        await link.send(part(want.id, want.offset, whole[want.offset :][:1], whole))
+        for at in range(want.offset + 1, len(whole)):
+            await link.send(
+                part(want.id, at, whole[at : at + 1], whole) + b"\xfa\x07\x80\x80\x3c" + bytes(960 << 10)
+            )
+
+
+async def endless_words(link: Link, archive: str, whole: bytes) -> None:
+    """Sends a media type of a megabyte with each part."""
+    async for want in _wants(link, archive):
+        await link.send(part(want.id, want.offset, whole[want.offset :][:1], whole))
+        for at in range(want.offset + 1, len(whole)):
+            one = bulk_pb2.Part(id=want.id, offset=at, data=whole[at : at + 1], media_type="x" * (960 << 10))
+            await link.send(bulk_pb2.BulkFrame(part=one).SerializeToString())
+
+
+BULK_ROGUES = [ignores_windows, empty_parts, fat_frames, endless_words]
+
+
+# no agents at all ----------------------------------------------------------------------------------------------------
 
 
 @contextlib.asynccontextmanager

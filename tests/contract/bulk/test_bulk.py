@@ -9,7 +9,7 @@ import random
 
 import pytest
 
-from federation.bulk import MOST_AT_ONCE, PART_SIZE, WINDOW
+from federation.bulk import LEAST_COUNTED, MOST_AT_ONCE, PART_SIZE, WINDOW
 from federation.bulk.answering import BulkAnswering, Object
 from federation.bulk.asking import BulkAsking, BulkLostError, WrongBytesError
 from federation.reasons import Reason, Refusal
@@ -17,6 +17,7 @@ from federation.rpc import transport
 from federation.rpc.links import HOLDINGS, DialledLink, open_handler, stream_handler
 from federation.session.link import LinkLostError, MemoryLink
 from federation.wire.v1 import bulk_pb2 as pb
+from tests.fakes import rogue
 
 PLAIN = transport.Credentials(plaintext_on_loopback=True)
 BIG = random.Random(1).randbytes(5 * WINDOW + 12_345)
@@ -240,3 +241,37 @@ async def test_whoever_does_not_greet_is_not_asked(monkeypatch):
     here, _there = MemoryLink.pair()
     with pytest.raises(BulkLostError):
         await BulkAsking(here).greet()
+
+
+@pytest.mark.parametrize("behave", rogue.BULK_ROGUES, ids=lambda one: one.__name__)
+async def test_a_sender_fills_no_memory_while_its_object_is_read_slowly(behave):
+    """It loses the stream; what came within the window is still read, and then the object is lost as by any other end."""
+    here, there = MemoryLink.pair()
+
+    async def send():
+        with contextlib.suppress(LinkLostError):
+            await behave(there, "330483", BIG)
+
+    sending = asyncio.create_task(send())
+    asking = BulkAsking(here)
+    assert await asking.greet() == "330483"
+    running = asyncio.create_task(asking.run())
+    incoming = await asking.open("big")
+    await asyncio.wait_for(running, 10)
+    assert asking.is_lost
+    kept = [one for one in incoming._parts._queue if one is not None]
+    assert sum(len(one.SerializeToString()) for one in kept) <= WINDOW + PART_SIZE + len(kept) * LEAST_COUNTED
+    assert len(kept) <= (WINDOW + PART_SIZE) / LEAST_COUNTED
+    got = []
+
+    async def read_slowly():
+        async for chunk in incoming.chunks():
+            got.append(chunk)  # noqa: PERF401 - what came before the loss counts
+
+    with pytest.raises(BulkLostError):
+        await read_slowly()
+    assert BIG.startswith(b"".join(got))
+    if behave is rogue.ignores_windows:
+        assert len(b"".join(got)) >= WINDOW
+    sending.cancel()
+    await asyncio.gather(sending, return_exceptions=True)

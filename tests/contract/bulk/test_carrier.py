@@ -14,10 +14,12 @@ from federation.reasons import Reason, Refusal
 from federation.rpc import transport
 from federation.rpc.authority import Authority
 from federation.rpc.links import HOLDINGS, LINK, DialledLink, open_handler, stream_handler
+from federation.session.link import LinkLostError
 from gateway.adapters import carrier as carrier_module
 from gateway.adapters.carrier import Carrier
 from gateway.search.roster import Member, Roster
 from node_agent.objects import Shelf, in_memory
+from tests.fakes import rogue
 
 BIG = random.Random(2).randbytes(3_000_000)
 
@@ -241,6 +243,32 @@ async def test_a_dialled_archive_that_says_another_name_is_refused(tls):
         with pytest.raises(Refusal) as refused:
             await carrying.open("330483", "document/x")
         assert refused.value.reason is Reason.WRONG_ARCHIVE
+    finally:
+        await carrying.stop()
+        await archive.stop()
+
+
+async def test_an_object_of_an_archive_that_ignores_windows_is_carried_whole_to_a_slow_reader(tls):
+    archive = Archive(tls("node", "330483"))
+
+    async def answer(link, _context=None):
+        archive.links.append(link)
+        with contextlib.suppress(LinkLostError):
+            await rogue.ignores_windows(link, archive.code, archive.data)
+
+    archive.answer = answer
+    carrying = carrier(await archive.listen(), tls("gateway", "gateway"))
+    try:
+        carried = await carrying.open("330483", "document/x")
+        got = []
+        async for chunk in carried.chunks():
+            got.append(chunk)
+            if len(archive.links) == 1:
+                async with asyncio.timeout(5):
+                    while carrying._lines["330483"].stream is not None:
+                        await asyncio.sleep(0.01)
+        assert b"".join(got) == BIG
+        assert len(archive.links) > 1
     finally:
         await carrying.stop()
         await archive.stop()
