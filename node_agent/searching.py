@@ -82,7 +82,10 @@ def run_search(args: argparse.Namespace) -> int:
     lookup = Lookup(args.data)
     try:
         try:
-            lookup.holdings()
+            if not lookup.holdings().records:
+                return _fail(
+                    "索引中没有记录，请先运行 lantai-node import · the index holds no record; run lantai-node import first"
+                )
         except OSError as error:
             return _fail(f"无法读取索引 · can not read the index: {error.strerror}")
         if args.queries is None:

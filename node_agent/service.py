@@ -154,9 +154,9 @@ class ArchiveService:
             answer = self._lookup.search(
                 query, limit=limit, deadline=deadline, cancelled=cancelled, weak=False
             )
-            return self._result(cid, answer)
+            return self._result(cid, answer) if answer.records else _no_index(cid)
         except NoIndexError:
-            return pb.ResultItem(cid=cid, status=pb.STATUS_UNSUPPORTED, reason=Reason.NO_INDEX.value)
+            return _no_index(cid)
         except SearchCancelledError:
             return pb.ResultItem(cid=cid, status=pb.STATUS_CANCELLED)
         except Exception as error:  # one poisonous question spoils only itself
@@ -172,7 +172,9 @@ class ArchiveService:
         )
 
     def manifest(self) -> pb.Manifest:
-        """The archive's own word about its holdings; zero records before the first import."""
+        """The archive's own word about its holdings; without an epoch before the first import, and while the index has no
+        record: whoever announces an index is not asked for what is not in it.
+        """
         manifest = pb.Manifest(
             archive=self.archive,
             name=self.name,
@@ -186,6 +188,8 @@ class ArchiveService:
             return manifest
         telemetry.RECORDS.set(holdings.records)
         telemetry.EPOCH.set(holdings.epoch)
+        if not holdings.records:
+            return manifest
         manifest.index_epoch, manifest.records, manifest.index_age_s = (
             holdings.epoch,
             holdings.records,
@@ -256,3 +260,8 @@ def _log_failure(error: Exception) -> None:
     else:
         why = {"kind": type(error).__name__, "where": raised_at(error)}
     telemetry.log.error("a search failed", action="search.failed", **why)
+
+
+def _no_index(cid: int) -> pb.ResultItem:
+    """What an archive says that can not look anything up: nothing was imported, or all of it was taken out."""
+    return pb.ResultItem(cid=cid, status=pb.STATUS_UNSUPPORTED, reason=Reason.NO_INDEX.value)

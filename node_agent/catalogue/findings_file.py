@@ -17,7 +17,7 @@ class FindingsFile:
     """Written beside, and put in place only when the import is done. Without a folder it only counts."""
 
     def __init__(self, folder: Path | None, name: str) -> None:
-        self.path = folder / f"{name}.findings.csv" if folder is not None else None
+        self.path = _path(folder, name) if folder is not None else None
         self.rows = 0
         self._name = name
         self._handle: IO[str] | None = None
@@ -61,3 +61,17 @@ class FindingsFile:
         if self._handle is not None:
             self._handle.close()
             self._part.unlink(missing_ok=True)
+
+
+def discard(folder: Path, name: str) -> Path | None:
+    """Remove the findings about a file, which hold what its rows held; their path, None when there were none."""
+    path = _path(folder, name)
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return None
+    return path
+
+
+def _path(folder: Path, name: str) -> Path:
+    return folder / f"{name}.findings.csv"

@@ -4,7 +4,7 @@ Writers go through `open_for_import`, readers through `Lookup`: together the cal
 a writer would do. Nobody else knows that it is SQLite.
 """
 
-from node_agent.index.calls import Part, Reading, SourceCounts, Writing
+from node_agent.index.calls import HeldFile, HeldTable, Part, Reading, SourceCounts, Writing
 from node_agent.index.importer import Importer, ImportRefusedError, open_for_import, open_for_preview
 from node_agent.index.lookup import Holdings, Lookup, NoIndexError, SearchCancelledError
 from node_agent.index.opened import CategoryCount
@@ -15,6 +15,8 @@ __all__ = [
     "Answer",
     "CategoryCount",
     "Found",
+    "HeldFile",
+    "HeldTable",
     "Holdings",
     "ImportRefusedError",
     "Importer",

@@ -7,6 +7,7 @@ Matching keys, folding and scoring sit above these calls, so that what is found 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -39,6 +40,36 @@ class SourceCounts:
         return self.unchanged + self.updated + self.removed
 
 
+@dataclass(frozen=True, slots=True)
+class HeldTable:
+    """One table of a file in the index; `records` are counted by category."""
+
+    name: str
+    records: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldFile:
+    """A file the index was made of; `digest` is BLAKE2b of its bytes, 16 bytes long."""
+
+    name: str
+    digest: bytes
+    tables: tuple[HeldTable, ...]
+
+    @property
+    def records(self) -> int:
+        """How many records it has in the index."""
+        return sum(self.categories.values())
+
+    @property
+    def categories(self) -> dict[str, int]:
+        """The same by category."""
+        counted: Counter[str] = Counter()
+        for table in self.tables:
+            counted.update(table.records)
+        return dict(counted)
+
+
 Agree = Callable[[SourceCounts], None]
 """Asked when all is read and nothing is written yet; what it raises leaves the index as it was."""
 
@@ -54,6 +85,14 @@ class Writing(Protocol):
         self, file_name: str, digest: bytes, parts: Iterable[Part], agree: Agree = agreed
     ) -> SourceCounts:
         """Make the index hold exactly these records for `file_name`; all or nothing, durable on return."""
+        ...
+
+    def remove(self, file_name: str) -> SourceCounts:
+        """Make the index hold nothing of `file_name`, not even its name; all or nothing, durable on return."""
+        ...
+
+    def files(self) -> list[HeldFile]:
+        """The files the index was made of, by name."""
         ...
 
     def files_of(self, digest: bytes) -> list[str]:

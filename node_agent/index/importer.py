@@ -18,7 +18,7 @@ import numpy as np
 from federation.keys import Keyer
 from node_agent.index import postings
 from node_agent.index.builder import BATCH, Builder, Places, Tally, filed_under, flags_of, record_keys
-from node_agent.index.calls import Agree, Part, SourceCounts, agreed
+from node_agent.index.calls import Agree, HeldFile, Part, SourceCounts, agreed
 from node_agent.index.folder import BusyError, DataFolder
 from node_agent.index.key_check import KEY_CHECK
 from node_agent.index.packing import CATEGORY_KEY, CATEGORY_NUMBER, Numbers, pack, year_of
@@ -31,7 +31,7 @@ from node_agent.index.schema import (
     open_for_reading,
 )
 from node_agent.index.seen import Seen, has_repeats
-from node_agent.index.standing import Preview, Standing, files_of, open_preview, set_apart
+from node_agent.index.standing import Preview, Standing, files_of, held_files, open_preview, set_apart
 from node_agent.index.titles import bigrams
 from node_agent.index.troubles import Trouble, UnusableIndexError, is_damage
 from node_agent.record import Record, Records, side_by_side
@@ -104,20 +104,42 @@ class Importer:
 
     def files_of(self, digest: bytes) -> list[str]:
         """The files that were imported from bytes of this digest."""
+        with self._reading() as connection:
+            return files_of(connection, digest) if connection is not None else []
+
+    def files(self) -> list[HeldFile]:
+        """The files the index was made of, by name."""
+        with self._reading() as connection:
+            return held_files(connection) if connection is not None else []
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection | None]:
+        """The index as it stands, None before the first import."""
         current = self._folder.current()
         if current is None:
-            return []
+            yield None
+            return
         with contextlib.closing(open_for_reading(current, self._keyer)) as connection:
-            return files_of(connection, digest)
+            yield connection
 
     def put(
         self, file_name: str, digest: bytes, parts: Iterable[Part], agree: Agree = agreed
     ) -> SourceCounts:
         """Make the index hold exactly these records for `file_name`; all or nothing, durable on return."""
+        with self._changing(file_name, digest) as change:
+            return change.run(parts, agree)
+
+    def remove(self, file_name: str) -> SourceCounts:
+        """Make the index hold nothing of `file_name`, not even its name; all or nothing, durable on return."""
+        with self._changing(file_name, b"") as change:
+            return change.take_out()
+
+    @contextlib.contextmanager
+    def _changing(self, file_name: str, digest: bytes) -> Iterator[_Change]:
         current = self._folder.current()
         change = _Change(self._folder, self._keyer, current, file_name, digest)
         try:
-            return change.run(parts, agree)
+            yield change
         except BaseException:
             change.abandon()
             raise
@@ -197,6 +219,25 @@ class _Change:
         else:
             self._rebuild(set(unseen.values()))
         return counts
+
+    def take_out(self) -> SourceCounts:
+        """Write the index without the file. One it does not hold changes nothing."""
+        gone = set(self._standing.unseen.values())
+        if self._current is None or not self._is_held():
+            self._close_old()
+        elif len(gone) <= self._threshold:
+            self._apply(gone)
+        else:
+            self._rebuild(gone)
+        return SourceCounts(removed=len(gone))
+
+    def _is_held(self) -> bool:
+        """Whether the index holds the file, if only its name."""
+        assert self._old is not None
+        return (
+            self._old.execute("select 1 from source where file=? limit 1", (self._file,)).fetchone()
+            is not None
+        )
 
     def _set_all_apart(self) -> None:
         """The same as `set_apart` for a new file; its rows are the first of the builder, or all in the buffer."""

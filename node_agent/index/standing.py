@@ -6,15 +6,17 @@ import contextlib
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 
 from federation.keys import Keyer
 from node_agent.index.builder import BATCH
-from node_agent.index.calls import Agree, Part, SourceCounts, agreed
+from node_agent.index.calls import Agree, HeldFile, HeldTable, Part, SourceCounts, agreed
 from node_agent.index.folder import DataFolder
-from node_agent.index.packing import Numbers
+from node_agent.index.packing import CATEGORY_KEY, Numbers
 from node_agent.index.payload import digests_of, encode
 from node_agent.index.schema import open_for_reading
 from node_agent.index.seen import Seen
@@ -55,6 +57,24 @@ def files_of(connection: sqlite3.Connection, digest: bytes) -> list[str]:
     return [row[0] for row in rows]
 
 
+def held_files(connection: sqlite3.Connection) -> list[HeldFile]:
+    """The files the index was made of, by name, each with its tables in their order."""
+    rows = connection.execute(
+        "select file, name, digest, id, cat, records from source left join holdings on source=id"
+        " order by file, id, cat"
+    )
+    files = []
+    for file, of_file in groupby(rows, itemgetter(0)):
+        tables, digest = [], b""
+        for _id, of_table in groupby(of_file, itemgetter(3)):
+            table = list(of_table)
+            _file, name, digest, *_counts = table[0]
+            counted = {CATEGORY_KEY[row[4]]: row[5] for row in table if row[4] is not None}
+            tables.append(HeldTable(name, counted))
+        files.append(HeldFile(file, digest, tuple(tables)))
+    return files
+
+
 def set_apart(digests: Numbers, seen: Seen) -> None:
     """Make the digests of rows of a file different where the same row stands twice in it: that is two records."""
     for place in np.flatnonzero(seen.first_of(digests, np.ones(len(digests), dtype=np.int64))).tolist():
@@ -73,6 +93,14 @@ class Preview:
     def files_of(self, digest: bytes) -> list[str]:
         """The files that were imported from bytes of this digest."""
         return files_of(self._connection, digest) if self._connection is not None else []
+
+    def files(self) -> list[HeldFile]:
+        """The files the index was made of, by name."""
+        return held_files(self._connection) if self._connection is not None else []
+
+    def remove(self, file_name: str) -> SourceCounts:
+        """What `Importer.remove` would do."""
+        return SourceCounts(removed=len(Standing(self._connection, file_name, b"").unseen))
 
     def put(
         self, file_name: str, digest: bytes, parts: Iterable[Part], agree: Agree = agreed

@@ -109,8 +109,18 @@ def put(folder, rows):
         importer.put("a.csv", bytes(16), [Part("", ("x",), rows)])
 
 
+def remove(folder):
+    with open_for_import(folder) as importer:
+        importer.remove("a.csv")
+
+
 def put_and_die(folder, rows, at):
     """The import in a process of its own that kills itself at its `at`-th call of any function; how many it made."""
+    return die(lambda: put(folder, rows), at)
+
+
+def die(change, at):
+    """The same of any change."""
     readable, writable = os.pipe()
     child = os.fork()
     if not child:
@@ -124,7 +134,7 @@ def put_and_die(folder, rows, at):
 
         sys.setprofile(count)
         try:
-            put(folder, rows)
+            change()
         finally:
             sys.setprofile(None)
             os.write(writable, str(calls).encode())
@@ -174,6 +184,37 @@ def test_an_import_killed_at_any_call_leaves_the_old_or_the_new_index(tmp_path, 
     put(tmp_path / "index", new)
     assert told(tmp_path / "index") == new_state
     assert len(list((tmp_path / "index").glob("index.*.sqlite"))) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [40, 900], ids=["transaction", "new file"])
+def test_a_removal_killed_at_any_call_leaves_the_whole_file_or_nothing_of_it(tmp_path, count):
+    """At twenty points over the whole of it, and twenty more about its end."""
+    folder, rows = tmp_path / "index", records(count, "钱伟明")
+    with open_for_import(folder) as importer:
+        importer.put("b.csv", bytes(16), [Part("", ("x",), [one(f"JB{at:05d}") for at in range(1_200)])])
+    put(folder, rows)
+    old_state = told(folder)
+    assert old_state == (Counter({"王芳": 1_200, "钱伟明": count}), min(count, 400))
+    whole = die(lambda: remove(folder), -1)
+    new_state = told(folder)
+    assert new_state == (Counter({"王芳": 1_200}), 0)
+    put(folder, rows)
+    dice = random.Random(8)
+    points = [dice.randrange(1, whole) for _ in range(20)] + [whole + on for on in range(-80, 80, 8)]
+    states = []
+    for point in sorted(points):
+        die(lambda: remove(folder), point)
+        state = told(folder)
+        assert state in (old_state, new_state), point
+        states.append(state == new_state)
+        if state == new_state:
+            put(folder, rows)
+            assert told(folder) == old_state
+    assert set(states) == {False, True}
+    remove(folder)
+    assert told(folder) == new_state
+    assert len(list(folder.glob("index.*.sqlite"))) == 1
 
 
 @pytest.mark.slow
@@ -397,6 +438,29 @@ def test_an_index_that_can_not_be_opened_fails_each_question_by_itself(tmp_path,
         assert [asked(service).status for _ in range(2)] == [pb.STATUS_FAILED] * 2
     assert [(line["action"], line["kind"]) for line in logged] == [("search.failed", kind)] * 2
     assert all(MOVE_AND_IMPORT in line["reason"] for line in logged)
+    service.close()
+
+
+@pytest.mark.parametrize("emptied", [remove, lambda folder: put(folder, [])], ids=["removed", "no rows"])
+def test_an_index_without_a_record_is_announced_as_none(tmp_path, emptied):
+    """Whoever holds no record of a category is not asked for it, as if it had none on its shelves."""
+    put(tmp_path, records(3))
+    service = ArchiveService("330483", "", Lookup(tmp_path), Disclosure(bytes(32), None))
+    before = service.manifest()
+    assert (before.index_epoch, before.records, len(before.categories)) == (1, 3, 1)
+    assert asked(service).status == pb.STATUS_OK
+    emptied(tmp_path)
+    time.sleep(0.03)  # as long as a reader takes a state for the newest without looking
+    manifest, answer = service.manifest(), asked(service)
+    assert (manifest.index_epoch, manifest.records, len(manifest.categories)) == (0, 0, 0)
+    assert (answer.status, answer.reason) == (pb.STATUS_UNSUPPORTED, "no_index")
+    found = node("search", "--data", tmp_path, "--name", "王芳")
+    assert found.returncode == 1
+    assert "the index holds no record" in found.stderr
+    put(tmp_path, records(3))
+    time.sleep(0.03)
+    assert service.manifest().index_epoch == 3
+    assert asked(service).status == pb.STATUS_OK
     service.close()
 
 

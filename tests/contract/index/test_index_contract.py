@@ -9,11 +9,21 @@ import hypothesis.strategies as st
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
+from msgspec.structs import replace as replaced
 
 from federation.dates import DateSpan
 from federation.keys import Keyer
 from federation.query import Query
-from node_agent.index import Lookup, Part, Reading, Writing, open_for_import
+from node_agent.index import (
+    HeldFile,
+    HeldTable,
+    Lookup,
+    Part,
+    Reading,
+    Writing,
+    open_for_import,
+    open_for_preview,
+)
 from node_agent.index.builder import record_keys
 from node_agent.index.folder import DataFolder
 from node_agent.index.opened import OpenIndex
@@ -134,6 +144,63 @@ def test_counts_add_up_and_the_same_file_again_changes_nothing(tmp_path_factory,
     changed = put(folder, other)
     assert changed.imported + changed.updated + changed.unchanged == len(other)
     assert changed.unchanged + changed.updated + changed.removed == len(held)
+
+
+@QUICK
+@given(
+    held=rows.filter(bool), other=rows.filter(bool), name=names, category=st.sampled_from(["", "marriage"]), code=codes,
+    words=st.sampled_from(["伟明", "登记 卡"]), is_large=st.booleans(),
+)  # fmt: skip
+def test_a_file_that_is_taken_out_leaves_what_the_others_hold(
+    tmp_path_factory, held, other, name, category, code, words, is_large
+):
+    folder = tmp_path_factory.mktemp("archive")
+    put(folder, other, "b.csv")
+    put(folder, [*held, *(many(600) if is_large else [])], "a.csv")  # 600 are too many for a transaction
+    check_taken_out(folder, "a.csv", {"b.csv": other})
+    check_against(folder, other, name, 0, 0, category, code, words)
+    put(folder, held, "c.csv")
+    check_taken_out(folder, "b.csv", {"c.csv": held})
+    check_against(folder, held, name, 0, 0, category, code, words)
+    check_taken_out(folder, "c.csv", {})
+    check_against(folder, [], name, 0, 0, category, code, words)
+    put(folder, other, "a.csv")
+    check_against(folder, other, name, 0, 0, category, code, words)
+
+
+def check_taken_out(folder, file, left):
+    """Takes a file out, sees that it is gone by its name, and that one that is not there changes nothing."""
+    before = Lookup(folder).holdings()
+    with open_for_preview(folder) as preview:
+        (size,) = [one.records for one in preview.files() if one.name == file]
+        assert preview.remove(file).removed == size
+    with open_for_import(folder) as importer:
+        writing: Writing = importer
+        assert writing.remove(file).removed == size
+        assert {one.name: one.records for one in writing.files()} == {
+            name: len(records) for name, records in left.items()
+        }
+        after = Lookup(folder).holdings()
+        assert (after.epoch, after.records) == (before.epoch + 1, before.records - size)
+        assert writing.remove(file).removed == 0
+    assert Lookup(folder).holdings().epoch == after.epoch
+
+
+def test_files_are_told_with_their_tables_categories_and_bytes(folder):
+    with open_for_import(folder) as importer:
+        assert importer.files() == []
+        marriages, students = many(3), [replaced(one, category="student") for one in many(2)]
+        importer.put("b.xlsx", b"b" * 16, [Part("一", ("x",), marriages), Part("二", ("x",), students)])
+        for records in (many(1), []):  # its last record is corrected away
+            importer.put("a.csv", b"a" * 16, [Part("", ("x",), records)])
+        files = importer.files()
+    with open_for_preview(folder) as preview:
+        assert preview.files() == files
+    assert files == [
+        HeldFile("a.csv", b"a" * 16, (HeldTable("", {}),)),
+        HeldFile("b.xlsx", b"b" * 16, (HeldTable("一", {"marriage": 3}), HeldTable("二", {"student": 2}))),
+    ]
+    assert (files[1].records, files[1].categories) == (5, {"marriage": 3, "student": 2})
 
 
 def many(count, name="钱伟明", file=""):
