@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from federation.reasons import Refusal
-from federation.rpc.authority import Authority
+from loadtest.authorities.tls import Authority
 from loadtest.provision import GATEWAY_LOG_KEY, TRUST_LIST, provision
 from node_agent.desk import users
 from node_agent.desk.setup import now_ms

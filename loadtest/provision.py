@@ -13,8 +13,8 @@ from pathlib import Path
 from federation.suites.registry import suite
 from federation.tlog.note import SecondSigner, Signer
 from federation.verify.report import rfc3339
+from loadtest.authorities.seals import SealAuthority
 from node_agent.certificates import keys as key_files
-from node_agent.certificates.authority import SealAuthority
 
 TRUST_LIST, GATEWAY_LOG_KEY = "trust.json", "gateway-log.key"
 

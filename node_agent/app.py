@@ -30,8 +30,8 @@ from federation.http_server import listening
 from federation.limits import ConnectionBounds
 from federation.reasons import Reason, Refusal, why
 from federation.rpc import transport
-from federation.rpc.authority import uri_name
 from federation.rpc.links import HOLDINGS, LINK, AcceptedLink, DialledLink, open_handler, stream_handler
+from federation.rpc.naming import uri_name
 from federation.rpc.validity import OwnCertificate
 from federation.session.answering import CREDITS, AnsweringSession
 from federation.session.base import CASES, DOCUMENTS, LARGEST_FRAME, PROTOCOL, SessionEndedError

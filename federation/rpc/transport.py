@@ -13,7 +13,7 @@ import grpc.aio
 
 from federation import tls_files
 from federation.addresses import can_not_listen
-from federation.rpc.authority import dns_name
+from federation.rpc.naming import dns_name
 
 LARGEST_MESSAGE = 1 << 20
 """Bytes of one message on a session: one big answer may not block small ones for long."""

@@ -18,8 +18,8 @@ import grpc.aio
 from federation.bulk.asking import BulkAsking, BulkLostError, Incoming, WrongBytesError
 from federation.reasons import Reason, Refusal
 from federation.rpc import transport
-from federation.rpc.authority import uri_name
 from federation.rpc.links import HOLDINGS, AcceptedLink, DialledLink, stream_handler
+from federation.rpc.naming import uri_name
 from gateway.search.roster import Member, Roster
 
 CONNECT_WITHIN_S = 2.0

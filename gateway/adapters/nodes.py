@@ -21,8 +21,8 @@ from federation.candidate import Candidate
 from federation.outcome import Outcome
 from federation.reasons import Reason
 from federation.rpc import transport
-from federation.rpc.authority import uri_name
 from federation.rpc.links import HOLDINGS, LINK, AcceptedLink, DialledLink, open_handler
+from federation.rpc.naming import uri_name
 from federation.service_hours import CalendarError, ServiceHours
 from federation.session.asking import Asked, AskingSession, Item
 from federation.session.base import CASES, DOCUMENTS, LARGEST_FRAME, PROTOCOL, SessionEndedError, known_reason

@@ -18,9 +18,9 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 from federation.suites.registry import suite
+from loadtest.authorities.seals import Leaf
 from loadtest.bench import Figure, Scale
 from node_agent.certificates import fonts
-from node_agent.certificates.authority import Leaf
 from node_agent.certificates.time_stamps import TimeAuthority
 from node_agent.certificates.typesetting import _drawn, qr_svg
 from tests.fakes.documents import QR_TEXT, Bureau, no_record
@@ -113,7 +113,7 @@ def _in_turn(first: Callable[[], object], second: Callable[[], object], rounds: 
 def _time_stamps(leaf: Leaf, folder: Path) -> Iterator[str]:
     """A time-stamp authority in a process of its own: its work is not the issuing archive's."""
     key, certificate = leaf.write(folder, "time")
-    command = [sys.executable, "-m", "node_agent.certificates.authority", str(key), str(certificate)]
+    command = [sys.executable, "-m", "loadtest.authorities.seals", str(key), str(certificate)]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert child.stdout is not None

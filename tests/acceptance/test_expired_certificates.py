@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from federation.rpc.authority import Authority
+from loadtest.authorities.tls import Authority
 from loadtest.fleet import free_port
 
 CODE = "330483"

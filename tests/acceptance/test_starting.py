@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from federation.rpc.authority import Authority
+from loadtest.authorities.tls import Authority
 
 pytestmark = pytest.mark.slow
 

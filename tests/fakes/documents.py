@@ -19,9 +19,9 @@ from federation.trust import Party, Role, SecondSuite, TrustedKey, TrustList, Us
 from federation.verify.pdf import check_pdf
 from federation.verify.report import Report, VerificationReason, VerifyError
 from federation.verify.status import Standing, State, StatusReference
+from loadtest.authorities.seals import Leaf, SealAuthority, TimeStampServer
 from node_agent.certificates import fonts
 from node_agent.certificates.attachments import Attachment, attach
-from node_agent.certificates.authority import Leaf, SealAuthority, TimeStampServer
 from node_agent.certificates.issuing import Credential, Decision, Issuing
 from node_agent.certificates.scans import Rectangle, Scan, ScanReader
 from node_agent.certificates.sealing import Sealer, SealKey

@@ -14,7 +14,6 @@ from msgspec.structs import replace
 from federation.dates import DateSpan
 from federation.query import Query, Relation
 from federation.rpc import transport
-from federation.rpc.authority import Authority
 from federation.rpc.links import HOLDINGS, LINK, DialledLink, open_handler
 from federation.session.answering import AnsweringSession
 from federation.session.base import SessionEndedError
@@ -25,6 +24,7 @@ from gateway.adapters.nodes import NodeSessions
 from gateway.search.question import Question
 from gateway.search.roster import Member, Roster
 from gateway.search.search import Searches
+from loadtest.authorities.tls import Authority
 from loadtest.fleet import free_port
 from node_agent import dialling as dialling_module
 from node_agent import telemetry as node_telemetry

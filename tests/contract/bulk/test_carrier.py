@@ -12,12 +12,12 @@ import pytest
 from federation.bulk.answering import BulkAnswering, Object
 from federation.reasons import Reason, Refusal
 from federation.rpc import transport
-from federation.rpc.authority import Authority
 from federation.rpc.links import HOLDINGS, LINK, DialledLink, open_handler, stream_handler
 from federation.session.link import LinkLostError
 from gateway.adapters import carrier as carrier_module
 from gateway.adapters.carrier import Carrier
 from gateway.search.roster import Member, Roster
+from loadtest.authorities.tls import Authority
 from node_agent.objects import Shelf, in_memory
 from tests.fakes import rogue
 

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from federation.rpc import transport
-from federation.rpc.authority import Authority
+from loadtest.authorities.tls import Authority
 
 PLAIN = transport.Credentials(plaintext_on_loopback=True)
 

@@ -19,7 +19,7 @@ from aiohttp import web
 from federation import http_server
 from federation.http_server import listening
 from federation.limits import ConnectionBounds
-from federation.rpc.authority import Authority
+from loadtest.authorities.tls import Authority
 
 ASK = b"GET /ok HTTP/1.1\r\nHost: x\r\n\r\n"
 LARGE = 8_000_000

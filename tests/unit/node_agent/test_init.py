@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from federation.rpc.authority import Authority
+from loadtest.authorities.tls import Authority
 from node_agent.__main__ import main
 
 WHO = ["--archive", "330483", "--name", "桐乡市档案馆"]

@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from federation.rpc.authority import Authority
 from federation.rpc.transport import Credentials
 from federation.rpc.validity import OwnCertificate, Validity
 from gateway import telemetry as gateway_telemetry
+from loadtest.authorities.tls import Authority
 from node_agent import telemetry as node_telemetry
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from federation.documents import content_digest
 from federation.reasons import Reason, Refusal
 from federation.verify.report import Verdict
-from node_agent.certificates.authority import SealAuthority, TimeStampServer
+from loadtest.authorities.seals import SealAuthority, TimeStampServer
 from node_agent.certificates.issuing import CannotIssueError
 from node_agent.certificates.sealing import SealError, SealKey
 from node_agent.certificates.store import CertificateStore

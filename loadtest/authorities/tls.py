@@ -1,7 +1,5 @@
-"""A small certificate authority for try-outs and tests: one root, short-lived certificates for nodes and gateways.
-
-A federation in service runs its own; what matters to the code is the naming: `spiffe://<federation>/node/<code>` and
-`spiffe://<federation>/gateway/<name>` as the only URI names, and a DNS name of the same meaning for the TLS handshake.
+"""An authority for the sessions' certificates: one root, short-lived certificates for nodes and gateways, named as
+federation/rpc/naming.py says.
 """
 
 from __future__ import annotations
@@ -17,16 +15,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from federation.rpc.naming import dns_name, uri_name
+
 _BACKDATE = timedelta(minutes=5)  # clocks of two machines are never equal
-
-
-def dns_name(federation: str, role: str, name: str) -> str:
-    """The DNS name a certificate carries beside its URI name, and the handshake checks."""
-    return f"{name}.{role}.{federation}"
-
-
-def uri_name(federation: str, role: str, name: str) -> str:
-    return f"spiffe://{federation}/{role}/{name}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
-"""A throw-away authority for seals and time stamps, for try-outs and tests: root, issuing CA, leaves, revocation lists.
+"""An authority for seals and time stamps: root, issuing CA, leaves, revocation lists.
 
-A federation in service has its own. Each leaf has one usage: document signing (RFC 9336) or time stamping (RFC 3161).
+Each leaf has one usage: document signing (RFC 9336) or time stamping (RFC 3161).
 """
 
 from __future__ import annotations
@@ -243,7 +243,7 @@ class TimeStampServer:
 
 def main(argv: list[str] | None = None) -> int:
     """Serve time stamps for a try-out until interrupted; prints its address."""
-    parser = argparse.ArgumentParser(prog="python -m node_agent.certificates.authority")
+    parser = argparse.ArgumentParser(prog="python -m loadtest.authorities.seals")
     parser.add_argument("key", type=Path, help="PEM 私钥 · private key")
     parser.add_argument("certificate", type=Path, help="PEM 证书链 · certificate chain, leaf first")
     parser.add_argument("--port", type=int, default=0)
