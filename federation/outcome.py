@@ -26,9 +26,8 @@ class NotAsked(StrEnum):
     CATEGORY_NOT_HELD = "category_not_held"  # its manifest holds no such category
     YEARS_NOT_HELD = "years_not_held"  # its manifest holds no record of those years, and none undated
     MEMBERSHIP_FILTER = "membership_filter"  # a filter as new as its index rules the person out
-    NOT_PERMITTED = "not_permitted"  # the caller may not ask it
     DEFERRED = "deferred"  # above the cap of one fan-out
-    STOPPED_EARLY = "stopped_early"  # the stop rule ended the search before it was its turn
+    STOPPED_EARLY = "stopped_early"  # the stop rule of a quick search ended it before this archive had answered
 
 
 ANSWERED = frozenset({Outcome.HIT, Outcome.EMPTY})

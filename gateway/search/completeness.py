@@ -6,7 +6,7 @@ reason that can not hide a record. A failure is never shown as "not found".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from functools import lru_cache
 
@@ -82,6 +82,10 @@ _SUGGESTIONS: dict[Outcome, Text] = {
     ),
     Outcome.NOT_ASKED: Text("本次未询问该馆", "The archive was not asked this time"),
 }
+_NOT_WAITED_FOR = Text(
+    "快速查询提前结束，未等该馆答复；如需完整结果，请用完整查询（thorough）",
+    "The quick search ended before this archive had answered; for a complete answer ask thoroughly",
+)
 
 
 def settle(
@@ -90,9 +94,11 @@ def settle(
     replies: Mapping[str, Reply],
     circuit_open: Mapping[str, float],
     index_ages: Mapping[str, int],
+    stopped_early: Collection[str] = (),
 ) -> Completeness:
     """Account for every archive. `replies` holds the asked ones' (none = never heard of: timeout), `circuit_open` the
-    ones an open circuit kept from asking with seconds until the next try, `index_ages` seconds since their last import.
+    ones an open circuit kept from asking with seconds until the next try, `index_ages` seconds since their last import,
+    `stopped_early` the ones whose answer the search did not wait for: that is no failure of theirs.
     """
     outcomes = []
     for member in roster.members:
@@ -111,6 +117,8 @@ def settle(
             outcomes.append(_told(code, Outcome.NOT_ASKED, not_asked.value, None, False, 0))
         elif code in circuit_open:
             outcomes.append(ArchiveOutcome(code, Outcome.CIRCUIT_OPEN, "", circuit_open[code]))
+        elif code in stopped_early:
+            outcomes.append(_told(code, Outcome.NOT_ASKED, NotAsked.STOPPED_EARLY.value, None, False, 0))
         else:
             outcomes.append(_told(code, Outcome.TIMEOUT, "", None, False, 0))
     return account(roster, tuple(outcomes))
@@ -136,6 +144,8 @@ def account(roster: Roster, outcomes: tuple[ArchiveOutcome, ...]) -> Completenes
             answered += 1
         elif may_hide(one):
             suggestion = _SUGGESTIONS.get(one.outcome, _LATER)
+            if one.reason == NotAsked.STOPPED_EARLY:
+                suggestion = _NOT_WAITED_FOR
             gaps.append(Gap(one.archive, one.outcome, one.reason, suggestion, one.retry_after_s))
         exact = exact and not one.truncated
     verdict = Verdict.PARTIAL if gaps else Verdict.COMPLETE

@@ -137,7 +137,9 @@ class Searches:
         fan_out = _FanOut(self, question, selection, ends_at, tell)
         replies = await fan_out.run()
         ages = self._index_ages(replies) if self.roster.limits_age else {}
-        completeness = settle(self.roster, selection, replies, fan_out.circuit_open, ages)
+        completeness = settle(
+            self.roster, selection, replies, fan_out.circuit_open, ages, fan_out.stopped_early
+        )
         found = [(code, reply.candidates) for code, reply in replies.items() if reply.candidates]
         records = {code: known.records for code, _found in found if (known := manifest(code)) is not None}
         ranked = rank(sorted(found), self.roster, records) if found else ()
@@ -209,6 +211,7 @@ class _FanOut:
         self._retried: set[str] = set()
         self._pending: set[str] = set()
         self.circuit_open: dict[str, float] = {}
+        self.stopped_early: frozenset[str] = frozenset()
         for code in selection.asked:
             circuit = searches.circuit(code)
             if circuit.admits(question.deadline_s):
@@ -338,7 +341,7 @@ class _FanOut:
         found = any(reply.candidates for reply in self._replies.values())
         if found and answered >= _QUICK_COVERAGE * sum(self._weights.values()):
             left = self._ends_at - self._searches._clock()
-            self._quick_timer = self._loop.call_later(max(0.0, left * _QUICK_SHARE), self._end)
+            self._quick_timer = self._loop.call_later(max(0.0, left * _QUICK_SHARE), self._stop_early)
 
     def _answered(self, code: str) -> bool:
         reply = self._replies.get(code)
@@ -350,11 +353,18 @@ class _FanOut:
             bool(question.query.place) and in_region(code, question.query.place)
         )
 
+    def _stop_early(self) -> None:
+        """The stop rule ends the search: whoever is still silent is not waited for, and has not failed."""
+        if not self._finished.done():
+            self.stopped_early = frozenset(self._pending)
+            self._end()
+
     def _end_late(self) -> None:
         """The time is up: whoever is still silent has failed."""
-        for code in self._pending:
-            self._silent(code)
-        self._end()
+        if not self._finished.done():
+            for code in self._pending:
+                self._silent(code)
+            self._end()
 
     def _end(self) -> None:
         if not self._finished.done():

@@ -53,7 +53,6 @@ def select(
     manifest: Callable[[str], Manifest | None],
     *,
     filters: MembershipFilters | None = None,
-    permitted: Callable[[str], bool] = lambda _archive: True,
     most: int = MOST_ASKED,
 ) -> Selection:
     """Choose the archives of one question. The same inputs always give the same choice."""
@@ -67,8 +66,6 @@ def select(
         code = member.code
         if not _in_scope(code, scope):
             not_asked[code] = NotAsked.OUT_OF_SCOPE
-        elif not permitted(code):
-            not_asked[code] = NotAsked.NOT_PERMITTED
         elif (reason := _not_held(manifest(code), query, years, rules_out)) is not None:
             not_asked[code] = reason
         elif len(asked) >= most:

@@ -14,6 +14,7 @@ from federation.dates import DateSpan
 from federation.outcome import ANSWERED, CANNOT_HIDE, NotAsked, Outcome
 from federation.query import Query, Relation
 from gateway.search.completeness import ArchiveOutcome, Verdict, account, may_hide, summary
+from gateway.search.latency import UNKNOWN_S
 from gateway.search.ports import CategoryHoldings, Reply
 from gateway.search.question import Question, Scope
 from gateway.search.roster import Member, Roster
@@ -231,20 +232,44 @@ def test_a_streaming_caller_who_goes_away_leaves_nothing_behind():
     assert run(work()).completeness.verdict is Verdict.COMPLETE
 
 
+HOLDERS = {code: manifest(code) for code in CODES} | {
+    "330481": manifest("330481", categories={"marriage": CategoryHoldings(10, 1950, 2010)})
+}
+ONE_SILENT = dict.fromkeys(CODES, Behaviour((candidate("a"),), delay_s=0.01)) | {
+    "330481": Behaviour(fault=Fault.SILENT)
+}
+QUICK = structs.replace(ASKED, quick=True)
+
+
 def test_a_quick_search_stops_once_enough_answered_but_waits_for_the_named_place():
-    holders = {code: manifest(code) for code in CODES} | {
-        "330481": manifest("330481", categories={"marriage": CategoryHoldings(10, 1950, 2010)})
-    }
-    world = dict.fromkeys(CODES, Behaviour((candidate("a"),), delay_s=0.01)) | {
-        "330481": Behaviour(fault=Fault.SILENT)
-    }
-    quick = structs.replace(ASKED, quick=True)
-    answer, took, _h = ask(world, holders, quick)
+    answer, took, _h = ask(ONE_SILENT, HOLDERS, QUICK)
     assert took < 1.0
     assert answer.completeness.verdict is Verdict.PARTIAL
-    there = structs.replace(quick, query=structs.replace(ASKED.query, place="330481"))
-    _answer, took, _h = ask(world, holders, there)
+    there = structs.replace(QUICK, query=structs.replace(ASKED.query, place="330481"))
+    answer, took, _h = ask(ONE_SILENT, HOLDERS, there)
     assert took > 1.5
+    assert [(gap.archive, gap.outcome) for gap in answer.completeness.gaps] == [("330481", Outcome.TIMEOUT)]
+
+
+def test_whom_a_quick_search_did_not_wait_for_is_a_gap_and_not_called_late():
+    """Neither to the caller nor to its circuit, its expected time and the metrics, however often."""
+
+    async def work():
+        holdings, counts = FakeHoldings(ONE_SILENT, HOLDERS), Counts()
+        both = searches(holdings, observer=counts)
+        for times in range(1, 12):
+            account = (await both.search(QUICK)).completeness
+            assert account.verdict is Verdict.PARTIAL
+            (gap,) = account.gaps
+            assert (gap.archive, gap.outcome, gap.reason) == ("330481", Outcome.NOT_ASKED, "stopped_early")
+            assert "ended before" in gap.suggestion.en
+            assert account.asked == account.answered == len(CODES) - 1
+            assert [one.archive for one in holdings.cancelled] == ["330481"] * times
+        assert both.circuit("330481").failing_for() is None
+        assert both._latencies["330481"].expected() == UNKNOWN_S
+        assert {outcome for code, outcome in counts.outcomes if code == "330481"} == {Outcome.NOT_ASKED}
+
+    run(work())
 
 
 outcomes_of_all = st.tuples(
