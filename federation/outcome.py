@@ -27,7 +27,7 @@ class NotAsked(StrEnum):
     YEARS_NOT_HELD = "years_not_held"  # its manifest holds no record of those years, and none undated
     MEMBERSHIP_FILTER = "membership_filter"  # a filter as new as its index rules the person out
     DEFERRED = "deferred"  # above the cap of one fan-out
-    STOPPED_EARLY = "stopped_early"  # the stop rule of a quick search ended it before this archive had answered
+    STOPPED_EARLY = "stopped_early"  # asked, but the stop rule of a quick search ended the waiting
 
 
 ANSWERED = frozenset({Outcome.HIT, Outcome.EMPTY})
