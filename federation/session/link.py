@@ -1,4 +1,4 @@
-"""What carries a session's bytes: a dialled gRPC stream, an accepted one, or memory."""
+"""What carries a session's bytes: a gRPC stream, dialled or accepted."""
 
 from __future__ import annotations
 
@@ -33,40 +33,3 @@ async def first_message(link: Link, within_s: float) -> bytes:
             await receiving
         raise TimeoutError
     return receiving.result()
-
-
-class MemoryLink:
-    """One end of a link inside a process; `MemoryLink.pair()` makes both. For tests on virtual time."""
-
-    def __init__(self, incoming: asyncio.Queue[bytes | None], outgoing: asyncio.Queue[bytes | None]) -> None:
-        self._incoming, self._outgoing = incoming, outgoing
-        self._closed = False
-
-    @classmethod
-    def pair(cls, bound: int = 64) -> tuple[MemoryLink, MemoryLink]:
-        here: asyncio.Queue[bytes | None] = asyncio.Queue(bound)
-        there: asyncio.Queue[bytes | None] = asyncio.Queue(bound)
-        return cls(here, there), cls(there, here)
-
-    async def send(self, message: bytes) -> None:
-        if self._closed:
-            raise LinkLostError("closed")
-        await self._outgoing.put(message)
-
-    async def receive(self) -> bytes:
-        if self._closed:
-            raise LinkLostError("closed")
-        message = await self._incoming.get()
-        if message is None:
-            self._closed = True
-            raise LinkLostError("closed by the other side")
-        return message
-
-    async def close(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        for queue in (self._outgoing, self._incoming):
-            if queue.full():
-                queue.get_nowait()
-            queue.put_nowait(None)

@@ -73,16 +73,6 @@ class Hours(Protocol):
         ...
 
 
-class AlwaysOpen:
-    """Hours of archives that announced none."""
-
-    def service_ms(self, archive: str, from_ms: int, to_ms: int) -> int:  # noqa: ARG002
-        return to_ms - from_ms
-
-    def done_ms(self, archive: str, now_ms: int, work_ms: int) -> int | None:  # noqa: ARG002
-        return now_ms + work_ms
-
-
 class Evidence(Protocol):
     """The evidence log of this gateway process. Acceptances and ends are not waited for: they are in the store."""
 

@@ -19,7 +19,7 @@ from gateway.cases.case import MAIL, SEARCH, UNREADABLE, Case, Task
 from gateway.cases.database import Database, StoreError, is_race, is_unavailable, named, naming_troubles
 from gateway.cases.policy import Policy
 from gateway.cases.reading import ALL_KINDS, Reading
-from gateway.cases.schema import CASES, METADATA, TASKS
+from gateway.cases.schema import CASES, TASKS
 from gateway.cases.units import Done, Result, Unit
 from gateway.cases.upkeep import BEGINNING, Keep, Place, Tidied, tidy
 
@@ -40,10 +40,6 @@ class Store(Reading):
         super().__init__(Database(url), clock_ms)
         self.policy, self.owner, self.lease_ms = policy, owner, lease_ms
         self._remembered: dict[str, Case] = {}
-
-    def create(self) -> None:
-        """Make the tables where they are missing, without their history; for tests."""
-        METADATA.create_all(self.engine)
 
     def open(self) -> None:
         """Bring a SQLite file to this version's tables; StoreError when PostgreSQL's are not."""

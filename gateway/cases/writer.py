@@ -139,39 +139,3 @@ class ThreadedWriter:
         self._closing = True
         self._bell.set()
         await asyncio.to_thread(self._thread.join, 10.0)
-
-
-class InlineWriter:
-    """A writer on the event loop itself, for virtual time: a transaction takes no time at all."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._waiting: list[tuple[Any, asyncio.Future[Any]]] = []
-        self._loop = asyncio.get_running_loop()
-
-    is_busy = False
-
-    def submit(self, unit: Unit) -> asyncio.Future[Done]:
-        return self._put(unit)
-
-    def call(self, work: Callable[[Store], _T]) -> asyncio.Future[_T]:
-        return self._put(work)
-
-    def _put(self, work: Any) -> asyncio.Future[Any]:
-        future: asyncio.Future[Any] = self._loop.create_future()
-        if not self._waiting:
-            self._loop.call_soon(self._flush)
-        self._waiting.append((work, future))
-        return future
-
-    def _flush(self) -> None:
-        taken, self._waiting = self._waiting, []
-        for work, future in taken:
-            try:
-                result = self._store.transact([work])[0] if isinstance(work, Unit) else work(self._store)
-            except Exception as error:
-                result = error
-            _settle([(future, result)])
-
-    async def close(self) -> None:
-        """Nothing to end."""

@@ -30,13 +30,14 @@ from gateway.cases.case import Case, Event
 from gateway.cases.cases import Cases, NewCase
 from gateway.cases.engine import Engine
 from gateway.cases.policy import Policy
-from gateway.cases.ports import AlwaysOpen, HookAnswer, Located
+from gateway.cases.ports import HookAnswer, Located
 from gateway.cases.schema import METADATA
 from gateway.cases.states import Kind
 from gateway.cases.store import Done, Store, Unit, new_owner
 from gateway.cases.writer import ThreadedWriter
 from gateway.evidence.log import GatewayLog
 from loadtest.bench import Figure, Scale
+from loadtest.case_core import AlwaysOpen, make_tables
 from loadtest.postgres import NoPostgresError, Postgres, postgres
 
 HOLDER, WINDOW = "330483", "330402"
@@ -206,7 +207,7 @@ def _rows(store: Store) -> int:
 
 def _open(url: str) -> Store:
     store = Store(url, Policy(), clock_ms=lambda: int(time.time() * 1000), owner=new_owner())
-    store.create()
+    make_tables(store)
     return store
 
 

@@ -22,10 +22,10 @@ from gateway.cases.cases import Cases, NewCase
 from gateway.cases.engine import Engine
 from gateway.cases.minutes import Minutes, minutes
 from gateway.cases.policy import Policy
-from gateway.cases.ports import AlwaysOpen, HookAnswer, Located
+from gateway.cases.ports import HookAnswer, Located
 from gateway.cases.states import Kind, State
 from gateway.cases.store import Done, Store, Unit, new_owner
-from gateway.cases.writer import InlineWriter
+from loadtest.case_core import AlwaysOpen, InlineWriter, make_tables
 from loadtest.days.desks import Desks
 from loadtest.days.draw import Drawn
 from loadtest.days.scenario import HOUR, LATEST_S, Scenario
@@ -124,7 +124,7 @@ class _Day:
             owner=new_owner(),
         )
         event.listen(store.engine, "connect", _for_a_moment)
-        store.create()
+        make_tables(store)
         # nobody but the engine orders anything here: between two things due it may sleep a whole night
         self.engine = Engine(
             store, InlineWriter(store), self, self, hooks, _Nobody(), read=_inline, longest_nap_s=24 * HOUR

@@ -13,9 +13,10 @@ from gateway.cases.cases import Cases, NewCase
 from gateway.cases.clock import wall_ms
 from gateway.cases.engine import Engine
 from gateway.cases.policy import Policy
-from gateway.cases.ports import AlwaysOpen, Evidence
+from gateway.cases.ports import Evidence
 from gateway.cases.store import Store
 from gateway.cases.writer import ThreadedWriter
+from loadtest.case_core import AlwaysOpen, make_tables
 from tests.fakes.cases import WINDOW, CountingObserver, FakeDesks, FakeHooks, FakeLocator
 
 PATIENCE_S = 30.0
@@ -55,7 +56,7 @@ async def core(
 ) -> AsyncIterator[Core]:
     store = Store(url, Policy(), clock_ms=clock, owner=owner, lease_ms=lease_ms)
     if create:
-        store.create()
+        make_tables(store)
     observer = CountingObserver()
     writer = ThreadedWriter(store, observer)
     locator, hooks, desks = locator or FakeLocator(), hooks or FakeHooks(clients=()), FakeDesks()

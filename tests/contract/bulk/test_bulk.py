@@ -15,9 +15,10 @@ from federation.bulk.asking import BulkAsking, BulkLostError, WrongBytesError
 from federation.reasons import Reason, Refusal
 from federation.rpc import transport
 from federation.rpc.links import HOLDINGS, DialledLink, open_handler, stream_handler
-from federation.session.link import LinkLostError, MemoryLink
+from federation.session.link import LinkLostError
 from federation.wire.v1 import bulk_pb2 as pb
 from tests.fakes import rogue
+from tests.fakes.links import MemoryLink
 
 PLAIN = transport.Credentials(plaintext_on_loopback=True)
 BIG = random.Random(1).randbytes(5 * WINDOW + 12_345)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cases.store import Store
+from loadtest.case_core import make_tables
 from loadtest.postgres import NoPostgresError, Postgres, postgres
 from tests.fakes.case_stores import Stores, fresh_schema
 
@@ -46,7 +47,7 @@ def file(tmp_path: Path) -> Iterator[Stores]:
 @pytest.fixture
 def store(stores: Stores) -> Store:
     opened = stores.open()
-    opened.create()
+    make_tables(opened)
     return opened
 
 

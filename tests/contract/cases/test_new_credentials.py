@@ -32,6 +32,7 @@ from gateway.cases.states import Kind, State
 from gateway.cases.store import Store, Unit
 from gateway.cases.upkeep import Keep
 from gateway.evidence.log import GatewayLog, signer_at
+from loadtest.case_core import make_tables
 from tests.fakes.case_engines import core, until
 from tests.fakes.case_stores import Stores, dispatched, do, made, told
 from tests.fakes.cases import FAR, HOLDER, Clock, FakeHooks, located
@@ -305,7 +306,7 @@ async def test_a_case_whose_personal_data_are_forgotten_gets_it_too_and_stays_fo
 )  # fmt: skip
 async def test_what_is_no_page_is_as_if_nothing_had_come(file, tmp_path, answer):
     store = file.open()
-    store.create()
+    make_tables(store)
     case, agent = issued(store), Agent(notice(case_id := "case-00001"))
     assert case.id == case_id
     agent.answers = answer
@@ -319,7 +320,7 @@ async def test_what_is_no_page_is_as_if_nothing_had_come(file, tmp_path, answer)
 
 async def test_a_page_that_never_ends_is_left_for_the_next_turn(file, tmp_path):
     store = file.open()
-    store.create()
+    make_tables(store)
 
     class Endless(Agent):
         async def fetch(self, archive, name, most, body=b""):
@@ -334,7 +335,7 @@ async def test_a_page_that_never_ends_is_left_for_the_next_turn(file, tmp_path):
 
 async def test_pages_that_come_slowly_do_not_hold_up_other_archives(file, tmp_path, monkeypatch):
     store = file.open()
-    store.create()
+    make_tables(store)
     monkeypatch.setattr(asking, "FETCH_WITHIN_S", 0.5)
 
     class Slow(Agent):
@@ -421,7 +422,7 @@ async def test_what_comes_before_its_case_was_told_of_the_document_is_taken_when
 
 async def test_replicas_that_are_told_at_once_write_it_once(replicas: Stores, tmp_path):
     one, two = replicas.open("one"), replicas.open("two")
-    one.create()
+    make_tables(one)
     cases = [issued(one, number) for number in range(1, 9)]
     agent = Agent(*[notice(case.id) for case in cases], page=8)
     for folder in ("one", "two"):
@@ -598,7 +599,7 @@ async def test_killed_before_any_step_each_case_has_the_old_or_the_new_one_and_t
 ):
     """Two notices of six steps each: before and after the log's write, the case's batch and its whole transaction."""
     store = stores.open()
-    store.create()
+    make_tables(store)
     runs = []
     for last in range(1, 14):
         folder = tmp_path / str(last)

@@ -13,6 +13,7 @@ from federation.reasons import Reason, Refusal
 from gateway.cases.case import Event
 from gateway.cases.states import Kind, State
 from gateway.cases.store import Done, Store, StoreError, Unit
+from loadtest.case_core import make_tables
 from tests.fakes.case_stores import Stores, accept, agrees, dispatched, do, lease, made, told
 from tests.fakes.cases import HOLDER, found, located
 
@@ -45,7 +46,7 @@ def every_call(store: Store) -> list[Any]:
 
 def test_a_second_process_on_one_file_is_refused_by_name(file: Stores):
     first = file.open("one")
-    first.create()
+    make_tables(first)
     with pytest.raises(StoreError, match="in use by another gateway process") as told_:
         file.open("two")
     assert "PostgreSQL" in str(told_.value)
@@ -57,7 +58,7 @@ def test_a_second_process_on_one_file_is_refused_by_name(file: Stores):
 def test_a_locked_file_is_named_and_work_goes_on_when_it_is_free(file: Stores):
     store = file.open()
     impatient(store)
-    store.create()
+    make_tables(store)
     dispatched(store)
     other = sqlite3.connect(file.url.removeprefix("sqlite:///"), isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -77,7 +78,7 @@ def test_a_locked_file_is_named_and_work_goes_on_when_it_is_free(file: Stores):
 def test_a_locked_file_is_waited_for_once_not_once_for_each_unit(file: Stores):
     store = file.open()
     impatient(store)
-    store.create()
+    make_tables(store)
     other = sqlite3.connect(file.url.removeprefix("sqlite:///"), isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     begun: list[str] = []
@@ -90,7 +91,7 @@ def test_a_locked_file_is_waited_for_once_not_once_for_each_unit(file: Stores):
 def test_a_full_disk_is_named_loses_nothing_and_ends(file: Stores):
     store = file.open()
     connections = impatient(store)
-    store.create()
+    make_tables(store)
     dispatched(store)
 
     def fill(pages: int) -> None:
@@ -127,7 +128,7 @@ def test_errors_of_the_database_never_hold_what_a_case_holds(store: Store):
 
 def test_a_server_that_drops_its_connections_is_named_and_work_goes_on(replicas: Stores):
     store = replicas.open()
-    store.create()
+    make_tables(store)
     dispatched(store)
     cut(store)
     [lost] = store.transact([told("case-00001", Kind.CLAIMED)])
@@ -138,7 +139,7 @@ def test_a_server_that_drops_its_connections_is_named_and_work_goes_on(replicas:
 
 def test_any_call_names_a_dropped_connection_and_the_next_one_works(replicas: Stores):
     store = replicas.open()
-    store.create()
+    make_tables(store)
     for call in every_call(store):
         call()
         cut(store)
@@ -156,7 +157,7 @@ def test_any_call_names_a_dropped_connection_and_the_next_one_works(replicas: St
 
 def test_a_row_somebody_holds_too_long_is_named_and_free_again_later(replicas: Stores):
     store = replicas.open()
-    store.create()
+    make_tables(store)
     dispatched(store)
 
     @sa.event.listens_for(store.engine, "begin")
@@ -231,7 +232,7 @@ def lose_the_next_commits_answer(store: Store) -> None:
 
 def test_an_accepted_case_whose_commit_was_not_answered_is_the_same_case_when_sent_again(replicas: Stores):
     store = replicas.open()
-    store.create()
+    make_tables(store)
     made(store, 9)  # a connection that is already there
     lose_the_next_commits_answer(store)
     [lost] = store.transact([accept(1, key="k", digest="d")])
@@ -246,7 +247,7 @@ def test_an_accepted_case_whose_commit_was_not_answered_is_the_same_case_when_se
 
 def test_a_desks_word_whose_commit_was_not_answered_counts_once(replicas: Stores):
     store = replicas.open()
-    store.create()
+    make_tables(store)
     case = dispatched(store).case.id
     word = Unit(case, Event(Kind.APPROVED, HOLDER, {"number": "n"}), message="m1")
     lose_the_next_commits_answer(store)
@@ -258,7 +259,7 @@ def test_a_desks_word_whose_commit_was_not_answered_counts_once(replicas: Stores
 
 def test_a_leased_result_whose_commit_was_not_answered_is_fenced_when_written_again(replicas: Stores):
     store = replicas.open()
-    store.create()
+    make_tables(store)
     [search] = do(store, accept()).tasks
     result = Unit("case-00001", located({HOLDER: "hit"}, [found()]), lease=lease(search))
     lose_the_next_commits_answer(store)
@@ -270,7 +271,7 @@ def test_a_leased_result_whose_commit_was_not_answered_is_fenced_when_written_ag
 
 def test_a_batch_whose_commit_was_not_answered_is_told_unknown_to_all_and_applied_once(replicas: Stores):
     store = replicas.open()
-    store.create()
+    make_tables(store)
     made(store, 99)
     lose_the_next_commits_answer(store)
     units = [accept(number, key=f"k{number}", digest="d") for number in range(1, 30)]

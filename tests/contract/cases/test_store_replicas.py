@@ -12,6 +12,7 @@ from federation.reasons import Reason, Refusal
 from gateway.cases.case import SEARCH, Event
 from gateway.cases.states import Kind, State
 from gateway.cases.store import Done, Store, StoreError, Unit
+from loadtest.case_core import make_tables
 from tests.fakes.case_stores import Stores, accept, agrees, dispatched, do, lease, made, tasks, timers, told
 from tests.fakes.cases import DEPUTY, HOLDER, found, located
 
@@ -21,7 +22,7 @@ ROUNDS = 30
 @pytest.fixture
 def pair(replicas: Stores) -> tuple[Store, Store]:
     first = replicas.open("first")
-    first.create()
+    make_tables(first)
     return first, replicas.open("second")
 
 

@@ -10,6 +10,7 @@ from gateway.cases.machine import TICK
 from gateway.cases.policy import LADDERS, Policy, Rung
 from gateway.cases.states import Kind, Stage, State
 from gateway.cases.store import Done, Store, Unit
+from loadtest.case_core import make_tables
 from tests.fakes.case_stores import Stores, accept, agrees, dispatched, do, lease, made, tasks, told
 from tests.fakes.cases import DEPUTY, HOLDER, found, located, new_case
 
@@ -335,7 +336,7 @@ def test_a_tick_takes_a_case_off_the_list_even_when_its_rung_says_nothing(stores
     store = stores.open(
         policy=Policy(ladders={**LADDERS, Stage.PICK_UP: (Rung(0.5, "deputy"), Rung(0.9, "warn"))})
     )
-    store.create()
+    make_tables(store)
     dispatched(store)
     stores.clock.now_ms = store.case("case-00001").wake_at_ms
     assert store.due_cases(10) == ["case-00001"]

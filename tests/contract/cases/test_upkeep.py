@@ -24,6 +24,7 @@ from gateway.cases.upkeep import (
     stop_calls,
     tidy,
 )
+from loadtest.case_core import make_tables
 from tests.fakes.case_stores import Stores, accept, agrees, dispatched, do, lease, made, tasks, told
 from tests.fakes.cases import HOLDER, found, located
 
@@ -212,7 +213,7 @@ def test_more_unreadable_cases_than_a_batch_hold_up_no_other(stores: Stores, sto
 
 def test_two_replicas_tidy_at_once(replicas: Stores):
     first, second = replicas.open("first"), replicas.open("second")
-    first.create()
+    make_tables(first)
     for number in range(1, 30):
         do(first, told(made(first, number).id, Kind.WITHDRAWN, "caller"))
     days(replicas, KEEP.personal_data + 1)

@@ -10,7 +10,8 @@ import pytest
 
 from federation.rpc import transport
 from federation.rpc.links import HOLDINGS, DialledLink, open_handler
-from federation.session.link import LinkLostError, MemoryLink
+from federation.session.link import LinkLostError
+from tests.fakes.links import MemoryLink
 
 PLAIN = transport.Credentials(plaintext_on_loopback=True)
 

@@ -22,9 +22,10 @@ from federation.session.asking import (
     queries_frame,
 )
 from federation.session.base import BEAT_EVERY_S, DEAD_AFTER_S, HELLO_WITHIN_S, PROTOCOL, SessionEndedError
-from federation.session.link import LinkLostError, MemoryLink
+from federation.session.link import LinkLostError
 from federation.session.timers import TimerWheel
 from federation.wire.v1 import holdings_pb2 as pb
+from tests.fakes.links import MemoryLink
 from tests.fakes.virtual import now, run
 
 

@@ -9,11 +9,12 @@ import pytest
 
 from federation.rpc import transport
 from federation.session.base import HELLO_WITHIN_S, MOST_WAITING_FRAMES, PROTOCOL
-from federation.session.link import LinkLostError, MemoryLink
+from federation.session.link import LinkLostError
 from federation.wire.v1 import holdings_pb2 as pb
 from node_agent.app import Agent
 from node_agent.objects import Shelf
 from node_agent.settings import NodeSettings
+from tests.fakes.links import MemoryLink
 from tests.fakes.virtual import run
 
 ARCHIVE = "330483"

@@ -14,7 +14,6 @@ from federation.query import Query
 from federation.session.answering import CREDITS, AnsweringSession
 from federation.session.asking import Asked, AskingSession, Item
 from federation.session.base import PROTOCOL
-from federation.session.link import MemoryLink
 from federation.session.timers import TimerWheel
 from federation.wire.translate import query_to_wire
 from federation.wire.v1 import holdings_pb2 as pb
@@ -24,6 +23,7 @@ from node_agent.index.opened import OpenIndex
 from node_agent.index.search import Search
 from node_agent.record import Person, Record
 from node_agent.service import ArchiveService
+from tests.fakes.links import MemoryLink
 
 GOOD, BAD = "王芳", "钱伟明"
 BUDGET_S = 20.0  # longer than any test waits: nothing here ends because it was late
