@@ -78,6 +78,7 @@ STATUS: dict[Reason, int] = {
     Reason.CATEGORY_NOT_HELD: 404,
     Reason.POLICY: 403,
     Reason.NO_INDEX: 503,
+    Reason.TOO_MANY_RECORDS: 422,
 }
 """Every reason's HTTP status; a test holds the table complete."""
 

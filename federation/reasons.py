@@ -88,6 +88,7 @@ class Reason(StrEnum):
     CATEGORY_NOT_HELD = "category_not_held"
     POLICY = "policy"
     NO_INDEX = "no_index"
+    TOO_MANY_RECORDS = "too_many_records"
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +223,10 @@ TEXTS: dict[Reason, Text] = {
     Reason.CATEGORY_NOT_HELD: Text("本馆未藏此类档案", "The archive does not hold this category"),
     Reason.POLICY: Text("馆方规定不予查询", "The archive's rules refuse this query"),
     Reason.NO_INDEX: Text("尚未导入目录", "No catalogue has been imported yet"),
+    Reason.TOO_MANY_RECORDS: Text(
+        "同名或近似姓名的记录过多，未能逐条比对；请补充年份、出生日期或证件号码后再查",
+        "Too many records bear this name or one like it to compare them all; add years, a date of birth or an ID number",
+    ),
 }
 
 

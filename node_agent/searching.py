@@ -172,6 +172,7 @@ def _answer(lookup: Lookup, asked: dict[str, Any], limit: int) -> dict[str, Any]
         **({"ignored": ignored} if (ignored := _not_compared(query)) else {}),
         "candidates": [_candidate(found, answer) for found in answer.found],
         "decision": decision_of(answer).value,
+        **({"capped": True} if answer.capped else {}),
     }
 
 
@@ -272,6 +273,8 @@ def _print(result: dict[str, Any], *, as_json: bool) -> None:
         print(f"{whose}{text.zh} · {text.en}{where}")
         return
     print(f"{whose}{_DECISIONS[result['decision']]}, 候选 candidates: {len(result['candidates'])}")
+    if result.get("capped"):
+        print(f"  {TEXTS[Reason.TOO_MANY_RECORDS].zh} · {TEXTS[Reason.TOO_MANY_RECORDS].en}")
     for pointer in result.get("ignored", ()):
         print(f"  无法辨认，未参与比对 · not understood and not compared: {pointer.removeprefix('/')}")
     for one in result["candidates"]:

@@ -64,9 +64,10 @@ class SearchLocator:
         deadline = min(LONGEST_DEADLINE_S, question.deadline_s * 2.0 ** min(rounds, 10))
         question = structs.replace(question, deadline_s=deadline)
         answer = await self._searches.search(
-            structs.replace(question, page_size=MOST_KEPT, caller=case.client)
+            structs.replace(question, page_size=MOST_KEPT + len(case.dismissed), caller=case.client)
         )
         account = answer.completeness
+        unshown = answer.total > len(answer.candidates) or any(one.truncated for one in account.outcomes)
         outcomes = {
             one.archive: one.outcome.value for one in account.outcomes if one.outcome is not Outcome.NOT_ASKED
         }
@@ -80,7 +81,7 @@ class SearchLocator:
             if one.outcome is Outcome.NOT_ASKED and NotAsked(one.reason) in _RULED_OUT
         ]
         candidates = [_found(one) for one in answer.candidates]
-        found = Located(outcomes, candidates, gaps, roster.epoch, gone, ruled_out)
+        found = Located(outcomes, candidates, gaps, roster.epoch, gone, ruled_out, unshown=unshown)
         return found if candidates else self._accounted(case, found, account.outcomes)
 
     def _accounted(self, case: Case, found: Located, outcomes: tuple[ArchiveOutcome, ...]) -> Located:

@@ -110,7 +110,7 @@ class _Asked(Asked):
 
     def _reply(self, archive: str, item: pb.ResultItem) -> Reply:
         match item.status:
-            case pb.STATUS_OK | pb.STATUS_SOFT_TIMEOUT:
+            case pb.STATUS_OK | pb.STATUS_SOFT_TIMEOUT | pb.STATUS_TOO_MANY:
                 return self._found(archive, item)
             case pb.STATUS_OVERLOADED:
                 return Reply(archive, Outcome.OVERLOADED, retry_after_s=min(60.0, item.retry_after_ms / 1000))
@@ -145,11 +145,19 @@ class _Asked(Asked):
                 good[candidate.ref] = candidate
         if bad and not good:
             return Reply(archive, Outcome.BAD_ANSWER, bad_candidates=bad, index_epoch=item.index_epoch)
-        full = Outcome.HIT if good else Outcome.EMPTY
+        reason = ""
+        match item.status:
+            case pb.STATUS_OK:
+                outcome = Outcome.HIT if good else Outcome.EMPTY
+            case pb.STATUS_TOO_MANY:
+                outcome, reason = Outcome.UNSUPPORTED, Reason.TOO_MANY_RECORDS.value
+            case _:
+                outcome = Outcome.TIMEOUT
         return Reply(
             archive,
-            full if item.status == pb.STATUS_OK else Outcome.TIMEOUT,
+            outcome,
             tuple(good.values()),
+            reason=reason,
             truncated=bool(bad) or item.truncated or len(item.candidates) > most,
             index_epoch=item.index_epoch,
             bad_candidates=bad,

@@ -10,7 +10,7 @@ import msgspec
 
 from federation.reasons import Reason, Refusal
 from gateway.cases.case import Case, Event, Found
-from gateway.cases.choice import clear_choice, merge
+from gateway.cases.choice import MOST_KEPT, clear_choice, merge
 from gateway.cases.states import Kind, State
 from gateway.cases.step import Step
 
@@ -63,13 +63,16 @@ def none_fits(step: Step, event: Event) -> None:
     case = step.case
     case.dismissed = [*case.dismissed, *(one.ref for one in case.candidates)]
     case.candidates = []
-    if case.verdict == "complete":
+    if case.unshown and not case.is_breached:
+        case.unshown = False  # the next round says it anew
+        step.enter(State.LOCATING)
+        step.search([])
+    elif case.verdict == "complete" and not case.unshown:
         step.enter(State.NO_RECORD)
     elif any(map(_may_yet_answer, case.gaps)) and not case.is_breached:
         step.enter(State.LOCATING)  # a search task is already waiting
     else:
-        case.reason = "search_incomplete"
-        step.enter(State.EXPIRED)
+        _end_without_answer(step)
     step.note(Kind.NONE_FITS, event.actor)
 
 
@@ -93,7 +96,9 @@ def _take_in(case: Case, data: dict[str, Any]) -> None:
     case.gaps = sorted([*kept, *fresh], key=lambda gap: str(gap["archive"]))
     case.verdict = "partial" if case.gaps else "complete"
     found = msgspec.convert(data["candidates"], list[Found])
-    case.candidates = merge(case.candidates, [one for one in found if one.ref not in case.dismissed])
+    everyone = merge(case.candidates, [one for one in found if one.ref not in case.dismissed])
+    case.candidates = everyone[:MOST_KEPT]
+    case.unshown = case.unshown or bool(data.get("unshown")) or len(everyone) > MOST_KEPT
 
 
 def _keep_searched(case: Case, searched: dict[str, str], news: set[str]) -> None:
@@ -138,10 +143,17 @@ def _ask_missing(step: Step) -> bool:
 
 
 def _nothing_found(step: Step) -> None:
-    """No record is said only when every archive in scope has answered; else go on asking, or say what is missing."""
+    """No record is said only when every archive in scope has answered, and the caller has seen all that they found; else
+    go on asking, or say what is missing.
+    """
     case = step.case
-    if case.verdict == "complete":
+    if case.verdict == "complete" and not case.unshown:
         step.enter(State.NO_RECORD)
     elif case.is_breached or not _ask_missing(step):
-        case.reason = "search_incomplete"
-        step.enter(State.EXPIRED)
+        _end_without_answer(step)
+
+
+def _end_without_answer(step: Step) -> None:
+    case = step.case
+    case.reason = "search_incomplete" if case.gaps else "too_many_candidates"
+    step.enter(State.EXPIRED)

@@ -58,6 +58,8 @@ class Case(msgspec.Struct, omit_defaults=True):
     candidates: list[Found] = []
     dismissed: list[str] = []
     """Candidates the caller has seen and said are none of them: they do not come back."""
+    unshown: bool = False
+    """Archives have more candidates than the caller has seen: none of those fitting does not mean that there is no record."""
     roster_epoch: int = 0
     """The roster the archives were last asked by."""
     selected: str = ""

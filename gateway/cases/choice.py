@@ -25,7 +25,8 @@ def clear_choice(candidates: Sequence[Found]) -> Found | None:
 
 
 def merge(known: Sequence[Found], fresh: Sequence[Found]) -> list[Found]:
-    """All candidates of all rounds, a later word about the same reference replacing the earlier; best first."""
+    """All candidates of all rounds, a later word about the same reference replacing the earlier; best first. A case keeps
+    the first MOST_KEPT.
+    """
     by_ref = {one.ref: one for one in [*known, *fresh]}
-    ranked = sorted(by_ref.values(), key=lambda one: (-one.score, one.archive, one.ref))
-    return ranked[:MOST_KEPT]
+    return sorted(by_ref.values(), key=lambda one: (-one.score, one.archive, one.ref))

@@ -16,7 +16,7 @@ class Located:
     `roster_epoch` is the roster it was asked by, `gone` are archives to be asked that are no longer on it, `ruled_out` are
     archives that were not asked because by their own word they can not hold the record. `searched` says for each archive
     that answered the date (YYYY-MM-DD) of its index, "" = not known, and for each ruled out why. `noting` is the archive
-    that can issue the note over this search if nobody holds the record, "" = none.
+    that can issue the note over this search if nobody holds the record, "" = none. `unshown`: there are more candidates.
     """
 
     outcomes: dict[str, str]
@@ -27,6 +27,7 @@ class Located:
     ruled_out: list[str] = field(default_factory=list)
     searched: dict[str, str] = field(default_factory=dict)
     noting: str = ""
+    unshown: bool = False
 
 
 class Locator(Protocol):

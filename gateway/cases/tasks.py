@@ -117,6 +117,7 @@ class Tasks:
             "gone": located.gone,
             "ruled_out": located.ruled_out,
             "searched": located.searched,
+            "unshown": located.unshown,
             "noting": located.noting,
             **({"roster_epoch": located.roster_epoch} if located.roster_epoch else {}),
         }

@@ -16,6 +16,10 @@ _OTHER_REASONS: dict[str, tuple[str, str]] = {
         "有档案馆未能答复，不能断定没有档案",
         "Some archives did not answer, so absence can not be stated",
     ),
+    "too_many_candidates": (
+        "候选过多，未能全部列出，不能断定没有档案；请补充年份、出生日期或证件号码后重新申请",
+        "More candidates than can be shown, so absence can not be stated; ask again with years, a date of birth or an ID number",
+    ),
     "not_selected": ("申请人未在期限内选择", "No candidate was chosen in time"),
     "original_not_retrieved": (
         "未在期限内调取原件",

@@ -13,7 +13,7 @@ from functools import lru_cache
 import msgspec
 
 from federation.outcome import ANSWERED, CANNOT_HIDE, NotAsked, Outcome
-from federation.reasons import Text
+from federation.reasons import TEXTS, Reason, Text
 from gateway.search.ports import Reply
 from gateway.search.roster import Roster
 from gateway.search.selection import Selection
@@ -82,10 +82,13 @@ _SUGGESTIONS: dict[Outcome, Text] = {
     ),
     Outcome.NOT_ASKED: Text("本次未询问该馆", "The archive was not asked this time"),
 }
-_NOT_WAITED_FOR = Text(
-    "快速查询提前结束，未等该馆答复；如需完整结果，请用完整查询（thorough）",
-    "The quick search ended before this archive had answered; for a complete answer ask thoroughly",
-)
+_BY_REASON = {
+    NotAsked.STOPPED_EARLY.value: Text(
+        "快速查询提前结束，未等该馆答复；如需完整结果，请用完整查询（thorough）",
+        "The quick search ended before this archive had answered; for a complete answer ask thoroughly",
+    ),
+    Reason.TOO_MANY_RECORDS.value: TEXTS[Reason.TOO_MANY_RECORDS],
+}
 
 
 def settle(
@@ -143,9 +146,7 @@ def account(roster: Roster, outcomes: tuple[ArchiveOutcome, ...]) -> Completenes
         if one.outcome in ANSWERED:
             answered += 1
         elif may_hide(one):
-            suggestion = _SUGGESTIONS.get(one.outcome, _LATER)
-            if one.reason == NotAsked.STOPPED_EARLY:
-                suggestion = _NOT_WAITED_FOR
+            suggestion = _BY_REASON.get(one.reason) or _SUGGESTIONS.get(one.outcome, _LATER)
             gaps.append(Gap(one.archive, one.outcome, one.reason, suggestion, one.retry_after_s))
         exact = exact and not one.truncated
     verdict = Verdict.PARTIAL if gaps else Verdict.COMPLETE

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Literal
 
 import msgspec
+from msgspec import structs
 
 from federation.outcome import ANSWERED, Outcome
 from federation.places import in_region
@@ -21,7 +22,7 @@ from gateway.search.admission import Admission
 from gateway.search.circuit import FAIR_BUDGET_S, Circuit
 from gateway.search.completeness import ArchiveOutcome, Completeness, settle
 from gateway.search.latency import Latency
-from gateway.search.merge import Ranked, rank
+from gateway.search.merge import MOST_RANKED, Ranked, rank
 from gateway.search.pages import KEPT_S, Kept, Pages
 from gateway.search.ports import Holdings, Reply, SearchObserver, SubRequest
 from gateway.search.question import Question, check
@@ -143,6 +144,8 @@ class Searches:
         found = [(code, reply.candidates) for code, reply in replies.items() if reply.candidates]
         records = {code: known.records for code, _found in found if (known := manifest(code)) is not None}
         ranked = rank(sorted(found), self.roster, records) if found else ()
+        if len(ranked) == MOST_RANKED:  # what comes after is not kept
+            completeness = structs.replace(completeness, exact_count=False)
         self._observer.searched(self._clock() - began, completeness.verdict.value, completeness.asked)
         for one in completeness.outcomes:
             self._observer.outcome(one.archive, one.outcome)

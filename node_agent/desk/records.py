@@ -98,7 +98,8 @@ class IndexRecords:
             one for one in answer.found if decide(one.score, answer.records, one.levels) is not Decision.NONE
         ]
         # a search that was cut short can not tell that there is no other
-        hits = max(2, len(likely)) if answer.soft_timeout or answer.truncated else len(likely)
+        is_short = answer.soft_timeout or answer.truncated or answer.capped
+        hits = max(2, len(likely)) if is_short else len(likely)
         told = found.told
         return Holding(
             archival_code=found.raw_code,

@@ -8,7 +8,7 @@ from node_agent.index.calls import HeldFile, HeldTable, Part, Reading, SourceCou
 from node_agent.index.importer import Importer, ImportRefusedError, open_for_import, open_for_preview
 from node_agent.index.lookup import Holdings, Lookup, NoIndexError, SearchCancelledError
 from node_agent.index.opened import CategoryCount
-from node_agent.index.search import Answer, Found
+from node_agent.index.search import Answer, Found, LongSearchError
 from node_agent.index.troubles import UnusableIndexError
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Holdings",
     "ImportRefusedError",
     "Importer",
+    "LongSearchError",
     "Lookup",
     "NoIndexError",
     "Part",

@@ -138,9 +138,11 @@ class Lookup:
         deadline: float | None = None,
         cancelled: threading.Event | None = None,
         weak: bool = True,
+        at_once: int = 0,
     ) -> Answer:
         """The best `limit` candidates. `deadline` is a time.monotonic() point: at it, the best found so far.
-        SearchCancelledError soon after `cancelled` is set, by any thread.
+        SearchCancelledError soon after `cancelled` is set, by any thread. LongSearchError when more than `at_once` records
+        are to be compared (5 us each), 0 = however many.
         Without `weak`, only those that may be the record asked for: likely or possible ones.
         """
         with self.reading():
@@ -148,7 +150,7 @@ class Lookup:
             search = Search(index, query, limit, weak=weak)
             index.deadline, index.cancelled = deadline, cancelled
             try:
-                search.run()
+                search.run(at_once)
             except (OutOfTimeError, sqlite3.OperationalError) as error:
                 if isinstance(error, sqlite3.OperationalError) and "interrupt" not in str(error):
                     raise

@@ -180,8 +180,8 @@ class OpenIndex:
             return []
         found: list[int] = []
         cursor = self.connection.execute(
-            "select rowid from title where title match ? and rowid > ? order by rowid limit ?",
-            (expression, after, MOST_PER_SCAN),
+            "select rowid from title where title match ? and rowid > ? order by rowid",
+            (expression, after),
         )
         for (rid,) in cursor:
             payload = self.connection.execute("select payload from rec where rid=?", (rid,)).fetchone()

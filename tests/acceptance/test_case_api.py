@@ -376,6 +376,19 @@ def test_none_fits_over_a_complete_search_is_no_record(world: World):
     assert (status, document["kind"], document["verdict"]) == (200, "no_record_statement", "complete")
 
 
+def test_none_of_the_first_candidates_brings_the_next_ones(world: World):
+    world.other.records = tuple(one_record(f"r{number}", 1988) for number in range(2, 26))
+    case = world.reaches(world.accept(), "awaiting_selection")
+    first = {one["ref"] for one in case["candidates"]}
+    assert len(first) == 20
+    status, _h, body = world.ask("POST", case["links"]["selection"], {"ref": None})
+    assert (status, body["state"]) == (200, "locating")
+    rest = {one["ref"] for one in world.reaches(body, "awaiting_selection")["candidates"]}
+    assert (len(rest), len(first | rest)) == (5, 25)
+    status, _h, body = world.ask("POST", case["links"]["selection"], {"ref": None})
+    assert (status, body["state"]) == (200, "no_record")
+
+
 # locating ------------------------------------------------------------------------------------------------------
 
 

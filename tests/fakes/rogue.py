@@ -89,6 +89,13 @@ async def bad_status(link: Link, archive: str) -> None:
         await link.send(_result(item.cid, status=99))
 
 
+async def compares_a_part(link: Link, archive: str) -> None:
+    """No rogue: it found nothing among the records it compared, and says that there are more."""
+    await link.send(hello(archive))
+    async for item in _items(link):
+        await link.send(_result(item.cid, status=pb.STATUS_TOO_MANY))
+
+
 async def secret_reason(link: Link, archive: str) -> None:
     """Puts free text where a reason of the closed list belongs."""
     await link.send(hello(archive))
@@ -120,6 +127,7 @@ ROGUES: dict[Rogue, set[str]] = {
     turns_into_another: {"bad_answer", "unreachable"},
     oversize: {"unreachable", "bad_answer"},
     bad_status: {"bad_answer"},
+    compares_a_part: {"unsupported"},
     secret_reason: {"refused_policy"},
     flood: {"timeout"},
     hangs_up: {"unreachable"},

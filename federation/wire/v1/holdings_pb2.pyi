@@ -35,6 +35,10 @@ class _StatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Status.ValueTy
     STATUS_FAILED: _Status.ValueType  # 6
     STATUS_CANCELLED: _Status.ValueType  # 7
     STATUS_EXPIRED: _Status.ValueType  # 8
+    STATUS_TOO_MANY: _Status.ValueType  # 9
+    """More records stand under the question's keys than are compared: the best of the nearest; not a complete answer, and
+    asking again does not better it.
+    """
 
 class Status(_Status, metaclass=_StatusEnumTypeWrapper): ...
 
@@ -48,6 +52,10 @@ STATUS_UNSUPPORTED: Status.ValueType  # 5
 STATUS_FAILED: Status.ValueType  # 6
 STATUS_CANCELLED: Status.ValueType  # 7
 STATUS_EXPIRED: Status.ValueType  # 8
+STATUS_TOO_MANY: Status.ValueType  # 9
+"""More records stand under the question's keys than are compared: the best of the nearest; not a complete answer, and
+asking again does not better it.
+"""
 Global___Status: _TypeAlias = Status  # noqa: Y015
 
 @_typing.final

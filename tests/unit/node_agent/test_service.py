@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import threading
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
@@ -18,7 +19,7 @@ from federation.session.timers import TimerWheel
 from federation.wire.translate import query_to_wire
 from federation.wire.v1 import holdings_pb2 as pb
 from node_agent.disclosure import Disclosure
-from node_agent.index import Lookup, Part, open_for_import
+from node_agent.index import Lookup, Part, open_for_import, search
 from node_agent.index.opened import OpenIndex
 from node_agent.index.search import Search
 from node_agent.record import Person, Record
@@ -233,3 +234,18 @@ async def test_a_unary_call_that_is_given_up_stops_its_search(folder, begun):
     assert calling.cancelled()
     service._worker.shutdown()
     lookup.close()
+
+
+@pytest.mark.parametrize("query", [quick, slow], ids=["many at once", "many in the worker"])
+async def test_what_is_not_compared_in_full_is_never_an_empty_answer(tmp_path, monkeypatch, query):
+    """One in the middle of many namesakes is compared, by the worker; of too many the answer says that it is not whole."""
+    with open_for_import(tmp_path) as importer:
+        rows = [record(number, GOOD) for number in range(900)]
+        importer.put("a.csv", bytes(16), [Part("", ("x",), rows)])
+    asked = msgspec.structs.replace(query(GOOD), other_name="赵六", place="330402")  # none of them is it
+    async with asking(tmp_path) as (ask, _service), asyncio.timeout(BUDGET_S):
+        assert await ask(query(GOOD)).told == "STATUS_OK"
+        monkeypatch.setattr(search, "MOST_COMPARED", 500)
+        monkeypatch.setattr(search, "likely_from", lambda _records: 99.0)
+        monkeypatch.setattr(search, "decide", lambda *_args: search.Decision.NONE)
+        assert await ask(asked).told == "STATUS_TOO_MANY"

@@ -161,6 +161,49 @@ def test_what_the_caller_said_is_not_it_does_not_come_back():
     assert (life.case.state, life.case.holder) == (State.DISPATCHED, THIRD)
 
 
+def with_more(outcomes: dict[str, str], candidates: list[dict[str, Any]]) -> Event:
+    """Answers by archives that have more candidates than they told."""
+    event = located(outcomes, candidates)
+    event.data["unshown"] = True
+    return event
+
+
+def of_many(numbers: range) -> list[dict[str, Any]]:
+    return [found(decision="possible", score=30.0 - number / 10, ref=f"r{number}") for number in numbers]
+
+
+def test_no_record_is_said_only_when_all_candidates_were_turned_down():
+    """None of the first ones: the next are shown; none of all of them: there is no record."""
+    life = Life()
+    life.say(with_more({HOLDER: "hit", THIRD: "empty"}, of_many(range(20))))
+    effects = life.say(Kind.NONE_FITS, "caller")
+    assert (life.case.state, searches(effects)) == (State.LOCATING, [([], 0)])
+    life.say(located({HOLDER: "hit", THIRD: "empty"}, of_many(range(23))))
+    assert life.case.state is State.AWAITING_SELECTION
+    assert [one.ref for one in life.case.candidates] == ["r20", "r21", "r22"]
+    life.say(Kind.NONE_FITS, "caller")
+    assert (life.case.state, life.case.reason) == (State.NO_RECORD, "")
+
+
+def test_candidates_nobody_can_be_shown_keep_a_case_from_ending_as_no_record():
+    life = Life()
+    life.say(with_more({HOLDER: "hit", THIRD: "empty"}, of_many(range(20))))
+    life.say(Kind.NONE_FITS, "caller")
+    life.say(with_more({HOLDER: "hit", THIRD: "empty"}, of_many(range(20))))
+    assert (life.case.state, life.case.reason) == (State.EXPIRED, "too_many_candidates")
+    assert life.case.verdict == "complete"
+
+
+def test_candidates_of_a_later_round_that_find_no_place_are_not_forgotten():
+    life = Life()
+    life.say(located({HOLDER: "hit", THIRD: "timeout"}, of_many(range(20))))
+    assert not life.case.unshown
+    life.say(located({THIRD: "hit"}, [found(THIRD, 20.0, decision="possible")]))
+    assert (len(life.case.candidates), life.case.unshown) == (MOST_KEPT, True)
+    life.say(Kind.NONE_FITS, "caller")
+    assert life.case.state is State.LOCATING
+
+
 def test_a_case_is_referred_only_to_a_member():
     life = Life(policy=Policy(members=frozenset({HOLDER, THIRD})))
     life.say(located({HOLDER: "hit"}, [found()]))
@@ -510,7 +553,7 @@ def test_merging_keeps_the_latest_word_on_each_and_the_best_first(known: list[Fo
     merged = merge(known, fresh)
     last = {found.ref: found for found in [*known, *fresh]}
     assert {found.ref: found for found in merged}.items() <= last.items()
-    assert len(merged) == min(len(last), MOST_KEPT)
+    assert len(merged) == len(last)
     assert [found.score for found in merged] == sorted((found.score for found in merged), reverse=True)
 
 

@@ -13,6 +13,7 @@ from msgspec import structs
 from federation.dates import DateSpan
 from federation.outcome import ANSWERED, CANNOT_HIDE, NotAsked, Outcome
 from federation.query import Query, Relation
+from federation.reasons import Reason
 from gateway.search.completeness import ArchiveOutcome, Verdict, account, may_hide, summary
 from gateway.search.latency import UNKNOWN_S
 from gateway.search.ports import CategoryHoldings, Reply
@@ -333,6 +334,14 @@ def test_where_nobody_was_asked_nobody_is_said_to_have_been_searched():
     )
     assert found.verdict is Verdict.COMPLETE
     assert summary(found, 0).en.endswith("so none was asked")
+
+
+def test_an_archive_that_compared_a_part_is_a_gap_that_says_what_to_add():
+    part = ArchiveOutcome(CODES[0], Outcome.UNSUPPORTED, Reason.TOO_MANY_RECORDS.value)
+    found = account(ROSTER, (part, *(ArchiveOutcome(code, Outcome.EMPTY) for code in CODES[1:])))
+    assert (found.verdict, [gap.archive for gap in found.gaps]) == (Verdict.PARTIAL, [CODES[0]])
+    assert "出生日期" in found.gaps[0].suggestion.zh
+    assert "date of birth" in found.gaps[0].suggestion.en
 
 
 def test_one_silent_archive_is_not_called_archives():
