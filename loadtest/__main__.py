@@ -145,4 +145,7 @@ async def _break(fleet: Fleet, fault: Fault) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # clears away its processes and folders, as Ctrl-C does
     sys.exit(main())
