@@ -38,15 +38,6 @@ class Circuit:
         self._pause = 0.0
         self._probing_until = float("-inf")
 
-    @property
-    def open_since(self) -> float | None:
-        """When it opened, on the clock; None while closed."""
-        return self._open_since
-
-    def failing_for(self) -> float | None:
-        """Seconds since the first failure that no answer followed; None when the last word was an answer."""
-        return None if self._failing_since is None else self._clock() - self._failing_since
-
     def retry_after(self) -> float:
         """Seconds until the next question may be tried; 0 while closed."""
         if self._open_since is None:

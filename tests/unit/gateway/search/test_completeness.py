@@ -266,7 +266,7 @@ def test_whom_a_quick_search_did_not_wait_for_is_a_gap_and_not_called_late():
             assert "ended before" in gap.suggestion.en
             assert account.asked == account.answered == len(CODES) - 1
             assert [one.archive for one in holdings.cancelled] == ["330481"] * times
-        assert both.circuit("330481").failing_for() is None
+        assert both.circuit("330481").retry_after() == 0.0
         assert both._latencies["330481"].expected() == UNKNOWN_S
         assert {outcome for code, outcome in counts.outcomes if code == "330481"} == {Outcome.NOT_ASKED}
 
