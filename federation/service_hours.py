@@ -36,10 +36,6 @@ class NeverOpensError(CalendarError):
     """Nothing opens within the days looked at."""
 
 
-class NeverClosesError(CalendarError):
-    """Nothing closes within the days looked at."""
-
-
 PUBLIC_HOLIDAYS: dict[int, tuple[tuple[tuple[str, str], ...], tuple[str, ...]]] = {
     2026: (
         (
@@ -97,19 +93,6 @@ class ServiceHours:
         raise NeverOpensError(
             f"{LONGEST_SEARCH_DAYS} 天内没有开放时段 · never open within {LONGEST_SEARCH_DAYS} days"
         )
-
-    def next_close(self, at: int) -> int:
-        """The first moment at or after `at` that is not open; NeverClosesError when none comes."""
-        reached = at
-        for begins, ends in self._open_spans(_day_of(at), LONGEST_SEARCH_DAYS):
-            if begins > reached:
-                return reached
-            reached = max(reached, ends)
-        if reached >= _start_of(_day_of(at) + LONGEST_SEARCH_DAYS):
-            raise NeverClosesError(
-                f"{LONGEST_SEARCH_DAYS} 天内不闭馆 · never closed within {LONGEST_SEARCH_DAYS} days"
-            )
-        return reached
 
     def service_seconds(self, start: int, end: int) -> float:
         """Seconds of service between two moments; 0 when `end` is not after `start`."""
@@ -214,9 +197,6 @@ class ServiceHours:
             closures.append((_from_moment(pair[0]), _from_moment(pair[1])))
         return cls(weekly, days, tuple(closures))
 
-
-ALWAYS = ServiceHours(weekly=(((0, 1440),),) * 7)
-"""Open around the clock: what is assumed of an archive that has announced nothing."""
 
 OFFICE_HOURS: dict[str, Any] = {
     "weekly": {name: ["08:30-11:30", "13:30-17:00"] for name in WEEKDAYS[:5]},
