@@ -192,18 +192,11 @@ class NameComparer:
         return _DIFFERENT, min(_MOST_UNEQUAL, len(asked))
 
 
-def compare_dates(asked: DateSpan | None, held: DateSpan | None) -> DateLevel:
-    """Level of two spans, by their nearest days.
+class DateComparer:
+    """Compares one asked span with many held ones, given as their first and last day, by their nearest days.
 
     A wide question says less: agreement inside a span of more than three or eight years has levels of its own.
     """
-    if asked is None or held is None:
-        return DateLevel.NOT_COMPARED
-    return DateComparer(asked).compare(held.first, held.last)
-
-
-class DateComparer:
-    """Compares one asked span with many held ones, given as their first and last day."""
 
     __slots__ = ("_first", "_first_year", "_is_day", "_last", "_last_year", "_years")
 

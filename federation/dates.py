@@ -77,9 +77,6 @@ class DateSpan(msgspec.Struct, frozen=True, gc=False):
         except ValueError as error:
             raise Refusal(Reason.IMPOSSIBLE_DATE, pointer) from error
 
-    def overlaps(self, other: DateSpan) -> bool:
-        return self.first <= other.last and other.first <= self.last
-
 
 def _require_year(year: int) -> None:
     if not FIRST_YEAR <= year <= LAST_YEAR:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from federation.comparison import SURNAME_UNEQUAL, Comparer, NameComparer, compare_dates, compare_ids
+from federation.comparison import SURNAME_UNEQUAL, Comparer, DateComparer, NameComparer, compare_ids
 from federation.dates import DateSpan
 from federation.levels import DateLevel, IdLevel, NameLevel, PlaceLevel, TextLevel
 from federation.query import Query
@@ -23,6 +23,10 @@ class Person:
     id_number: str = ""
     birth: DateSpan | None = None
     aliases: tuple[str, ...] = ()
+
+
+def compare_dates(asked, held):
+    return DateComparer(asked).compare(held.first, held.last)
 
 
 def levels(query, *persons, **record):
