@@ -98,27 +98,6 @@ def issue(
     return credential if second is None else add_second_signature(credential, *second)
 
 
-def issue_batch(
-    certificate: Certificate,
-    *,
-    key: PrivateKey,
-    key_id: str,
-    holders: Sequence[Mapping[str, str]],
-    statuses: Sequence[StatusReference],
-    second: tuple[PrivateKey, str] | None = None,
-) -> list[SdJwt]:
-    """One-time credentials of one certificate: each with its own holder key, salts and status index.
-
-    Two agencies that compare what they were shown find no equal byte string in it except issuer, kind and times.
-    """
-    if len({*map(str, statuses)}) != len(holders) or len({one["x"] for one in holders}) != len(holders):
-        raise ValueError("every credential of a batch needs a holder key and a status index of its own")
-    return [
-        issue(certificate, key=key, key_id=key_id, holder=holder, status=status, second=second)
-        for holder, status in zip(holders, statuses, strict=True)
-    ]
-
-
 def add_second_signature(credential: SdJwt, key: PrivateKey, key_id: str) -> SdJwt:
     """The same bytes signed once more by a key of another suite, detached; it travels in the JSON serialization."""
     signature = suite(key.suite).sign(key, credential.jws().signing_input)

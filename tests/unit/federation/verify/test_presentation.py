@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from federation.credential import jws
-from federation.credential.certificate import Reuse, issue_batch, present, sd_hash
+from federation.credential.certificate import Reuse, present, sd_hash
 from federation.credential.sd_jwt import Disclosure, SdJwt, parse
 from federation.suites.base import PrivateKey
 from federation.suites.encoding import b64u
@@ -16,7 +16,7 @@ from federation.suites.registry import suite
 from federation.verify.challenge import Challenge, MemoryNonces
 from federation.verify.presentation import CHECKS, check_presentation
 from federation.verify.report import Report, Result, Verdict
-from federation.verify.status import NoStatus, State, StatusReference
+from federation.verify.status import NoStatus, State
 from tests.fakes.issuing import NOW, Archive, statuses, trust_of
 
 INTL = suite("intl-1")
@@ -256,13 +256,7 @@ def test_failure_outweighs_not_knowing() -> None:
 
 def test_a_batch_has_nothing_in_common_to_compare() -> None:
     keys = [INTL.generate("ES256") for _ in range(10)]
-    batch = issue_batch(
-        ARCHIVE.certificate(),
-        key=ARCHIVE.keys["credential-1"],
-        key_id="credential-1",
-        holders=[INTL.jwk(key.public) for key in keys],
-        statuses=[StatusReference(ARCHIVE.status_uri, 100 + number) for number in range(10)],
-    )
+    batch = [ARCHIVE.credential(key, index=100 + number) for number, key in enumerate(keys)]
     seen: set[str] = set()
     for credential, key in zip(batch, keys, strict=True):
         text = present(
@@ -278,11 +272,6 @@ def test_a_batch_has_nothing_in_common_to_compare() -> None:
         }
         assert not unique & seen
         seen |= unique
-    with pytest.raises(ValueError, match="of its own"):
-        issue_batch(
-            ARCHIVE.certificate(), key=ARCHIVE.keys["credential-1"], key_id="credential-1",
-            holders=[INTL.jwk(keys[0].public)] * 2, statuses=[StatusReference("u", 1), StatusReference("u", 2)],
-        )  # fmt: skip
 
 
 def test_a_compromised_key_signs_nothing_that_is_believed() -> None:
