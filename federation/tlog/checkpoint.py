@@ -95,11 +95,6 @@ class Quorum:
         if len({key.public for key in self.witnesses}) != len(self.witnesses):
             raise EvidenceError(Flaw.MALFORMED_KEY, "one key of two witnesses")
 
-    @property
-    def excludes_forks(self) -> bool:
-        """Whether no two forks can both be cosigned while every witness is honest."""
-        return 2 * self.least > len(self.witnesses)
-
     def cosigners(self, note: Note) -> dict[VerifierKey, int]:
         """Known witnesses that cosigned, with their times in seconds of UTC. A wrong line of one of them is an error."""
         try:

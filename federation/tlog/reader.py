@@ -14,8 +14,8 @@ from typing import Self, TypeVar
 from federation.tlog.checkpoint import ANY, Checkpoint, Quorum
 from federation.tlog.event import Event, EventKind, commitment
 from federation.tlog.flaws import EvidenceError, Flaw
-from federation.tlog.merkle import HASH_BYTES, leaf_hash, verify_consistency, verify_inclusion
-from federation.tlog.note import Note, VerifierKey
+from federation.tlog.merkle import HASH_BYTES, verify_consistency, verify_inclusion
+from federation.tlog.note import Note
 from federation.tlog.proof import InclusionProof
 from federation.tlog.store import SqliteTiles, naming_trouble, open_reading, transaction
 from federation.tlog.tiles import TILE_WIDTH, TiledTree, TilePath
@@ -280,8 +280,3 @@ class LogReader:
         own = (EventKind.CHECKPOINT_STAMPED.value, EventKind.CHECKPOINT_ANCHORED.value)
         row = self._read(lambda: self._connection.execute(query, (size, *own)).fetchone())
         return row[0] if row else None
-
-
-def check_entry(entry: Entry, proof: InclusionProof, log: VerifierKey, quorum: Quorum = ANY) -> Checkpoint:
-    """Check that an entry, erased or not, is in the log its proof speaks of; EvidenceError names what fails."""
-    return proof.verify(leaf_hash(entry.commitment()), log, quorum).checkpoint

@@ -7,7 +7,7 @@ last tile of a level may be partial and grows.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,8 +26,6 @@ from federation.tlog.merkle import (
 TILE_WIDTH = 256
 TILE_BYTES = TILE_WIDTH * HASH_BYTES
 _TILE_HEIGHT = 8  # 2**8 hashes
-LARGEST_LEVEL = 7
-"""Eight levels of eight hold 2**64 leaves."""
 _PATH = re.compile(r"tile/(entries|0|[1-9]\d?)/((?:x\d{3}/){0,6}\d{3})(?:\.p/([1-9]\d{0,2}))?")
 
 
@@ -74,16 +72,6 @@ class TilePath:
         if str(path) != text:
             raise EvidenceError(Flaw.UNKNOWN_ENTRY, "no tile address")
         return path
-
-
-def tiles_of(size: int) -> Iterator[TilePath]:
-    """The last tile of every level a tree of `size` has: its partial tiles and the full ones they would follow."""
-    for level in range(LARGEST_LEVEL + 1):
-        hashes = size >> (_TILE_HEIGHT * level)
-        if hashes == 0:
-            return
-        number, width = divmod(hashes, TILE_WIDTH)
-        yield TilePath(level, number, width) if width else TilePath(level, number - 1)
 
 
 def hashes_of(tile: bytes) -> list[bytes]:

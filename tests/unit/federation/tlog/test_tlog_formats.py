@@ -235,8 +235,6 @@ def test_quorum_counts_witnesses_not_lines():
     assert flaw_of(QUORUM.check, again) is Flaw.QUORUM_MISSING
     two = one.with_lines([WITNESSES[2].sign(note.text, 7)])
     assert QUORUM.check(two) == {WITNESSES[0].key: 5, WITNESSES[2].key: 7}
-    assert QUORUM.excludes_forks
-    assert not Quorum(1, QUORUM.witnesses).excludes_forks
     assert flaw_of(Quorum, 4, QUORUM.witnesses) is Flaw.QUORUM_MISSING
     assert flaw_of(Quorum, 1, (LOG.key,)) is Flaw.MALFORMED_KEY
     twin = Signer("witness.example/twin", KeyKind.WITNESS, bytes([1]) * 32)

@@ -16,10 +16,9 @@ from federation.tlog.flaws import EvidenceError, Flaw
 from federation.tlog.log import EvidenceLog
 from federation.tlog.merkle import leaf_hash, tree_root, verify_consistency
 from federation.tlog.note import Note, Signer
-from federation.tlog.reader import LogReader, Stamp, check_entry
-from federation.tlog.tiles import tiles_of
+from federation.tlog.reader import LogReader, Stamp
 from federation.tlog.writing import GroupCommit
-from tests.fakes.tlog import LOG, NOW_MS, WITNESSES, decided
+from tests.fakes.tlog import LOG, NOW_MS, WITNESSES, check_entry, decided, tiles_of
 
 
 @pytest.fixture

@@ -21,8 +21,8 @@ from federation.tlog.merkle import (
     verify_inclusion,
     verify_subtree_consistency,
 )
-from federation.tlog.tiles import TILE_BYTES, TiledTree, TilePath, extend, tiles_of
-from tests.fakes.tlog import LEAVES, MemoryTiles, tree_of
+from federation.tlog.tiles import TILE_BYTES, TiledTree, TilePath, extend
+from tests.fakes.tlog import LEAVES, MemoryTiles, tiles_of, tree_of
 
 VECTORS = Path(__file__).parents[5] / "shared" / "vectors" / "merkle" / "testdata"
 
