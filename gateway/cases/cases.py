@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import msgspec
@@ -242,8 +242,10 @@ class Cases:
                         current = await self.case(case.id, case.client)
         return current
 
-    async def follow(self, case_id: str, after: int, quiet_s: float) -> AsyncIterator[list[Entry]]:
-        """Journal lines after `after` as they are written, wherever; an empty list after each `quiet_s` of silence."""
+    async def follow(self, case_id: str, after: int, quiet_s: float) -> AsyncGenerator[list[Entry], None]:
+        """Journal lines after `after` as they are written, wherever; an empty list after each `quiet_s` of silence. It is to be
+        closed: until then it holds one of the places of those who watch.
+        """
         with self._watcher(case_id) as bell:
             while True:
                 entries = await self.journal(case_id, after)

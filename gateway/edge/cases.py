@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, Protocol
 
 import msgspec
@@ -17,7 +18,7 @@ from gateway.cases.case import Case, Entry
 from gateway.cases.cases import NewCase, Once
 from gateway.cases.minutes import Minutes
 from gateway.cases.scorecard import Scorecard
-from gateway.cases.states import ANSWER_IN_THE_CASE, ENDED, State
+from gateway.cases.states import ANSWER_IN_THE_CASE, ENDED, Kind, State
 from gateway.edge.case_documents import CaseDocuments
 from gateway.edge.case_rendering import case_body, event_body, scorecard_body
 from gateway.edge.case_requests import (
@@ -59,7 +60,7 @@ class CaseFeature(Protocol):
     async def delivered(self, case: Case) -> Case: ...
     async def seen(self, case: Case) -> Case: ...
     async def wait(self, case: Case, known_version: int, seconds: float) -> Case: ...
-    def follow(self, case_id: str, after: int, quiet_s: float) -> AsyncIterator[list[Entry]]: ...
+    def follow(self, case_id: str, after: int, quiet_s: float) -> AsyncGenerator[list[Entry], None]: ...
 
 
 class CaseRoutes:
@@ -153,9 +154,15 @@ class CaseRoutes:
         return response
 
     async def _events(self, request: web.Request, trace: str) -> web.StreamResponse:
-        """Journal lines as server-sent events; the stream ends with the case or after an hour, then resumes."""
+        """Journal lines as server-sent events; the stream ends with the case or after an hour, then resumes. Whoever has read
+        all of a case that is over is told so by 204, at which an EventSource does not come back.
+        """
         case = await self._case(request)
         after = last_event(request)
+        if after >= case.version:
+            case = await self._cases.seen(case)
+            if after >= case.version and _is_over(case.state, is_delivered=case.delivered_ms > 0):
+                return web.Response(status=204, headers={"Cache-Control": "no-store"})
         headers = {
             "Cache-Control": "no-store",
             "X-Accel-Buffering": "no",
@@ -166,29 +173,26 @@ class CaseRoutes:
         await response.prepare(request)
         await response.write(b"retry: 3000\n\n")
         until = time.monotonic() + _LONGEST_STREAM_S
-        stands = case.state
-        async for entries in self._cases.follow(case.id, after, _HEARTBEAT_S):
-            if not entries:
-                await response.write(b": still here\n\n")
-            for entry in entries:
-                data = msgspec.json.encode(event_body(entry))
-                await response.write(
-                    b"id: %d\nevent: %s\ndata: %s\n\n" % (entry.seq, entry.kind.value.encode(), data)
-                )
-            stands = entries[-1].state if entries else stands
-            if stands in ANSWER_IN_THE_CASE:
-                await self._cases.seen(await self._cases.case(case.id, case.client))
-            if self._is_over(stands, entries) or self._is_draining() or time.monotonic() > until:
-                break
+        stands, is_delivered = case.state, case.delivered_ms > 0
+        async with contextlib.aclosing(self._cases.follow(case.id, after, _HEARTBEAT_S)) as following:
+            async for entries in following:
+                if not entries:
+                    await response.write(b": still here\n\n")
+                for entry in entries:
+                    data = msgspec.json.encode(event_body(entry))
+                    await response.write(
+                        b"id: %d\nevent: %s\ndata: %s\n\n" % (entry.seq, entry.kind.value.encode(), data)
+                    )
+                    stands = entry.state
+                    is_delivered = is_delivered or entry.kind is Kind.DELIVERED
+                if stands in ANSWER_IN_THE_CASE:
+                    await self._cases.seen(await self._cases.case(case.id, case.client))
+                if _is_over(stands, is_delivered=is_delivered):
+                    break
+                if self._is_draining() or time.monotonic() > until:
+                    break
         await response.write_eof()
         return response
-
-    @staticmethod
-    def _is_over(last: State, entries: list[Entry]) -> bool:
-        """Nothing more can come: withdrawn, or ended and delivered."""
-        if last is State.WITHDRAWN or last is State.DELIVERED:
-            return True
-        return last in ENDED and any(entry.kind.value == "delivered" for entry in entries)
 
     # what callers say ------------------------------------------------------------------------------------------
 
@@ -224,6 +228,13 @@ class CaseRoutes:
             headers={"Cache-Control": "no-store"},
             dumps=_dumps,
         )
+
+
+def _is_over(state: State, *, is_delivered: bool) -> bool:
+    """Nothing more is to be expected of a case: withdrawn, or ended and delivered. A credential that its archive signs anew
+    later is told to whoever asks again.
+    """
+    return state is State.WITHDRAWN or (state in ENDED and is_delivered)
 
 
 def _etag(case: Case) -> str:
