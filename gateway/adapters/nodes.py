@@ -24,7 +24,7 @@ from federation.rpc import transport
 from federation.rpc.links import HOLDINGS, LINK, AcceptedLink, DialledLink, open_handler
 from federation.rpc.naming import uri_name
 from federation.service_hours import CalendarError, ServiceHours
-from federation.session.asking import Asked, AskingSession, Item
+from federation.session.asking import BAD_FRAMES_ALLOWED, Asked, AskingSession, Item
 from federation.session.base import CASES, DOCUMENTS, LARGEST_FRAME, PROTOCOL, SessionEndedError, known_reason
 from federation.session.link import Link
 from federation.session.timers import TimerWheel
@@ -38,6 +38,9 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 15.0
 _STABLE_S = 60.0
 _DRAIN_S = 5.0
 _QUARANTINE_S = 30.0
+"""How long an archive whose frames ended its session gets no other one: what sends garbage is mended by a person or a restart, and each
+new session would close its circuit and have searches wait for it again.
+"""
 _LONGEST_ANNOUNCEMENT = 64 * 1024
 _MOST_STRANGERS = 64
 _CODE = re.compile(r"[0-9]{6}")
@@ -61,9 +64,19 @@ class _Line:
         self.manifest: Manifest | None = None
         self.generation = 0
         self.heard = asyncio.Event()  # set when a session opened: a dialling pause ends
-        self.wrong = ""  # why the last session was refused, as a reason
+        self.wrong = ""  # why the last session was refused, as a reason; none since it has one
+        self.quarantined_until = float("-inf")  # loop time
         self.told: set[str] = set()  # reasons told since the last session that was of use
         self.empty = Reply(member.code, Outcome.EMPTY)  # said again and again: made once an index epoch
+
+    def is_quarantined(self, now: float) -> bool:
+        """Whether its last session was ended by its frames, just now; that one may still be winding up."""
+        session = self.session
+        return now < self.quarantined_until or (session is not None and _by_its_frames(session))
+
+    def why_none(self, now: float) -> str:
+        """Why it has no session by its own fault, as a reason; "" = it is away, or may be."""
+        return Reason.BAD_FRAME.value if self.is_quarantined(now) else self.wrong
 
 
 class _Item(Item):
@@ -106,7 +119,9 @@ class _Asked(Asked):
 
     def on_lost(self) -> None:
         archive = self._line.member.code
-        self.item.on_reply(archive, Reply(archive, Outcome.UNREACHABLE, transport=True, lost=True))
+        wrong = Reason.BAD_FRAME.value if self._session is not None and _by_its_frames(self._session) else ""
+        outcome = Outcome.BAD_ANSWER if wrong else Outcome.UNREACHABLE
+        self.item.on_reply(archive, Reply(archive, outcome, transport=True, lost=True, reason=wrong))
 
     def _reply(self, archive: str, item: pb.ResultItem) -> Reply:
         match item.status:
@@ -217,8 +232,9 @@ class NodeSessions:
         line = self._lines[archive]
         session = line.session
         if session is None or session.ended:
-            outcome = Outcome.BAD_ANSWER if line.wrong else Outcome.UNREACHABLE
-            on_reply(archive, Reply(archive, outcome, transport=not line.wrong, reason=line.wrong))
+            wrong = line.why_none(asyncio.get_running_loop().time())
+            outcome = Outcome.BAD_ANSWER if wrong else Outcome.UNREACHABLE
+            on_reply(archive, Reply(archive, outcome, transport=True, reason=wrong))
             return _nothing
         item: _Item | None = request.made
         if item is None:
@@ -290,6 +306,9 @@ class NodeSessions:
         loop = asyncio.get_running_loop()
         while not self._stopping:
             began = loop.time()
+            if line.is_quarantined(began):
+                await asyncio.sleep(max(_FIRST_PAUSE_S, line.quarantined_until - began))
+                continue
             opened: asyncio.Future[None] = loop.create_future()
             serving = self._spawn(self._dial_once(line, opened), f"session {line.member.code}")
             with contextlib.suppress(SessionEndedError):
@@ -297,6 +316,7 @@ class NodeSessions:
                 age = self._session_age_s * random.uniform(0.85, 1.0)  # noqa: S311 - jitter, not a secret
                 await asyncio.wait({serving}, timeout=age)
                 if not serving.done():
+                    pause = _FIRST_PAUSE_S  # it was of use, whatever came before
                     continue  # renew: the old session drains by itself when the new one takes over
             if loop.time() - began > _STABLE_S:
                 pause = _FIRST_PAUSE_S
@@ -314,7 +334,8 @@ class NodeSessions:
             await self._serve(line, DialledLink(channel, HOLDINGS), opened)
         except (TimeoutError, SessionEndedError) as error:
             self._observer.session_event(line.member.code, "dial_failed")
-            self._no_session(line, getattr(error, "reason", "") or Outcome.UNREACHABLE.value)
+            if not self.connected(line.member.code):  # else it was to be renewed, and the old one goes on
+                self._no_session(line, getattr(error, "reason", "") or Outcome.UNREACHABLE.value)
             if not opened.done():
                 opened.set_exception(error if isinstance(error, SessionEndedError) else SessionEndedError())
         finally:
@@ -368,13 +389,19 @@ class NodeSessions:
         """A session of the archive in `holder`, which is empty until an archive that dialled in is known."""
 
         def on_manifest(message: pb.Manifest) -> bool:
-            return not holder or self._learn(holder[0], message)
+            if not holder:
+                return True
+            line = holder[0]
+            if line.session is not session:  # a newer one has taken over, and its word counts
+                return message.archive == line.member.code
+            return self._learn(line, message)
 
         def observe(event: str) -> None:
             self._observer.session_event(holder[0].member.code if holder else "", event)
 
         name = f"session {holder[0].member.code}" if holder else "session dialled in"
-        return AskingSession(link, name, self._wheel, on_manifest=on_manifest, observe=observe)
+        session = AskingSession(link, name, self._wheel, on_manifest=on_manifest, observe=observe)
+        return session
 
     @staticmethod
     def _hello(generation: int) -> pb.Hello:
@@ -388,7 +415,12 @@ class NodeSessions:
 
     async def _run(self, line: _Line, session: AskingSession) -> None:
         assert session.hello is not None
+        loop = asyncio.get_running_loop()
         session.credits = min(4_096, session.hello.credits or 1)
+        if line.is_quarantined(loop.time()):
+            self._observer.session_event(line.member.code, "quarantined")
+            await session.refuse(Reason.BAD_FRAME)
+            return
         if not self._learn(line, session.hello.manifest):
             self._no_session(line, Reason.WRONG_ARCHIVE.value)
             await session.refuse(Reason.WRONG_ARCHIVE)
@@ -402,18 +434,18 @@ class NodeSessions:
         self.on_session(line.member.code)
         if older is not None:
             self._spawn(self._retire(older), f"retire {line.member.code}")
-        began = asyncio.get_running_loop().time()
+        began = loop.time()
         try:
             await session.run()
         finally:
-            if line.session is session:
+            why = ""
+            if line.session is session:  # else a newer one serves, and how this one ended is no matter
+                if _by_its_frames(session):
+                    line.quarantined_until = loop.time() + _QUARANTINE_S
+                why = line.why_none(loop.time()) or session.refused
                 line.session = None
                 self._observer.connected(line.member.code, up=False)
-            if session.bad_frames:
-                line.wrong = Reason.BAD_FRAME.value
-                asyncio.get_running_loop().call_later(_QUARANTINE_S, self._forgive, line)
-            why = line.wrong or session.refused
-            if not why or asyncio.get_running_loop().time() - began > _STABLE_S:
+            if not why or loop.time() - began > _STABLE_S:
                 line.told.clear()
             if why:
                 self._no_session(line, why)
@@ -435,10 +467,6 @@ class NodeSessions:
         start = uri_name(self._credentials.federation, "node", "")
         codes = [name.removeprefix(start) for name in names or () if name.startswith(start)]
         return next((code for code in codes if _CODE.fullmatch(code)), "")
-
-    @staticmethod
-    def _forgive(line: _Line) -> None:
-        line.wrong = ""
 
     @staticmethod
     async def _retire(session: AskingSession) -> None:
@@ -505,6 +533,11 @@ class NodeSessions:
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._server is not None:
             await self._server.stop(0.5)
+
+
+def _by_its_frames(session: AskingSession) -> bool:
+    """Whether a session was ended by frames that could not be parsed; fewer are tolerated."""
+    return session.bad_frames >= BAD_FRAMES_ALLOWED
 
 
 def _no_cases(_archive: str, _mail: pb.Mail, _answer: Callable[[str], None]) -> None:

@@ -319,7 +319,9 @@ class _FanOut:
         asked_at = self._asked_at[code]
         if reply.outcome is Outcome.OVERLOADED:
             circuit.busy(asked_at)
-        elif reply.outcome is Outcome.UNREACHABLE:
+        elif (
+            reply.outcome is Outcome.UNREACHABLE or reply.transport
+        ):  # no session: nothing of its speed or health
             if reply.lost:
                 circuit.lost_session(asked_at)
         elif reply.outcome is Outcome.TIMEOUT and not reply.candidates:

@@ -48,11 +48,15 @@ async def no_greeting(link: Link, archive: str) -> None:
     await asyncio.sleep(60)
 
 
+GARBAGE = b"\xff\xff\xff\xff"
+"""No frame of any version."""
+
+
 async def garbage_frames(link: Link, archive: str) -> None:
     await link.send(hello(archive))
     async for _item in _items(link):
         for _ in range(5):
-            await link.send(b"\xff\xff\xff\xff")
+            await link.send(GARBAGE)
 
 
 async def garbage_candidates(link: Link, archive: str) -> None:
@@ -121,7 +125,7 @@ Rogue = Callable[[Link, str], Awaitable[None]]
 ROGUES: dict[Rogue, set[str]] = {
     black_hole: {"timeout"},
     no_greeting: {"unreachable"},
-    garbage_frames: {"unreachable", "bad_answer", "timeout"},
+    garbage_frames: {"bad_answer"},
     garbage_candidates: {"bad_answer"},
     other_archive: {"bad_answer", "unreachable"},
     turns_into_another: {"bad_answer", "unreachable"},

@@ -323,6 +323,160 @@ def test_an_agent_that_is_heard_again_says_so_once(capsys):
     ]
 
 
+# quarantine ----------------------------------------------------------------------------------------------------
+
+
+def quick_pauses(monkeypatch):
+    monkeypatch.setattr(nodes_module, "_FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(nodes_module, "_LONGEST_PAUSE_S", 0.02)
+
+
+@contextlib.asynccontextmanager
+async def dialled_in(nodes, archive=HONEST):
+    """A link on which `archive` has greeted a gateway over plaintext."""
+    channel = transport.channel(f"127.0.0.1:{nodes.link_port}", PLAIN, "gateway", "gateway")
+    link = DialledLink(channel, LINK)
+    await link.send(rogue.hello(archive))
+    try:
+        yield link
+    finally:
+        await channel.close(None)
+
+
+def only(answer):
+    (one,) = answer.completeness.outcomes
+    return one.outcome, one.reason
+
+
+async def test_an_archive_whose_frames_ended_its_session_is_not_dialled_for_a_while(monkeypatch):
+    quick_pauses(monkeypatch)
+    opened = []
+
+    async def garbage(link):
+        opened.append(link)
+        await rogue.garbage_frames(link, HONEST)
+
+    async with serving(garbage) as bad:
+        async with gateway(Member(HONEST, "a", f"127.0.0.1:{bad}")) as (searches, nodes, events):
+            await until(lambda: nodes.connected(HONEST))
+            for _ in range(3):
+                assert only(await searches.search(ASKED)) == ("bad_answer", "bad_frame")
+                await asyncio.sleep(0.2)  # many pauses
+            assert len(opened) == 1
+            assert events.missing == [(HONEST, "bad_frame")]
+            monkeypatch.setattr(nodes_module, "_QUARANTINE_S", 0.1)
+    async with serving(garbage) as bad:
+        async with gateway(Member(HONEST, "a", f"127.0.0.1:{bad}")) as (searches, nodes, _events):
+            await until(lambda: nodes.connected(HONEST))
+            await searches.search(ASKED)
+            await until(lambda: len(opened) == 3)  # and then it is dialled again
+            await until(lambda: nodes.connected(HONEST))
+
+
+async def test_an_archive_whose_frames_ended_its_session_is_turned_away_for_a_while_where_it_dials_in():
+    async with gateway(Member(HONEST, "a"), listen=True) as (searches, nodes, events):
+        async with dialled_in(nodes) as link:
+            await until(lambda: nodes.connected(HONEST))
+            for _ in range(3):
+                await link.send(rogue.GARBAGE)
+            await until(lambda: not nodes.connected(HONEST))
+            async with dialled_in(nodes) as again:  # at once, while the first one may still be winding up
+                said = [pb.Frame.FromString(message) for message in await heard(again)]
+            assert [one.error.reason for one in said if one.WhichOneof("body") == "error"] == ["bad_frame"]
+        async with dialled_in(nodes) as again:
+            await heard(again)
+        assert only(await searches.search(ASKED)) == ("bad_answer", "bad_frame")
+        assert events.seen.count((HONEST, "quarantined")) == 2
+        await until(lambda: events.missing == [(HONEST, "bad_frame")])
+        nodes._lines[HONEST].quarantined_until = 0.0
+        assert only(await searches.search(ASKED)) == ("unreachable", "")
+        async with dialled_in(nodes):
+            await until(lambda: nodes.connected(HONEST))
+
+
+async def test_bad_frames_that_are_tolerated_are_no_reason_not_to_come_back():
+    async with gateway(Member(HONEST, "a"), listen=True) as (searches, nodes, events):
+        for bad in (2, 4, 6):
+            async with dialled_in(nodes) as link:
+                await until(lambda: nodes.connected(HONEST))
+                for _ in range(2):
+                    await link.send(rogue.GARBAGE)
+                await until(lambda bad=bad: events.seen.count((HONEST, "bad_frame")) == bad)
+            await until(lambda: not nodes.connected(HONEST))
+            assert only(await searches.search(ASKED)) == ("unreachable", "")
+        assert events.missing == []
+
+
+@pytest.mark.parametrize("word", ["garbage", "another archive's name"])
+async def test_what_a_replaced_session_says_at_its_end_is_no_fault_of_the_one_that_serves(word):
+    other = pb.Beat(sequence=1, manifest=pb.Manifest(archive="110101", index_epoch=9, records=1))
+    last = {
+        "garbage": [rogue.GARBAGE] * 3,
+        "another archive's name": [pb.Frame(beat=other).SerializeToString()],
+    }
+    async with gateway(Member(HONEST, "a"), listen=True) as (searches, nodes, events):
+        async with dialled_in(nodes) as older:
+            await until(lambda: nodes.connected(HONEST))
+            asking = asyncio.create_task(searches.search(ASKED))  # so that it drains and is not closed
+            await until(lambda: nodes._lines[HONEST].session.in_flight)
+            first = nodes._lines[HONEST].session
+            async with dialled_in(nodes):
+                await until(lambda: nodes._lines[HONEST].session is not first)
+                for frame in last[word]:
+                    await older.send(frame)
+                await until(lambda: first.ended)
+                await asking
+                assert nodes.connected(HONEST)
+                assert events.missing == []
+            await until(lambda: not nodes.connected(HONEST))
+            assert only(await searches.search(ASKED)) == ("unreachable", "")
+
+
+async def test_a_renewed_session_that_is_lost_is_dialled_again_at_once_whatever_came_before(monkeypatch):
+    monkeypatch.setattr(nodes_module, "_FIRST_PAUSE_S", 0.05)
+    monkeypatch.setattr(nodes_module, "_LONGEST_PAUSE_S", 3600.0)
+    monkeypatch.setattr(nodes_module, "CONNECT_WITHIN_S", 0.02)
+    share = 1e-6  # of each pause
+    monkeypatch.setattr(nodes_module.random, "uniform", lambda _least, _most: share)
+    port = free_port()
+    opened = []
+
+    async def once(link):
+        opened.append(link)
+        await honest(link)
+
+    async with gateway(Member(HONEST, "a", f"127.0.0.1:{port}"), session_age_s=0.2) as (_s, nodes, events):
+        await until(lambda: events.seen.count((HONEST, "dial_failed")) >= 10)
+        monkeypatch.setattr(nodes_module, "CONNECT_WITHIN_S", 5.0)
+        async with serving(once, port=port):
+            await until(lambda: len(opened) >= 3)  # opened, and renewed
+            share = 1.0  # after ten failures that would be 51 s
+            await until(lambda: nodes.connected(HONEST))
+        await until(lambda: not nodes.connected(HONEST))
+        async with serving(once, port=port):
+            await until(lambda: nodes.connected(HONEST))
+
+
+async def test_a_renewal_that_fails_is_not_told_as_an_archive_without_a_session(monkeypatch):
+    quick_pauses(monkeypatch)
+    opened = []
+
+    async def only_the_first(link):
+        opened.append(link)
+        await (honest(link) if len(opened) == 1 else rogue.no_greeting(link, HONEST))
+
+    monkeypatch.setattr("federation.session.base.HELLO_WITHIN_S", 0.05)
+    async with serving(only_the_first) as port:
+        async with gateway(Member(HONEST, "a", f"127.0.0.1:{port}"), session_age_s=0.2) as (
+            _s,
+            nodes,
+            events,
+        ):
+            await until(lambda: events.seen.count((HONEST, "dial_failed")) >= 2)
+            assert nodes.connected(HONEST)
+            assert events.missing == []
+
+
 # certificates --------------------------------------------------------------------------------------------------
 
 
