@@ -10,8 +10,6 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from federation.verify.report import VerificationReason, VerifyError
-
 
 class State(StrEnum):
     """What the issuer says of a certificate (Token Status List, 2 bits: 0, 1, 2, 3)."""
@@ -49,10 +47,3 @@ class StatusSource(Protocol):
         `wrong_status_list` when the issuer's list has no such index. A list of another issuer is as good as none.
         """
         ...
-
-
-class NoStatus:
-    """No list at hand: everything stays unknown."""
-
-    def standing(self, issuer: str, reference: StatusReference, at: datetime) -> Standing:  # noqa: ARG002
-        raise VerifyError(VerificationReason.STATUS_UNKNOWN, open=True)

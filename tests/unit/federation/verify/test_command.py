@@ -15,8 +15,8 @@ from federation.trust import TrustList, Use, key_entry, sign_list
 from federation.verify.__main__ import main
 from federation.verify.documents import MOST_BYTES, MOST_TEXT, verify
 from federation.verify.report import Verdict, VerifyError, rfc3339
-from federation.verify.status import NoStatus, State
-from tests.fakes.issuing import NOW, Archive, trust_json, trust_of
+from federation.verify.status import State
+from tests.fakes.issuing import NOW, Archive, statuses, trust_json, trust_of
 
 INTL = suite("intl-1")
 ARCHIVE = Archive()
@@ -149,7 +149,7 @@ def test_a_signed_name_can_not_steer_the_terminal(folder: Path, capsys: pytest.C
     ],
 )
 def test_things_that_are_no_document_are_refused_by_name(data: bytes, reason: str) -> None:
-    report = verify(data, trust_of(ARCHIVE.entry()), NoStatus(), NOW)
+    report = verify(data, trust_of(ARCHIVE.entry()), statuses(trust_of(ARCHIVE.entry())), NOW)
     assert report.verdict is Verdict.INVALID
     assert report.reasons == (reason,)
 
@@ -173,7 +173,9 @@ def test_a_flaw_of_ours_is_never_a_verdict(monkeypatch: pytest.MonkeyPatch) -> N
         raise ZeroDivisionError
 
     monkeypatch.setattr("federation.verify.documents.check_qr", broken)
-    report = verify(ARCHIVE.qr().encode(), trust_of(ARCHIVE.entry()), NoStatus(), NOW)
+    report = verify(
+        ARCHIVE.qr().encode(), trust_of(ARCHIVE.entry()), statuses(trust_of(ARCHIVE.entry())), NOW
+    )
     assert (report.verdict, report.reasons) == (Verdict.UNKNOWN, ("internal",))
 
 

@@ -16,7 +16,7 @@ from federation.suites.registry import suite
 from federation.verify.challenge import Challenge, MemoryNonces
 from federation.verify.presentation import CHECKS, check_presentation
 from federation.verify.report import Report, Result, Verdict
-from federation.verify.status import NoStatus, State
+from federation.verify.status import State
 from tests.fakes.issuing import NOW, Archive, statuses, trust_of
 
 INTL = suite("intl-1")
@@ -242,7 +242,7 @@ def test_a_list_that_is_too_old_means_unknown_never_valid() -> None:
     report = check(shown(at=NOW + timedelta(hours=25)), at=NOW + timedelta(hours=25))
     assert (report.verdict, report.exit_code, report.reasons) == (Verdict.UNKNOWN, 2, ("status_too_old",))
     assert report.valid_as_of is None
-    assert check(shown(), status=NoStatus()).reasons == ("status_unknown",)
+    assert check(shown(), status=statuses(trust_of(ARCHIVE.entry()))).reasons == ("status_unknown",)
     late = NOW + timedelta(hours=25)
     assert check(shown(ARCHIVE.credential(HOLDER, index=9), at=late), at=late).reasons == (
         "revoked",
@@ -250,7 +250,7 @@ def test_a_list_that_is_too_old_means_unknown_never_valid() -> None:
 
 
 def test_failure_outweighs_not_knowing() -> None:
-    report = check(shown(audience="https://bank.example"), status=NoStatus())
+    report = check(shown(audience="https://bank.example"), status=statuses(trust_of(ARCHIVE.entry())))
     assert report.verdict is Verdict.INVALID
 
 
