@@ -28,7 +28,7 @@ from gateway.search.ports import Holdings, Reply, SearchObserver, SubRequest
 from gateway.search.question import Question, check
 from gateway.search.retry import RetryBudget, pause_before
 from gateway.search.roster import Roster
-from gateway.search.selection import MembershipFilters, NoFilters, Selection, select
+from gateway.search.selection import MembershipFilters, Selection, select
 
 _RESERVE_S, _RESERVE_SHARE = 0.080, 0.05  # kept back for merging, rendering and the way home
 _RESERVE_MOST_SHARE = 0.4  # of a short deadline: 80 ms of 100 would leave no archive the time to answer
@@ -68,7 +68,7 @@ class Searches:
         filters: MembershipFilters | None = None,
     ) -> None:
         self.roster, self._holdings, self._observer, self._clock = roster, holdings, observer, clock
-        self._filters = filters or NoFilters()
+        self._filters = filters
         self._circuits = {member.code: Circuit(clock) for member in roster.members}
         self._latencies = {member.code: Latency(clock) for member in roster.members}
         self._admission = Admission(clock, observer)

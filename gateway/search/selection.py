@@ -31,14 +31,6 @@ class MembershipFilters(Protocol):
     def rules_out(self, archive: str, query: Query, index_epoch: int) -> bool: ...
 
 
-class NoFilters:
-    """No filters yet: nobody is ruled out."""
-
-    def rules_out(self, archive: str, query: Query, index_epoch: int) -> bool:
-        del archive, query, index_epoch
-        return False
-
-
 @dataclass(frozen=True, slots=True)
 class Selection:
     """Archives to ask, and why each other one is not. Together they are exactly the roster."""
@@ -56,8 +48,7 @@ def select(
     most: int = MOST_ASKED,
 ) -> Selection:
     """Choose the archives of one question. The same inputs always give the same choice."""
-    filters = filters or NoFilters()
-    rules_out = None if isinstance(filters, NoFilters) else filters.rules_out
+    rules_out = None if filters is None else filters.rules_out
     query, scope = question.query, question.scope
     years = _years(query)
     asked: list[str] = []
