@@ -13,8 +13,6 @@ from math import log2
 
 from federation.levels import SURNAME_UNEQUAL, DateLevel, IdLevel, Levels, NameLevel, PlaceLevel, TextLevel
 
-MODEL_VERSION = 2
-
 NAME_BITS_FLOOR, NAME_BITS_CEILING = 5.0, 17.0
 OTHER_NAME_BITS = 9.0  # an average name: one in 500 rows
 
