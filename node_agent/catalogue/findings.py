@@ -163,6 +163,3 @@ class TableReport:
     skipped: int = 0
     warned: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
-
-    def adds_up(self) -> bool:
-        return self.read == self.taken + self.rejected + self.quarantined + self.skipped

@@ -151,9 +151,6 @@ class Store:
         )
         return {str(state): int(count) for state, count in rows}
 
-    def notice_count(self) -> int:
-        return int(self._rows("select count(*) from notices")[0][0])
-
     def oldest_waiting_ms(self) -> int | None:
         """Since when the oldest item waits for a reviewer; None = none does."""
         row = self._rows("select min(queued_ms) from items where state = 'waiting'")[0]

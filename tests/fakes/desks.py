@@ -108,6 +108,11 @@ def give(desk: Desk, message: Any, case: str = "c1") -> Any:
     return desk.receive(name_of(message, case), case, mail.write(message))
 
 
+def notice_count(desk: Desk) -> int:
+    """How many calls wait, due or not."""
+    return desk.store._rows("select count(*) from notices")[0][0]
+
+
 def take(desk: Desk, answer: Callable[[Any], str] = lambda _message: "") -> list[Any]:
     """Take everything the desk sends, as a gateway that answers each with a receipt; the messages in order."""
     taken = []

@@ -6,7 +6,7 @@ import pytest
 
 from federation import mail
 from node_agent.desk.rota import Rota, RotaError
-from tests.fakes.desks import START_MS, Clock, desk_at, dispatch, give, take
+from tests.fakes.desks import START_MS, Clock, desk_at, dispatch, give, notice_count, take
 
 ROTA = {
     "webhook": "http://messenger.example/all",
@@ -161,7 +161,7 @@ def test_too_many_calls_drop_the_oldest_never_the_cases(desk, monkeypatch):
     monkeypatch.setattr("node_agent.desk.transaction.MOST_NOTICES", 3)
     for place in range(5):
         give(desk, dispatch(), f"c{place}")
-    assert desk.store.notice_count() == 3
+    assert notice_count(desk) == 3
     assert [one.case_id for one in desk.calls()] == ["c2"]
     assert len(desk.queue()) == 5
 

@@ -15,7 +15,7 @@ from aiohttp import web
 from federation.reasons import Reason, Refusal
 from node_agent.desk import messenger
 from node_agent.desk.thread import DeskThread
-from tests.fakes.desks import Clock, desk_at, dispatch, give
+from tests.fakes.desks import Clock, desk_at, dispatch, give, notice_count
 
 KEY = b"k" * 32
 
@@ -143,7 +143,7 @@ async def test_a_messenger_that_hangs_holds_up_only_itself(tmp_path):
                 give(calling.desk, dispatch(), f"c{place}")
             await calling.until(lambda: [path for path, *_rest in receiver.got].count("/works") == 3)
             assert [path for path, *_rest in receiver.got].count("/hangs") == 1
-            await calling.until(lambda: calling.desk.store.notice_count() == 3)  # what hangs waits
+            await calling.until(lambda: notice_count(calling.desk) == 3)  # what hangs waits
             receiver.release.set()
 
 
