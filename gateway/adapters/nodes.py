@@ -141,8 +141,8 @@ class _Asked(Asked):
                 return Reply(archive, Outcome.BAD_ANSWER, reason=Reason.BAD_FRAME.value)
 
     def _found(self, archive: str, item: pb.ResultItem) -> Reply:
-        """What an archive found. A candidate that can not be read is dropped, and then the count is not exact; one that
-        is told twice counts once.
+        """What an archive found. A candidate that can not be read is dropped, and since it may be the record asked for the
+        others are no answer in full; one that is told twice counts once.
         """
         most = self.item.max_candidates
         good: dict[str, Candidate] = {}
@@ -158,10 +158,10 @@ class _Asked(Asked):
                 self.item.observer.session_event(archive, "duplicate_candidate")
             else:
                 good[candidate.ref] = candidate
-        if bad and not good:
-            return Reply(archive, Outcome.BAD_ANSWER, bad_candidates=bad, index_epoch=item.index_epoch)
         reason = ""
         match item.status:
+            case _ if bad:
+                outcome = Outcome.BAD_ANSWER
             case pb.STATUS_OK:
                 outcome = Outcome.HIT if good else Outcome.EMPTY
             case pb.STATUS_TOO_MANY:
