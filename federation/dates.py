@@ -17,6 +17,7 @@ from federation.reasons import Reason, Refusal
 FIRST_YEAR = 1600
 LAST_YEAR = 2111  # 9 bits above FIRST_YEAR: the index packs the year into them
 
+NOTATION = "YYYY, YYYY-MM, YYYY-MM-DD"
 _WRITTEN = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?", re.ASCII)
 
 
@@ -66,7 +67,7 @@ class DateSpan(msgspec.Struct, frozen=True, gc=False):
         """Read `YYYY`, `YYYY-MM` or `YYYY-MM-DD`, the notation of the API; Refusal(IMPOSSIBLE_DATE) otherwise."""
         match = _WRITTEN.fullmatch(text)
         if match is None:
-            raise Refusal(Reason.IMPOSSIBLE_DATE, pointer)
+            raise Refusal(Reason.IMPOSSIBLE_DATE, pointer, allowed=NOTATION)
         year, month, day = match.groups()
         try:
             if day is not None:
@@ -75,7 +76,7 @@ class DateSpan(msgspec.Struct, frozen=True, gc=False):
                 return cls.of_month(int(year), int(month))
             return cls.of_year(int(year))
         except ValueError as error:
-            raise Refusal(Reason.IMPOSSIBLE_DATE, pointer) from error
+            raise Refusal(Reason.IMPOSSIBLE_DATE, pointer, allowed=NOTATION) from error
 
 
 def _require_year(year: int) -> None:

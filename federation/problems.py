@@ -17,6 +17,7 @@ STATUS: dict[Reason, int] = {
     Reason.WRONG_TYPE: 422,
     Reason.MISSING_FIELD: 422,
     Reason.UNKNOWN_FIELD: 422,
+    Reason.REPEATED_FIELD: 422,
     Reason.TOO_LARGE: 413,
     Reason.TOO_DEEP: 400,
     Reason.TOO_LONG: 422,
@@ -41,6 +42,7 @@ STATUS: dict[Reason, int] = {
     Reason.TOKEN_MISSING: 401,
     Reason.TOKEN_INVALID: 401,
     Reason.TOKEN_EXPIRED: 401,
+    Reason.ASSERTION_INVALID: 401,
     Reason.NOT_PERMITTED: 403,
     Reason.RATE_LIMITED: 429,
     Reason.NOT_FOUND: 404,
@@ -83,6 +85,10 @@ STATUS: dict[Reason, int] = {
 """Every reason's HTTP status; a test holds the table complete."""
 
 
+LANGUAGE_TAGS = {"zh": "zh-CN", "en": "en"}
+"""`Content-Language` of what is said in a language."""
+
+
 def language_of(request: web.BaseRequest) -> str:
     """The language to answer in: "en" when the caller prefers it over Chinese, else "zh"."""
     best, chosen = 0.0, "zh"
@@ -105,7 +111,7 @@ def response(
     reason = refusal.reason
     detail = TEXTS[reason].in_language(language)
     if refusal.allowed:
-        detail += f": {refusal.allowed}" if language == "en" else f"：{refusal.allowed}"
+        detail += f"; accepted: {refusal.allowed}" if language == "en" else f"；可接受：{refusal.allowed}"
     body: dict[str, Any] = {
         "type": f"urn:lantai:problem:{reason.value}",
         "title": TEXTS[reason].en,
@@ -117,7 +123,7 @@ def response(
     if refusal.pointer or refusal.allowed:
         error = {"pointer": refusal.pointer, "reason": reason.value, "detail": detail}
         body["errors"] = [error | {"allowed": refusal.allowed} if refusal.allowed else error]
-    headers = {"Content-Language": "en" if language == "en" else "zh-CN", "Cache-Control": "no-store"}
+    headers = {"Content-Language": LANGUAGE_TAGS[language], "Cache-Control": "no-store"}
     if refusal.retry_after_s is not None:
         headers["Retry-After"] = str(max(1, round(refusal.retry_after_s)))
     if status == 401:

@@ -21,6 +21,7 @@ class Reason(StrEnum):
     WRONG_TYPE = "wrong_type"
     MISSING_FIELD = "missing_field"
     UNKNOWN_FIELD = "unknown_field"
+    REPEATED_FIELD = "repeated_field"
     TOO_LARGE = "too_large"
     TOO_DEEP = "too_deep"
     TOO_LONG = "too_long"
@@ -46,6 +47,7 @@ class Reason(StrEnum):
     TOKEN_MISSING = "token_missing"  # noqa: S105
     TOKEN_INVALID = "token_invalid"  # noqa: S105
     TOKEN_EXPIRED = "token_expired"  # noqa: S105
+    ASSERTION_INVALID = "assertion_invalid"
     NOT_PERMITTED = "not_permitted"
     RATE_LIMITED = "rate_limited"
     # the route
@@ -111,6 +113,7 @@ TEXTS: dict[Reason, Text] = {
     Reason.WRONG_TYPE: Text("字段类型不对", "A field has the wrong type"),
     Reason.MISSING_FIELD: Text("缺少必填字段", "A required field is missing"),
     Reason.UNKNOWN_FIELD: Text("有不认识的字段", "A field is not known"),
+    Reason.REPEATED_FIELD: Text("同一字段出现两次", "A field stands twice"),
     Reason.TOO_LARGE: Text("请求体过大", "The body is too large"),
     Reason.TOO_DEEP: Text("请求体嵌套过深", "The body is nested too deeply"),
     Reason.TOO_LONG: Text("字段过长", "A field is too long"),
@@ -145,12 +148,16 @@ TEXTS: dict[Reason, Text] = {
     Reason.RANGE_NOT_SATISFIABLE: Text(
         "所要的起点超出文书长度", "The range begins beyond the end of the document"
     ),
-    Reason.OUT_OF_RANGE: Text("数值超出允许范围", "A number is out of its range"),
-    Reason.UNSUPPORTED_MEDIA_TYPE: Text("请以 application/json 提交", "Send application/json"),
+    Reason.OUT_OF_RANGE: Text("取值超出允许范围", "A value is out of its range"),
+    Reason.UNSUPPORTED_MEDIA_TYPE: Text("不支持请求体的类型", "The body's media type is not supported"),
     Reason.NOT_ACCEPTABLE: Text("无法提供所要的格式", "None of the accepted formats can be served"),
     Reason.TOKEN_MISSING: Text("缺少访问令牌", "An access token is missing"),
     Reason.TOKEN_INVALID: Text("访问令牌无效", "The access token is not valid"),
     Reason.TOKEN_EXPIRED: Text("访问令牌已过期", "The access token has expired"),
+    Reason.ASSERTION_INVALID: Text(
+        "客户端断言无效：须以登记的密钥签名（ES256），iss 与 sub 为客户端名，exp 在 60 秒内，jti 只用一次",
+        "The client assertion is not valid: signed with the registered key (ES256), iss and sub the client's name, exp within 60 s, a jti used once",
+    ),
     Reason.NOT_PERMITTED: Text("无权进行此操作", "This is not permitted"),
     Reason.RATE_LIMITED: Text("请求过于频繁，请稍后再试", "Too many requests; try again later"),
     Reason.NOT_FOUND: Text("没有这个资源", "There is no such resource"),
@@ -165,14 +172,18 @@ TEXTS: dict[Reason, Text] = {
         "案件当前状态不允许此操作", "The case is not in a state that allows this"
     ),
     Reason.IDEMPOTENCY_KEY_MISSING: Text(
-        "缺少 Idempotency-Key 请求头", "The Idempotency-Key header is missing"
+        "缺少 Idempotency-Key 请求头，或不是 1 至 128 个可见 ASCII 字符",
+        "The Idempotency-Key header is missing, or not 1 to 128 visible ASCII characters",
     ),
     Reason.IDEMPOTENCY_MISMATCH: Text(
         "同一 Idempotency-Key 用于不同内容", "The Idempotency-Key was used with another body"
     ),
     Reason.TAKEN: Text("已由他人受理", "Somebody else has taken it"),
     Reason.REFERRED_IN_A_CIRCLE: Text("不能转回已转出的档案馆", "The case can not be referred back"),
-    Reason.NO_DOCUMENT: Text("尚无可领取的文书", "There is no document to fetch yet"),
+    Reason.NO_DOCUMENT: Text(
+        "没有可领取的文书，见案件的 state 与 links",
+        "There is no document to fetch; see the case's state and links",
+    ),
     Reason.SEARCH_NOT_COMPLETE: Text(
         "查询不完整，不能出具查无证明；请待全部档案馆答复后再出具",
         "The search is not complete, so that no record was found can not be certified; wait until every archive has answered",

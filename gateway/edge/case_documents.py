@@ -12,11 +12,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from federation.reasons import Reason, Refusal
 from gateway.cases.case import Case
 from gateway.cases.states import WITH_DOCUMENT, State
+from gateway.edge.accepting import accepted
 from gateway.edge.case_rendering import decided, when
 from gateway.edge.delivery import Carried, Deliveries, hand_over, wanted_from
 
@@ -125,8 +126,8 @@ class CaseDocuments:
 
 def _wants_json(request: web.Request) -> bool:
     """Whether the caller accepts JSON and no document."""
-    kinds = [one.split(";")[0].strip().lower() for one in request.headers.get(hdrs.ACCEPT, "").split(",")]
-    return "application/json" in kinds and not {"*/*", "application/*", "application/pdf"} & set(kinds)
+    kinds = accepted(request)
+    return "application/json" in kinds and not {"*/*", "application/*", "application/pdf"} & kinds
 
 
 def _described(case: Case) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def read_evidence(body: bytes) -> list[dict[str, str]]:
         if proof.kind not in EVIDENCE_KINDS:
             raise Refusal(Reason.OUT_OF_RANGE, f"/evidence/{place}/kind", allowed=", ".join(EVIDENCE_KINDS))
         if proof.digest and not _DIGEST.fullmatch(proof.digest):
-            raise Refusal(Reason.WRONG_TYPE, f"/evidence/{place}/digest")
+            raise Refusal(Reason.WRONG_TYPE, f"/evidence/{place}/digest", allowed=_DIGEST.pattern)
     built: list[dict[str, str]] = msgspec.to_builtins(given.evidence)
     return built
 
@@ -121,9 +121,9 @@ def is_case_id(text: str) -> bool:
 
 
 def known_version(request: web.BaseRequest, current: str) -> bool:
-    """Whether If-None-Match names the current version (RFC 9110: a list, compared weakly)."""
-    given = request.headers.get("If-None-Match", "").split(",")
-    return any(one.strip().removeprefix("W/") == current.removeprefix("W/") for one in given)
+    """Whether If-None-Match names the current version (RFC 9110: a list, compared weakly, or `*`)."""
+    given = [one.strip().removeprefix("W/") for one in request.headers.get("If-None-Match", "").split(",")]
+    return "*" in given or current.removeprefix("W/") in given
 
 
 def wanted_wait(request: web.BaseRequest) -> float | None:

@@ -12,7 +12,7 @@ from aiohttp import hdrs, web
 
 from federation.json_bodies import in_time
 from federation.limits import RateLimit
-from federation.problems import language_of
+from federation.problems import LANGUAGE_TAGS, language_of
 from federation.reasons import Reason, Refusal
 from gateway.cases.case import Case, Entry
 from gateway.cases.cases import NewCase, Once
@@ -104,14 +104,19 @@ class CaseRoutes:
 
     async def _body(self, request: web.Request) -> bytes:
         if request.content_type != "application/json":
-            raise Refusal(Reason.UNSUPPORTED_MEDIA_TYPE)
+            raise Refusal(Reason.UNSUPPORTED_MEDIA_TYPE, allowed="application/json")
         return await in_time(request, request.read())
 
     async def _answer(self, request: web.Request, case: Case, status: int = 200) -> web.Response:
         clock = await self._cases.minutes(case)
         estimate = await self._cases.estimate_s(case)
-        body = case_body(case, clock, language_of(request), estimate)
-        headers = {"Cache-Control": "no-store", "ETag": _etag(case)}
+        language = language_of(request)
+        body = case_body(case, clock, language, estimate)
+        headers = {
+            "Cache-Control": "no-store",
+            "ETag": _etag(case),
+            "Content-Language": LANGUAGE_TAGS[language],
+        }
         if status == 202:
             headers["Location"] = f"/v1/cases/{case.id}"
         if case.state not in ENDED:
@@ -153,7 +158,7 @@ class CaseRoutes:
             response.headers["Preference-Applied"] = f"wait={int(seconds)}"
         return response
 
-    async def _events(self, request: web.Request, trace: str) -> web.StreamResponse:
+    async def _events(self, request: web.Request, _trace: str) -> web.StreamResponse:
         """Journal lines as server-sent events; the stream ends with the case or after an hour, then resumes. Whoever has read
         all of a case that is over is told so by 204, at which an EventSource does not come back.
         """
@@ -166,7 +171,6 @@ class CaseRoutes:
         headers = {
             "Cache-Control": "no-store",
             "X-Accel-Buffering": "no",
-            "X-Trace-Id": trace,
             "Content-Type": "text/event-stream",
         }
         response = web.StreamResponse(headers=headers)

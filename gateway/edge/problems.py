@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from aiohttp import web
 
 from federation import problems
 from federation.reasons import Reason, Refusal
 
 
-def problem(refusal: Refusal, language: str, trace: str) -> web.Response:
-    """The response for a refusal."""
-    given = refusal.reason is not Reason.TOKEN_MISSING
+def problem(refusal: Refusal, language: str, trace: str, *, of_tokens: bool = False) -> web.Response:
+    """The response for a refusal; `of_tokens` at the token endpoint, whose clients look for `error` (RFC 6749, 5.2)."""
+    given = refusal.reason not in {Reason.TOKEN_MISSING, Reason.ASSERTION_INVALID}
+    status = problems.STATUS[refusal.reason]
+    more: dict[str, Any] = {"trace_id": trace}
+    if of_tokens:
+        more["error"] = _oauth_error(refusal, status)
     return problems.response(
         refusal,
-        problems.STATUS[refusal.reason],
+        status,
         language,
-        {"trace_id": trace},
+        more,
         challenge='Bearer error="invalid_token"' if given else "Bearer",
     )
+
+
+def _oauth_error(refusal: Refusal, status: int) -> str:
+    """The word of RFC 6749; the last is not among those of 5.2, but is what clients know for "later"."""
+    if refusal.reason is Reason.ASSERTION_INVALID:
+        return "invalid_client"
+    if refusal.pointer == "/grant_type" and refusal.reason is Reason.OUT_OF_RANGE:
+        return "unsupported_grant_type"
+    return "invalid_request" if status < 500 and status != 429 else "temporarily_unavailable"

@@ -120,11 +120,11 @@ class Asked(Protocol):
 def question_of(body: Asked, caller: str) -> Question:
     """The question a body asks, with the usual deadline; Refusal names the field that is wrong."""
     if body.category not in CATEGORIES:
-        raise Refusal(Reason.UNKNOWN_CATEGORY, "/category")
+        raise Refusal(Reason.UNKNOWN_CATEGORY, "/category", allowed=", ".join(CATEGORIES))
     if body.purpose not in PURPOSES:
-        raise Refusal(Reason.UNKNOWN_PURPOSE, "/purpose")
+        raise Refusal(Reason.UNKNOWN_PURPOSE, "/purpose", allowed=", ".join(PURPOSES))
     if body.applicant.relation not in Relation.__members__:
-        raise Refusal(Reason.UNKNOWN_RELATION, "/applicant/relation")
+        raise Refusal(Reason.UNKNOWN_RELATION, "/applicant/relation", allowed=", ".join(Relation))
     subject, event = body.subject, body.event or Event()
     query = Query(
         category=body.category,
@@ -203,5 +203,5 @@ def _event_span(event: Event) -> DateSpan | None:
     if first is None or last is None:
         return first or last
     if first.first > last.last:
-        raise Refusal(Reason.IMPOSSIBLE_DATE, "/event/to")
+        raise Refusal(Reason.IMPOSSIBLE_DATE, "/event/to", allowed=">= /event/from")
     return DateSpan(first.first, last.last)

@@ -19,10 +19,11 @@ from prometheus_client import generate_latest
 
 from federation.json_bodies import LARGEST_BODY, in_time
 from federation.limits import RateLimit
-from federation.problems import language_of
+from federation.problems import LANGUAGE_TAGS, language_of
 from federation.reasons import Reason, Refusal
 from gateway import telemetry
 from gateway.edge import rendering
+from gateway.edge.accepting import accepted
 from gateway.edge.cases import CaseFeature, CaseRoutes
 from gateway.edge.delivery import Deliveries
 from gateway.edge.hung_up import HungUp
@@ -45,6 +46,9 @@ TOKEN_LIFETIME_S = 600
 _LAG_LIVE_S = 5.0
 _SLOWEST_READER_S = 10.0  # beyond the deadline, for reading a stream that is told
 _CLIENT = web.RequestKey("client", str)
+_TRACE = web.RequestKey("trace", str)
+_TOKEN = "/oauth2/token"  # noqa: S105
+_FORM = "application/x-www-form-urlencoded"
 _JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
@@ -67,11 +71,10 @@ class Health:
     running: int = 0  # requests being answered, but for streams of events that last as long as a case
 
 
-def openapi() -> dict[str, Any]:
-    """The hand-written contract; everything served is held to it."""
-    loaded: dict[str, Any] = yaml.safe_load(
-        resources.files("gateway.edge").joinpath("openapi.yaml").read_text("utf-8")
-    )
+def openapi(issuer: str = "") -> dict[str, Any]:
+    """The hand-written contract; everything served is held to it. With `issuer` it names the one of this gateway's tokens."""
+    text = resources.files("gateway.edge").joinpath("openapi.yaml").read_text("utf-8")
+    loaded: dict[str, Any] = yaml.safe_load(text.replace("{issuer}", issuer) if issuer else text)
     return loaded
 
 
@@ -105,7 +108,7 @@ class Edge:
             self._cases = CaseRoutes(
                 cases, self._caller, limit, lambda: health.draining, kept, self._is_connected, deliveries
             )
-        self._contract = openapi()
+        self._contract = openapi(tokens.issuer)
         self._contract_json = msgspec.json.encode(self._contract)
         self._pages = Environment(
             loader=PackageLoader("gateway.edge", "templates"), autoescape=True, undefined=StrictUndefined
@@ -114,15 +117,16 @@ class Edge:
     def app(self) -> web.Application:
         """All routes. Bodies are bounded before they are read."""
         app = web.Application(client_max_size=LARGEST_BODY)
+        app.on_response_prepare.append(_say_trace)
         routes: list[tuple[str, str, Handler]] = [
             ("POST", "/v1/searches", self._search),
             ("GET", "/v1/archives", self._archives),
             ("GET", "/v1/archives/{code}", self._archive),
-            ("POST", "/oauth2/token", self._token),
+            ("POST", _TOKEN, self._token),
             ("GET", "/openapi.json", self._openapi),
             ("GET", "/docs", self._docs),
-            ("GET", "/livez", self._livez),
-            ("GET", "/readyz", self._readyz),
+            *((method, "/livez", self._livez) for method in ("GET", "HEAD")),
+            *((method, "/readyz", self._readyz) for method in ("GET", "HEAD")),
             ("GET", "/metrics", self._metrics),
             ("GET", "/.well-known/jwks.json", self._jwks),
         ]
@@ -147,18 +151,19 @@ class Edge:
 
         async def handle(request: web.Request) -> web.StreamResponse:
             began = time.perf_counter()
-            trace = secrets.token_hex(8)
+            trace = request[_TRACE] = secrets.token_hex(8)
             client = ""
             self._health.running += counts
             try:
                 response = await handler(request, trace)
             except Refusal as refusal:
                 telemetry.REFUSALS.labels(reason=refusal.reason.value).inc()
-                response = problem(refusal, language_of(request), trace)
+                response = problem(refusal, language_of(request), trace, of_tokens=route == _TOKEN)
                 if refusal.reason is Reason.RATE_LIMITED:
                     response.headers.update(self._limit.headers(0))
             except web.HTTPRequestEntityTooLarge:
-                response = problem(Refusal(Reason.TOO_LARGE), language_of(request), trace)
+                large = Refusal(Reason.TOO_LARGE, allowed=f"<= {LARGEST_BODY}")
+                response = problem(large, language_of(request), trace, of_tokens=route == _TOKEN)
             except (asyncio.CancelledError, ConnectionResetError):
                 raise
             except Exception as error:
@@ -169,11 +174,10 @@ class Edge:
                     kind=type(error).__name__,
                     trace=trace,
                 )
-                response = problem(Refusal(Reason.INTERNAL), language_of(request), trace)
+                broken = Refusal(Reason.INTERNAL)
+                response = problem(broken, language_of(request), trace, of_tokens=route == _TOKEN)
             finally:
                 self._health.running -= counts
-            if not response.prepared:
-                response.headers["X-Trace-Id"] = trace
             status = response.status
             count = counted.get(status)
             if count is None:
@@ -217,43 +221,56 @@ class Edge:
         caller = self._tokens.verify(token.strip())
         request[_CLIENT] = caller.client
         if scope not in caller.scopes:
-            raise Refusal(Reason.NOT_PERMITTED)
+            raise Refusal(Reason.NOT_PERMITTED, allowed=f"scope {scope}")
         return caller
 
     # /v1/searches ----------------------------------------------------------------------------------------------
 
-    async def _search(self, request: web.Request, trace: str) -> web.StreamResponse:
+    async def _search(self, request: web.Request, _trace: str) -> web.StreamResponse:
         caller = self._caller(request, "search")
         left = self._limit.take(caller.client)
         if self._health.draining:
             raise Refusal(Reason.DRAINING, retry_after_s=1.0)
         if request.content_type != "application/json":
-            raise Refusal(Reason.UNSUPPORTED_MEDIA_TYPE)
-        accept = request.headers.get(hdrs.ACCEPT, "*/*")
-        wants_stream = "text/event-stream" in accept
-        if not wants_stream and not any(
-            kind in accept for kind in ("application/json", "application/*", "*/*")
-        ):
-            raise Refusal(Reason.NOT_ACCEPTABLE)
+            raise Refusal(Reason.UNSUPPORTED_MEDIA_TYPE, allowed="application/json")
+        kinds = accepted(request)
+        wants_stream = "text/event-stream" in kinds
+        if not wants_stream and not kinds & {"application/json", "application/*", "*/*"}:
+            raise Refusal(Reason.NOT_ACCEPTABLE, allowed="application/json, text/event-stream")
         question = read_search(await in_time(request, request.read()), caller.client)
         language = language_of(request)
         if isinstance(question, str):
-            return self._json(rendering.answer(self._searches.page(question, caller.client), language), left)
+            found = self._searches.page(question, caller.client)
+            if not wants_stream:
+                return self._json(rendering.answer(found, language), left, language)
+            headers = self._stream_headers(language, left)
+            return web.Response(body=_event(("answer", found), language), headers=headers)
         check_scope(question.scope, self._searches.roster)
         if wants_stream:
-            return await self._stream(request, question, language, trace, left)
+            return await self._stream(request, question, language, left)
         with self._hung_up.watching(request):
             found = await self._searches.search(question)
-        return self._json(rendering.answer(found, language), left)
+        return self._json(rendering.answer(found, language), left, language)
 
-    def _json(self, body: Any, left: int | None = None) -> web.Response:
+    def _json(self, body: Any, left: int | None = None, language: str = "") -> web.Response:
         headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
+        if language:
+            headers["Content-Language"] = LANGUAGE_TAGS[language]
         if left is not None:
             headers |= self._limit.headers(left)
         return web.Response(body=msgspec.json.encode(body), headers=headers)
 
+    def _stream_headers(self, language: str, left: int) -> dict[str, str]:
+        return {
+            "Content-Type": "text/event-stream",
+            "Content-Language": LANGUAGE_TAGS[language],
+            "Cache-Control": "no-store",
+            "X-Accel-Buffering": "no",
+            **self._limit.headers(left),
+        }
+
     async def _stream(
-        self, request: web.Request, question: Question, language: str, trace: str, left: int
+        self, request: web.Request, question: Question, language: str, left: int
     ) -> web.StreamResponse:
         """Server-sent events: `outcome` for each archive as it comes, then `answer`. Nothing is sent before the question
         was accepted, so that a refusal is still an ordinary problem.
@@ -261,9 +278,7 @@ class Edge:
         with self._hung_up.watching(request):
             async with contextlib.aclosing(self._searches.stream(question)) as events:
                 first = await anext(events)
-                headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "X-Trace-Id": trace}
-                headers |= {"Content-Type": "text/event-stream", **self._limit.headers(left)}
-                response = web.StreamResponse(headers=headers)
+                response = web.StreamResponse(headers=self._stream_headers(language, left))
                 async with asyncio.timeout(question.deadline_s + _SLOWEST_READER_S):
                     await response.prepare(request)
                     await response.write(_event(first, language))
@@ -320,18 +335,27 @@ class Edge:
 
     async def _token(self, request: web.Request, _trace: str) -> web.StreamResponse:
         """Client credentials with private_key_jwt (RFC 7523); the assertion's audience is our issuer's token endpoint."""
-        if request.content_type != "application/x-www-form-urlencoded":
-            raise Refusal(Reason.UNSUPPORTED_MEDIA_TYPE)
+        if request.content_type != _FORM:
+            raise Refusal(Reason.UNSUPPORTED_MEDIA_TYPE, allowed=_FORM)
         try:
             form = await in_time(request, request.post())
         except (ValueError, UnicodeError) as error:
             raise Refusal(Reason.MALFORMED_TEXT) from error
+        if len(set(form)) < len(form):
+            raise Refusal(Reason.REPEATED_FIELD)
+        for name, wanted in (("grant_type", "client_credentials"), ("client_assertion_type", _JWT_BEARER)):
+            if not form.get(name):
+                raise Refusal(Reason.MISSING_FIELD, f"/{name}")
+            if form[name] != wanted:
+                raise Refusal(Reason.OUT_OF_RANGE, f"/{name}", allowed=wanted)
         assertion = form.get("client_assertion")
-        if form.get("grant_type") != "client_credentials" or form.get("client_assertion_type") != _JWT_BEARER:
-            raise Refusal(Reason.MISSING_FIELD, "/grant_type")
-        if not isinstance(assertion, str):
+        if not isinstance(assertion, str) or not assertion:
             raise Refusal(Reason.MISSING_FIELD, "/client_assertion")
-        client, scope = self._clients.authenticate(assertion, f"{self._tokens.issuer}/oauth2/token")
+        audience = f"{self._tokens.issuer}{_TOKEN}"
+        try:
+            client, scope = self._clients.authenticate(assertion, audience)
+        except Refusal:  # what is wrong with it is not told to a stranger; the audience is no secret, and easily taken for another
+            raise Refusal(Reason.ASSERTION_INVALID, allowed=f"aud = {audience}") from None
         self._limit.take(client)
         token = self._tokens.mint(client, scope, TOKEN_LIFETIME_S)
         return self._json(
@@ -344,11 +368,21 @@ class Edge:
     async def _docs(self, request: web.Request, _trace: str) -> web.StreamResponse:
         chosen = request.query.get("lang", "")
         language = chosen if chosen in {"zh", "en"} else language_of(request)
-        page = self._pages.get_template("docs.html").render(spec=self._contract, language=language)
+        told = {"spec": self._contract, "language": language, "resolved": self._resolved}
+        page = self._pages.get_template("docs.html").render(**told)
         headers = {
             "Content-Security-Policy": "default-src 'none'; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
         }
         return web.Response(text=page, content_type="text/html", headers=headers)
+
+    def _resolved(self, part: dict[str, Any]) -> dict[str, Any]:
+        """The part of the contract that is meant, where a reference stands for it."""
+        while "$ref" in part:
+            found: Any = self._contract
+            for name in part["$ref"].removeprefix("#/").split("/"):
+                found = found[name]
+            part = found
+        return part
 
     async def _livez(self, _request: web.Request, _trace: str) -> web.StreamResponse:
         alive = time.monotonic() - self._health.ticked_at < _LAG_LIVE_S
@@ -368,6 +402,11 @@ class Edge:
 
     async def _jwks(self, _request: web.Request, _trace: str) -> web.StreamResponse:
         return web.Response(body=msgspec.json.encode(self._tokens.jwks()), content_type="application/json")
+
+
+async def _say_trace(request: web.Request, response: web.StreamResponse) -> None:
+    if trace := request.get(_TRACE):  # none where a request was refused before any route
+        response.headers["X-Trace-Id"] = trace
 
 
 def _event(event: SearchEvent, language: str) -> bytes:

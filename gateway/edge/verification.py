@@ -4,24 +4,42 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
+import msgspec
 from aiohttp import hdrs, web
+from msgspec import Meta, Struct
 
 from federation.limits import RateLimit
 from federation.reasons import Reason, Refusal
 from federation.verify.challenge import NONCE_LIFETIME, Challenge
 from federation.verify.report import Report
 from gateway.bodies import Bodies
+from gateway.edge.accepting import accepted
+from gateway.edge.requests import decode
 from gateway.evidence.verifying import LARGEST_DOCUMENT
 
 Handler = Callable[[web.Request, str], Awaitable[web.StreamResponse]]
 
 _LIST_FORMS = ("application/statuslist+cwt", "application/statuslist+jwt")
-_LONGEST_WORD = 512
 _TYPES = (
     "application/pdf", "text/plain", "application/dc+sd-jwt", "application/sd-jwt+json", "application/octet-stream",
 )  # fmt: skip
+
+
+Word = Annotated[str, Meta(min_length=1, max_length=512)]
+
+
+class PresentedBody(Struct, forbid_unknown_fields=True, frozen=True):
+    """The JSON body of POST /v1/documents/verify; `audience` and `nonce` come together."""
+
+    document: Annotated[str, Meta(min_length=1)]
+    audience: Word | None = None
+    nonce: Word | None = None
+    purpose: Word | None = None
+
+
+_PRESENTED = msgspec.json.Decoder(PresentedBody)
 
 
 class VerifyingFeature(Protocol):
@@ -75,7 +93,7 @@ class VerificationRoutes:
         assert self._verifying is not None
         kind = request.content_type
         if kind != "application/json" and kind not in _TYPES:
-            raise Refusal(Reason.UNSUPPORTED_MEDIA_TYPE)
+            raise Refusal(Reason.UNSUPPORTED_MEDIA_TYPE, allowed=", ".join(("application/json", *_TYPES)))
         async with self._bodies.reading(request) as came:
             body = await (request.read() if kind == "application/json" else _whole(request, came))
         data, challenge = _presented(body) if kind == "application/json" else (body, None)
@@ -95,8 +113,8 @@ class VerificationRoutes:
     async def _status_list(self, request: web.Request, _trace: str) -> web.StreamResponse:
         self._take(request)
         assert self._statuses is not None
-        accepted = request.headers.get(hdrs.ACCEPT, "")
-        wanted = next((form for form in _LIST_FORMS if form in accepted), "")
+        kinds = accepted(request)
+        wanted = next((form for form in _LIST_FORMS if form in kinds), "")
         archive = request.match_info["archive"]
         found = self._statuses.token(archive, wanted) or self._statuses.token(archive)
         if found is None:
@@ -114,14 +132,14 @@ async def _whole(request: web.Request, came: Callable[[int], None]) -> bytes:
     """The body, refused as soon as it is larger than allowed."""
     said = request.headers.get(hdrs.CONTENT_LENGTH, "")
     if said.isdigit() and int(said) > LARGEST_DOCUMENT:
-        raise Refusal(Reason.TOO_LARGE)
+        raise Refusal(Reason.TOO_LARGE, allowed=f"<= {LARGEST_DOCUMENT}")
     parts: list[bytes] = []
     size = 0
     try:
         async for part in request.content.iter_chunked(1 << 18):
             size += len(part)
             if size > LARGEST_DOCUMENT:
-                raise Refusal(Reason.TOO_LARGE)
+                raise Refusal(Reason.TOO_LARGE, allowed=f"<= {LARGEST_DOCUMENT}")
             came(len(part))
             parts.append(part)
         return b"".join(parts)
@@ -130,32 +148,14 @@ async def _whole(request: web.Request, came: Callable[[int], None]) -> bytes:
 
 
 def _presented(body: bytes) -> tuple[bytes, Challenge | None]:
-    """{"document": text, "audience": …, "nonce": …, "purpose": …}: a text and, for a presentation, what was asked of it."""
-    try:
-        tree = json.loads(body)
-    except (ValueError, RecursionError):
-        raise Refusal(Reason.MALFORMED_JSON) from None
-    if not isinstance(tree, dict):
-        raise Refusal(Reason.WRONG_TYPE)
-    known = {"document", "audience", "nonce", "purpose"}
-    for name, value in tree.items():
-        if name not in known:
-            raise Refusal(Reason.UNKNOWN_FIELD)
-        if not isinstance(value, str):
-            raise Refusal(Reason.WRONG_TYPE, f"/{name}")
-        if name != "document" and not 0 < len(value) <= _LONGEST_WORD:
-            raise Refusal(Reason.TOO_LONG if value else Reason.MISSING_FIELD, f"/{name}")
-    if not tree.get("document"):
-        raise Refusal(Reason.MISSING_FIELD, "/document")
-    if ("audience" in tree) != ("nonce" in tree):
-        raise Refusal(Reason.MISSING_FIELD, "/nonce" if "audience" in tree else "/audience")
-    try:
-        data = tree["document"].encode()
-    except UnicodeEncodeError:
-        raise Refusal(Reason.MALFORMED_TEXT, "/document") from None
-    if "nonce" not in tree:
+    """The text to verify and, for a presentation, what was asked of it. Refusal names reason and field."""
+    said: PresentedBody = decode(_PRESENTED, body)
+    data = said.document.encode()
+    if said.audience is None and said.nonce is None:
         return data, None
-    return data, Challenge(tree["audience"], tree["nonce"], tree.get("purpose"))
+    if said.audience is None or said.nonce is None:
+        raise Refusal(Reason.MISSING_FIELD, "/nonce" if said.nonce is None else "/audience")
+    return data, Challenge(said.audience, said.nonce, said.purpose)
 
 
 def _dumps(body: Any) -> str:

@@ -18,6 +18,7 @@ STATUS: dict[Reason, int] = {
         Reason.WRONG_TYPE,
         Reason.MISSING_FIELD,
         Reason.UNKNOWN_FIELD,
+        Reason.REPEATED_FIELD,
         Reason.TOO_LARGE,
         Reason.TOO_DEEP,
         Reason.TOO_LONG,

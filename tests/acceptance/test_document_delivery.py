@@ -32,6 +32,7 @@ from loadtest.fleet import Archive, Fleet
 from loadtest.provision import provision
 from tests.acceptance.test_cases import at_desk, case_of, until_state, wait_for
 from tests.fakes.documents import need_fonts
+from tests.fakes.edge import CONTRACT
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("documents"), pytest.mark.timeout(300)]
 
@@ -96,7 +97,10 @@ def fetch(fleet, path, headers=None):
     try:
         connection.request("GET", path, headers={"Authorization": f"Bearer {token}", **(headers or {})})
         answer = connection.getresponse()
-        return answer.status, answer.headers, answer.read()
+        body = answer.read()
+        CONTRACT.hold("GET", path, answer.status, answer.headers, body)
+        assert answer.headers["X-Trace-Id"]
+        return answer.status, answer.headers, body
     finally:
         connection.close()
 
@@ -292,7 +296,9 @@ def page(fleet, path, **form):
         answer = refused
     with answer:
         assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
-        return answer.status, html.unescape(answer.read().decode())
+        body = answer.read()
+        CONTRACT.hold("GET", urlsplit(answer.url).path, answer.status, answer.headers, body)
+        return answer.status, html.unescape(body.decode())
 
 
 def test_whoever_received_the_paper_checks_it_by_its_code_its_file_and_its_qr_text(fleet):

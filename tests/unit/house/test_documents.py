@@ -202,6 +202,7 @@ def test_the_glossary_names_what_the_protocol_names():
 
 
 def test_the_contract_knows_every_outcome_and_every_reason_for_not_asking():
-    told = openapi()["components"]["schemas"]["Outcome"]["properties"]
-    assert set(told["outcome"]["enum"]) == {one.value for one in Outcome}
+    schemas = openapi()["components"]["schemas"]
+    told = schemas["Outcome"]["properties"]
+    assert set(schemas["OutcomeWord"]["enum"]) == {one.value for one in Outcome}
     assert {one.value for one in NotAsked} <= set(re.findall(r"\w+", told["reason"]["description"]))

@@ -10,8 +10,11 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 
+from federation import json_bodies
+from federation.categories import CATEGORIES, PURPOSES
 from federation.json_bodies import LARGEST_BODY
 from federation.problems import STATUS
+from federation.query import Relation
 from federation.reasons import TEXTS, Reason, Refusal
 from gateway.edge.requests import SearchBody, read_search
 from gateway.edge.server import openapi
@@ -107,6 +110,15 @@ async def test_a_wrong_body_is_named(body, status, reason, pointer):
         (changed("/mode", "fast"), "thorough, quick"),
         (changed("/subject/name", "钱" * 65), "<= 64"),
         (changed("/scope", {"archives": ["330402"] * 401}), "<= 400"),
+        (changed("/category", "no_such"), ", ".join(CATEGORIES)),
+        (changed("/purpose", "no_such"), ", ".join(PURPOSES)),
+        (changed("/applicant/relation", "FRIEND"), ", ".join(Relation)),
+        (changed("/event/from", "1985-02-30"), "YYYY, YYYY-MM, YYYY-MM-DD"),
+        (changed("/event/from", "1991"), ">= /event/from"),
+        (changed("/subject/name", None), "string"),
+        (changed("/deadline_ms", 1.5), "integer, null"),
+        (changed("/scope", []), "object, null"),
+        (changed("/subject/name", "x" * LARGEST_BODY), f"<= {LARGEST_BODY}"),
     ],
 )
 async def test_what_would_be_accepted_is_said(body, allowed):
@@ -121,6 +133,37 @@ async def test_words_for_a_place_are_a_question_whether_we_know_it_or_not():
     async with Gateway() as gateway:
         for place in ("330483", "桐乡县屠甸乡", "屠甸粮站"):
             assert (await gateway.ask(changed("/event/place", place)))[0] == 200
+
+
+TWICE = [
+    (b'"category": "divorce", ', b'"purpose"', "/category"),
+    (b'"c\\u0061tegory": "divorce", ', b'"purpose"', "/category"),
+    (b'"name": "\xe9\x92\xb1", ', b'"birth"', "/subject/name"),
+    (b'"name"\n :"\xe9\x92\xb1" ,', b'"birth"', "/subject/name"),
+]
+
+
+@pytest.mark.parametrize(("more", "before", "pointer"), TWICE)
+async def test_a_field_that_stands_twice_is_refused_and_not_chosen_from(more, before, pointer):
+    raw = json.dumps(QUESTION).encode()
+    async with Gateway() as gateway:
+        status, _headers, problem = await gateway.ask(raw=raw.replace(before, more + before, 1))
+        assert (status, problem["reason"]) == (422, "repeated_field")
+        assert [one["pointer"] for one in problem["errors"]] == [pointer]
+        assert gateway.holdings.asked == []
+
+
+def test_a_name_that_stands_twice_deep_inside_is_found_and_a_strangers_is_not_said_back():
+    decoder = msgspec.json.Decoder(dict)
+    for raw, pointer in (
+        (b'{"keys": [{"x": 1}, {"x": 1, "y": [0, {"kid": 1, "kid": 2}]}]}', "/keys/1/y/1/kid"),
+        (b'{"keys": [{"\xe9\x92\xb1": 1, "\xe9\x92\xb1": 2}]}', "/keys/0"),
+        (b'{"\xe9\x92\xb1": {"x": 1, "x": 2}}', ""),
+    ):
+        with pytest.raises(Refusal) as refused:
+            json_bodies.decode(decoder, raw, most_brackets=40)
+        assert (refused.value.reason, refused.value.pointer) == (Reason.REPEATED_FIELD, pointer)
+    assert json_bodies.decode(decoder, b'{"a": {"x": 1}, "b": {"x": 1}}', most_brackets=40)
 
 
 RAW = [
@@ -187,17 +230,21 @@ async def test_a_problem_is_told_in_the_callers_language(accept, language):
         _status, got, problem = await gateway.ask(changed("/category", "x"), headers=headers)
         assert got["Content-Language"] == language
         text = TEXTS[Reason.UNKNOWN_CATEGORY]
-        assert problem["detail"] == (text.en if language == "en" else text.zh)
+        allowed = ", ".join(CATEGORIES)
+        assert problem["detail"] == (
+            f"{text.en}; accepted: {allowed}" if language == "en" else f"{text.zh}；可接受：{allowed}"
+        )
 
 
 def test_the_contracts_limits_are_the_codes_limits():
-    schema = openapi()["components"]["schemas"]["SearchRequest"]["properties"]
+    schemas = openapi()["components"]["schemas"]
+    schema = schemas["SearchRequest"]["properties"]
     assert schema["deadline_ms"]["minimum"] == SHORTEST_DEADLINE_S * 1000
     assert schema["deadline_ms"]["maximum"] == LONGEST_DEADLINE_S * 1000
     assert schema["page_size"]["maximum"] == LARGEST_PAGE
     longest = {}
-    for part in ("subject", "event", "scope"):
-        for name, field in schema[part]["properties"].items():
+    for part, named in (("subject", "Subject"), ("event", "RecordedEvent"), ("scope", "Scope")):
+        for name, field in schemas[named]["properties"].items():
             if "maxLength" in field:
                 longest[f"{part}/{name}"] = field["maxLength"]
     for pointer, size in longest.items():

@@ -16,6 +16,7 @@ from gateway.edge import delivery
 from gateway.edge.case_documents import CaseDocuments
 from gateway.edge.problems import problem
 from tests.fakes.cases import new_case
+from tests.fakes.edge import CONTRACT
 
 BODY = bytes(range(256)) * 1024
 DIGEST = hashlib.sha256(BODY).hexdigest()
@@ -106,7 +107,9 @@ class Desk:
     async def get(self, path="/document", **headers):
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         async with self.client.get(path, headers=named) as answer:
-            return answer.status, answer.headers, await answer.read()
+            body = await answer.read()
+            CONTRACT.hold("GET", f"/v1/cases/x{path}", answer.status, answer.headers, body)
+            return answer.status, answer.headers, body
 
 
 async def test_a_document_comes_whole_and_from_any_byte_and_each_last_byte_is_a_delivery():
@@ -141,8 +144,9 @@ async def test_a_credential_is_called_what_it_is(media_type, told, ending):
 
 
 async def test_the_credential_and_the_description_stop_no_clock():
-    async with Desk(Archives()) as desk:
+    async with Desk(Archives(media_type="text/plain")) as desk:
         assert (await desk.get("/credential"))[0] == 200
+        desk.archives.faults["media_type"] = "application/pdf"
         status, headers, _body = await desk.get(Accept="application/json")
         assert (status, headers["Content-Type"].split(";")[0]) == (200, "application/json")
         assert desk.delivered == 0
@@ -232,7 +236,8 @@ async def test_an_archive_without_documents_gives_its_notice_which_is_the_answer
 
 
 async def test_a_note_comes_from_the_archive_that_wrote_it():
-    async with Desk(Archives(), state=State.NO_RECORD, holder="", noting="330402", decision={}) as desk:
+    note = {"state": State.NO_RECORD, "verdict": "complete", "noting": "330402"}
+    async with Desk(Archives(), **note, holder="", decision={}) as desk:
         status, headers, body = await desk.get()
         assert (status, b"no_document" in body, headers["Retry-After"]) == (409, True, "2")
         assert (await desk.get(Accept="application/json"))[0] == 200

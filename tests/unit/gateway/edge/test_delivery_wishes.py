@@ -57,7 +57,7 @@ def test_what_is_no_public_key_is_refused_by_name_and_place(delivery, reason, po
     with pytest.raises(Refusal) as refused:
         kept(delivery)
     assert (refused.value.reason, refused.value.pointer) == (reason, pointer)
-    bounded = {Reason.OUT_OF_RANGE, Reason.TOO_LONG, Reason.UNKNOWN_FIELD}
+    bounded = {Reason.OUT_OF_RANGE, Reason.TOO_LONG, Reason.UNKNOWN_FIELD, Reason.WRONG_TYPE}
     assert bool(refused.value.allowed) == (reason in bounded)
 
 

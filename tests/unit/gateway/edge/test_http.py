@@ -16,7 +16,8 @@ from federation import http_server, json_bodies
 from gateway import app, telemetry
 from gateway.edge.server import openapi
 from gateway.settings import GatewaySettings
-from tests.fakes.edge import CODES, QUESTION, Gateway, conforms
+from tests.fakes.contract import messages
+from tests.fakes.edge import CODES, CONTRACT, QUESTION, Gateway
 from tests.fakes.holdings import Behaviour, Fault, candidate
 
 
@@ -32,12 +33,12 @@ async def test_an_answer_is_as_the_contract_says_and_not_stored():
         assert "偉" not in json.dumps(body, ensure_ascii=False)
 
 
-async def test_the_contracts_own_example_is_answered():
-    example = openapi()["paths"]["/v1/searches"]["post"]["requestBody"]["content"]["application/json"][
-        "example"
-    ]
+async def test_the_contracts_own_examples_are_answered():
+    body = openapi()["paths"]["/v1/searches"]["post"]["requestBody"]["content"]["application/json"]
     async with Gateway() as gateway:
-        assert (await gateway.ask(example))[0] == 200
+        assert (await gateway.ask(body["examples"]["question"]["value"]))[0] == 200
+        status, _headers, problem = await gateway.ask(body["examples"]["page"]["value"])
+        assert (status, problem["reason"]) == (422, "invalid_cursor"), "of the right form, and nobody's"
 
 
 async def test_pages_follow_cursors():
@@ -66,6 +67,7 @@ async def test_a_stream_tells_each_archive_and_then_the_answer():
         assert headers["Content-Type"] == "text/event-stream"
         assert headers["Cache-Control"] == "no-store"
         assert headers["X-Accel-Buffering"] == "no"
+        assert headers["X-Trace-Id"]
         events = [
             dict(line.split(": ", 1) for line in block.splitlines()) for block in text.strip().split("\n\n")
         ]
@@ -73,6 +75,66 @@ async def test_a_stream_tells_each_archive_and_then_the_answer():
         told = {json.loads(one["data"])["archive"]: json.loads(one["data"])["outcome"] for one in events[:-1]}
         assert told == {"330402": "empty", "330421": "unreachable", "330483": "hit"}
         assert json.loads(events[-1]["data"])["completeness"]["verdict"] == "partial"
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("APPLICATION/JSON", "application/json"),
+        ("application/*;q=0.5", "application/json"),
+        ("text/event-stream;q=0, application/json", "application/json"),
+        ("text/event-stream; q=0.001", "text/event-stream"),
+        ("application/json;q=0", "application/problem+json"),
+        ("application/jsonish", "application/problem+json"),
+    ],
+)
+async def test_the_kind_of_answer_is_one_that_is_accepted(accept, kind):
+    async with Gateway() as gateway:
+        status, headers, _body = await gateway.ask(QUESTION, headers={"Accept": accept})
+        assert headers["Content-Type"].partition(";")[0] == kind
+        assert status == (406 if "problem" in kind else 200)
+
+
+async def test_a_later_page_comes_as_an_event_to_who_reads_events():
+    world = {"330483": Behaviour(tuple(candidate(f"r{n}", year=1950 + n) for n in range(3)))}
+    async with Gateway(behaviours=world) as gateway:
+        _status, _headers, page = await gateway.ask({**QUESTION, "page_size": 2})
+        cursor = {"cursor": page["cursor"]}
+        _status, headers, text = await gateway.ask(cursor, headers={"Accept": "text/event-stream"})
+        assert headers["Content-Type"] == "text/event-stream"
+        [message] = messages(text)
+        assert message["event"] == "answer"
+        assert json.loads(message["data"]) == (await gateway.ask(cursor))[2]
+
+
+@pytest.mark.parametrize(("accept", "language"), [("en-GB", "en"), ("fr", "zh-CN")])
+async def test_an_answer_says_in_which_language_it_speaks(accept, language):
+    async with Gateway() as gateway:
+        for kind in ("application/json", "text/event-stream"):
+            asked = {"Accept-Language": accept, "Accept": kind}
+            _status, headers, _body = await gateway.ask(QUESTION, headers=asked)
+            assert headers["Content-Language"] == language
+
+
+async def test_probes_may_ask_for_the_head_alone():
+    async with Gateway() as gateway:
+        for path in ("/livez", "/readyz"):
+            assert (await gateway.ask(method="HEAD", path=path, token=None))[::2] == (200, "")
+        gateway.health.draining = True
+        assert (await gateway.ask(method="HEAD", path="/readyz", token=None))[0] == 503
+        status, headers, _body = await gateway.ask(method="PUT", path="/readyz", token=None)
+        assert (status, headers["Allow"]) == (405, "GET, HEAD")
+
+
+async def test_a_wrong_kind_of_body_and_a_missing_scope_are_told_what_is_wanted():
+    async with Gateway() as gateway:
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        _status, _headers, problem = await gateway.ask(QUESTION, headers=form)
+        assert problem["errors"][0]["allowed"] == "application/json"
+        _status, _headers, problem = await gateway.ask(QUESTION, path="/oauth2/token")
+        assert problem["errors"][0]["allowed"] == form["Content-Type"]
+        _status, _headers, problem = await gateway.ask(QUESTION, token=gateway.tokens.mint("p", "cases"))
+        assert problem["errors"][0]["allowed"] == "scope search"
 
 
 async def test_a_stream_that_may_not_be_asked_is_an_ordinary_problem():
@@ -285,7 +347,7 @@ async def test_a_stream_holds_a_place_and_the_next_caller_is_refused_as_the_cont
         async with http.get(url) as answer:
             problem = await answer.json(content_type="application/problem+json")
             assert (answer.status, problem["reason"]) == (503, "overloaded")
-            conforms("GET", "/livez-of-no-contract", 503, answer.content_type, problem)
+            CONTRACT.hold("GET", "/of-no-operation", 503, answer.headers, await answer.read())
         told = generate_latest(telemetry.REGISTRY).decode()
         assert "\ngw_http_connections 1.0\n" in told
         assert '\ngw_http_connections_refused_total{why="in_all"} ' in told

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from federation.reasons import Reason, Refusal
 from gateway.__main__ import main
 from gateway.edge.tokens import Clients, SigningKey, Tokens, is_usable
-from tests.fakes.edge import AUDIENCE, ISSUER, QUESTION, Gateway, public_jwk
+from tests.fakes.edge import AUDIENCE, CONTRACT, ISSUER, QUESTION, Gateway, public_jwk
 
 ROOT = Path(__file__).resolve().parents[4]
 VECTORS = Path(os.environ.get("LANTAI_SHARED", ROOT.parent / "shared")) / "vectors" / "wycheproof"
@@ -202,6 +202,7 @@ async def exchange(gateway, signed_assertion, **changes):
         **changes,
     }
     async with gateway.client.post("/oauth2/token", data=form) as answer:
+        CONTRACT.hold("POST", "/oauth2/token", answer.status, answer.headers, await answer.read())
         return answer.status, await answer.json(content_type=None)
 
 
@@ -212,7 +213,7 @@ async def test_a_platform_gets_a_token_for_its_key_once_an_assertion():
         assert status == 200
         assert (await gateway.ask(QUESTION, token=body["access_token"]))[0] == 200
         status, problem = await exchange(gateway, proof)
-        assert (status, problem["reason"]) == (401, "token_invalid")  # a replay
+        assert (status, problem["reason"]) == (401, "assertion_invalid")  # a replay
 
 
 async def test_a_wrong_assertion_gets_nothing():
@@ -228,8 +229,36 @@ async def test_a_wrong_assertion_gets_nothing():
             "nonsense",
         ):
             status, problem = await exchange(gateway, proof)
-            assert status == 401, problem
-        assert (await exchange(gateway, assertion(gateway), grant_type="password"))[0] == 422
+            assert (status, problem["reason"], problem["error"]) == (
+                401,
+                "assertion_invalid",
+                "invalid_client",
+            )
+            assert problem["errors"][0]["allowed"] == f"aud = {ISSUER}/oauth2/token"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason", "pointer", "error"),
+    [
+        ({"grant_type": "password"}, "out_of_range", "/grant_type", "unsupported_grant_type"),
+        ({"grant_type": ""}, "missing_field", "/grant_type", "invalid_request"),
+        ({"client_assertion_type": "x"}, "out_of_range", "/client_assertion_type", "invalid_request"),
+        ({"client_assertion": ""}, "missing_field", "/client_assertion", "invalid_request"),
+    ],
+)
+async def test_a_wrong_form_is_named_as_clients_of_oauth_look_for_it(changes, reason, pointer, error):
+    async with Gateway() as gateway:
+        status, problem = await exchange(gateway, assertion(gateway), **changes)
+        assert (status, problem["reason"], problem["error"]) == (422, reason, error)
+        assert [one["pointer"] for one in problem["errors"]] == [pointer]
+
+
+async def test_a_parameter_that_stands_twice_is_refused():
+    async with Gateway() as gateway:
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        raw = b"grant_type=client_credentials&grant_type=password"
+        status, _headers, problem = await gateway.ask(raw=raw, path="/oauth2/token", headers=form)
+        assert (status, problem["reason"], problem["error"]) == (422, "repeated_field", "invalid_request")
 
 
 def test_a_client_list_with_a_private_or_foreign_key_is_refused(tmp_path):

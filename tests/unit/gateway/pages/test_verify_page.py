@@ -28,7 +28,7 @@ from gateway.edge.verification import VerificationRoutes
 from gateway.evidence.register import Found, Registered, ShortCodes
 from gateway.pages import verify
 from gateway.pages.verify import VerifyPage
-from tests.fakes.edge import Gateway
+from tests.fakes.edge import CONTRACT, Gateway
 
 CODE = short_code.new()
 ISSUED = Registered(
@@ -117,6 +117,8 @@ class Page(Gateway):
         async with self.client.request(
             "POST" if more else "GET", path, allow_redirects=False, **more
         ) as answer:
+            method = "POST" if more else "GET"
+            CONTRACT.hold(method, path, answer.status, answer.headers, await answer.read())
             return answer.status, answer.headers, html.unescape(await answer.text())
 
 
