@@ -13,6 +13,7 @@ import federation.quiet_grpc  # noqa: F401 - before gRPC is loaded
 from federation.output import told
 from federation.reasons import Refusal, why
 from federation.rpc.transport import TransportRefusedError
+from federation.tlog import erasing
 from federation.tlog.flaws import TEXTS, EvidenceError
 from federation.version import VERSION
 from gateway import settings as settings_module
@@ -86,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     evidence = commands.add_parser(
         "evidence",
         help="存证日志 · the evidence log",
-        description="存证日志，可与网关同时运行 · the evidence log; beside a running gateway",
+        description="存证日志；audit 与 reconcile 可与网关同时运行 · the evidence log; audit and reconcile run beside the gateway",
     )
     doings = evidence.add_subparsers(dest="action", required=True, metavar="ACTION")
     for name, text in (
@@ -116,6 +117,9 @@ def _parser() -> argparse.ArgumentParser:
                 metavar="FILE",
                 help="该馆交来的账目文件 · an account in a file; needs --archive",
             )
+    erase = doings.add_parser("erase", help=erasing.SUMMARY, description=erasing.SUMMARY)
+    erase.add_argument("--config", default="gateway.toml", metavar="FILE", help="设置文件 · settings file")
+    erasing.configure(erase)
     text = "打印接口契约 · print the OpenAPI contract"
     commands.add_parser("openapi", help=text, description=text)
     return parser
@@ -281,6 +285,8 @@ def _evidence(settings: settings_module.GatewaySettings, base: Path, args: argpa
     from gateway.evidence import commands
 
     log, key = settings.log_files(base)
+    if args.action == "erase":
+        return commands.erase(log, key, args)
     if args.action == "audit":
         roots = base / settings.stamp_certificate if settings.stamp_certificate else None
         return commands.audit(log, key, memory=args.memory, as_json=args.json, stamp_roots=roots)

@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "search": ("node_agent.searching", "在本馆窗口查询 · search the archive's own index"),
     "keys": ("node_agent.document_commands", "密钥与信任名录条目 · the archive's keys"),
     "documents": ("node_agent.document_commands", "已出具的文书 · what was issued"),
+    "evidence": ("node_agent.evidence_commands", "存证日志 · the evidence log"),
     "run": ("node_agent.app", "启动节点 · run the node agent"),
     "desk": ("node_agent.desk.commands", "审核台 · the review desk"),
     "user": ("node_agent.desk.commands", "审核台用户 · who may use the review desk"),

@@ -1,13 +1,15 @@
-"""`lantai-gateway evidence …`: audit this gateway's log, hold it against what an archive stated. Runs beside the gateway."""
+"""`lantai-gateway evidence …`: audit this gateway's log, hold it against what an archive stated, beside the gateway; erase of it."""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from federation.tlog import erasing
 from federation.tlog.__main__ import main as tlog
 from federation.tlog.flaws import EvidenceError
 from federation.tlog.note import Signer
@@ -40,6 +42,12 @@ def audit(
     if stamp_roots is not None:
         options += ["--tsa-root", str(stamp_roots)]
     return tlog([*options, "--json"] if as_json else options)
+
+
+def erase(log: Path, key: Path, options: argparse.Namespace) -> int:
+    """Erase contents of events of a request, while the gateway is stopped; the exit status. EvidenceError says why not."""
+    signer = Signer.parse(key.read_text("utf-8").strip())
+    return erasing.run(log, signer, second_signer_at(key, signer.name), options)
 
 
 def reconcile(
