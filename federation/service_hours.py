@@ -247,7 +247,7 @@ def _date_of(day: int) -> date:
 
 
 def _public(year: Any, spans: tuple[Span, ...]) -> dict[date, tuple[Span, ...]]:
-    if year not in PUBLIC_HOLIDAYS:
+    if not isinstance(year, int) or year not in PUBLIC_HOLIDAYS:
         raise CalendarError(
             f"没有 {year} 年的节假日表，请在 days 中逐日写明 · no table of that year's holidays; write them under days"
         )
@@ -305,4 +305,9 @@ def _from_moment(text: Any) -> int:
     except (TypeError, ValueError) as error:
         raise CalendarError("时刻应写成 2026-03-01T18:00 · a moment is written 2026-03-01T18:00") from error
     local = moment if moment.tzinfo else moment.replace(tzinfo=_SHANGHAI)
-    return round(local.timestamp() * 1000)
+    at = round(local.timestamp() * 1000)
+    try:
+        _moment(at)
+    except (ValueError, OverflowError) as error:  # at either end of the calendar, outside it in another zone
+        raise CalendarError("时刻超出日历范围 · the moment is outside the calendar") from error
+    return at

@@ -72,7 +72,7 @@ class AnnouncedHours:
 
     def _load(self) -> dict[str, ServiceHours]:
         found: dict[str, ServiceHours] = {}
-        with contextlib.suppress(OSError, msgspec.DecodeError):
+        with contextlib.suppress(OSError, msgspec.DecodeError, UnicodeError, RecursionError):
             kept = msgspec.json.decode(self._path.read_bytes(), type=dict[str, dict[str, Any]])
             for archive, written in kept.items():
                 with contextlib.suppress(CalendarError):

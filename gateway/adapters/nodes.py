@@ -516,7 +516,7 @@ class NodeSessions:
                 )
             if is_short and message.release_rule:
                 release = msgspec.json.decode(message.release_rule, type=dict[str, Any])
-        except (CalendarError, msgspec.DecodeError, OverflowError):
+        except (CalendarError, msgspec.DecodeError, RecursionError, OverflowError):
             is_short = False
         if not is_short:
             self._observer.session_event(line.member.code, "bad_announcement")

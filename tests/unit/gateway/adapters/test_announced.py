@@ -88,7 +88,14 @@ def test_saving_writes_only_what_changed(hours, said, tmp_path):
     assert (tmp_path / FILE).stat().st_mtime_ns == stamp
 
 
-@pytest.mark.parametrize("kept", [b"", b"[]", b"{", b'{"330483": {"zone": "UTC"}}', b"\xff"])
+@pytest.mark.parametrize(
+    "kept",
+    [
+        b"", b"[]", b"{", b'{"330483": {"zone": "UTC"}}', b"\xff", b'{"330483": {"zone": "\xff"}}',
+        b'{"330483": {"weekly": ' + b"[" * 20_000,
+    ],
+    ids=["empty", "a list", "torn", "another zone", "no UTF-8", "no UTF-8 inside", "too deep"],
+)  # fmt: skip
 def test_a_file_that_can_not_be_read_is_as_if_nothing_had_been_said(said, tmp_path, kept):
     (tmp_path / FILE).write_bytes(kept)
     assert AnnouncedHours(said, tmp_path).of("330483") is None
