@@ -12,16 +12,15 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-import msgspec
 from sqlalchemy import Connection, select
 
 from federation import mail
 from federation.reasons import Reason, Refusal
 from federation.tlog.event import Event, EventKind
 from federation.tlog.exchange import delivered, event_of
-from federation.tlog.flaws import EvidenceError
+from federation.tlog.flaws import EvidenceError, Flaw
 from gateway.adapters.register import StoredRegister
-from gateway.cases.case import Case, decode_case
+from gateway.cases.case import UNREADABLE, Case, decode_case
 from gateway.cases.cases import first_case_id
 from gateway.cases.schema import CASES, REQUESTS, RESULTS
 from gateway.cases.states import ENDED, State
@@ -142,30 +141,33 @@ class CaseEvidence:
         id_ = first_case_id(since_ms)
         while rows := self._store.read(partial(_accepted, after=id_)):
             id_ = rows[-1].id
-            yield _events(
+            yield self._events(
                 rows, lambda case: [requested(case, digests[case.id])] if case.id in digests else []
             )
         at, id_ = since_ms, ""
         while rows := self._store.read(partial(_ended, since_ms=at, after=id_)):
             at, id_ = rows[-1].ended_ms, rows[-1].id
-            yield _events(rows, ended)
+            yield self._events(rows, ended)
         at, id_ = since_ms, ""
         while rows := self._store.read(partial(_stopped, since_ms=at, after=id_)):  # notes delivered later
             at, id_ = rows[-1].stopped_ms, rows[-1].id
-            yield _events(rows, ended)
+            yield self._events(rows, ended)
+
+    def _events(self, rows: Sequence[Any], make: Callable[[Case], list[Event]]) -> list[Event]:
+        """The events of cases; one that can not be read is counted and for the operator, and holds up no other."""
+        found = []
+        for row in rows:
+            try:
+                found += make(decode_case(row.data))
+            except EvidenceError:  # a word of the request that no event may hold
+                continue
+            except (*UNREADABLE, AttributeError, TypeError):  # of a request that is built in another way too
+                self._log.missed(Flaw.MALFORMED_EVENT)
+        return found
 
 
 async def _both(logging: asyncio.Future[None], keeping: asyncio.Future[None]) -> None:
     await asyncio.gather(logging, keeping)
-
-
-def _events(rows: Sequence[Any], make: Callable[[Case], list[Event]]) -> list[Event]:
-    """The events of cases; one that can not be read is the operator's, and holds up no other."""
-    found = []
-    for row in rows:
-        with contextlib.suppress(EvidenceError, msgspec.DecodeError, UnicodeError):
-            found += make(decode_case(row.data))
-    return found
 
 
 def _digests(connection: Connection, since_ms: int) -> dict[str, str]:

@@ -14,7 +14,6 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-import msgspec
 from sqlalchemy import select
 
 from federation import signed_anew
@@ -22,7 +21,7 @@ from federation.reasons import Reason, Refusal
 from federation.signed_anew import Notice, UnreadablePageError
 from federation.tlog.exchange import signed_anew as event_of
 from federation.tlog.flaws import EvidenceError
-from gateway.cases.case import Case, Event, decode_case
+from gateway.cases.case import UNREADABLE, Case, Event, decode_case
 from gateway.cases.schema import CASES
 from gateway.cases.states import Kind
 from gateway.cases.store import Done, Store, Unit
@@ -151,7 +150,7 @@ class SignedAnewNotices:
         )
         found = {}
         for row in rows:
-            with contextlib.suppress(msgspec.DecodeError, UnicodeError):
+            with contextlib.suppress(*UNREADABLE):
                 found[row.id] = decode_case(row.data)
         return found
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
+import sqlalchemy as sa
 
 from federation import mail
 from federation.mail import mail_id, write
 from federation.tlog.flaws import EvidenceError, Flaw
 from gateway.adapters.case_evidence import ended
-from gateway.cases.case import Case
+from gateway.cases.case import Case, encode_case
+from gateway.cases.schema import CASES
 from gateway.cases.states import State
 from tests.fakes.case_engines import until
 from tests.fakes.cases import HOLDER
@@ -118,6 +121,28 @@ async def test_what_a_crash_kept_out_of_the_log_is_added_at_the_next_start(tmp_p
         sizes = again.log._log.size
         await again.evidence.heal(0)
         assert again.log._log.size == sizes, "looking again adds nothing"
+
+
+@pytest.mark.parametrize("spoilt", [{"state": "contested"}, {"applicant": []}, None])
+async def test_a_case_nobody_can_read_is_counted_and_keeps_no_other_out_of_the_log(tmp_path, spoilt):
+    counts = Counts()
+    async with sides(tmp_path, counts=counts) as both:
+        both.core.cases._evidence = type(
+            "Crashed", (), {"accepted": lambda *_: None, "ended": lambda *_: None}
+        )()
+        bad, good = await both.accept("1"), await both.accept("2")
+        for one in (bad, good):
+            await until(lambda one=one: both.logged(one, "dispatched"))
+        whole = json.loads(encode_case(both.core.store.case(bad.id)))
+        whole |= spoilt or {}
+        whole["request"] |= {"applicant": whole.pop("applicant")} if "applicant" in whole else {}
+        data = "{" if spoilt is None else json.dumps(whole)
+        with both.core.store.engine.begin() as connection:
+            connection.execute(sa.update(CASES).where(CASES.c.id == bad.id).values(data=data))
+        await both.evidence.heal(0)
+        assert "requested" in both.kinds(good)
+        assert "requested" not in both.kinds(bad)
+        assert counts.failures == {"malformed_event": 1}
 
 
 async def test_acceptance_does_not_wait_for_the_log_and_trouble_is_made_good(tmp_path, monkeypatch):
