@@ -11,6 +11,7 @@ import pytest
 from federation.rpc import transport
 from federation.rpc.links import HOLDINGS, DialledLink, open_handler
 from federation.session.link import LinkLostError
+from tests.fakes import proxy
 from tests.fakes.links import MemoryLink
 
 PLAIN = transport.Credentials(plaintext_on_loopback=True)
@@ -22,8 +23,8 @@ async def memory():
 
 
 @contextlib.asynccontextmanager
-async def over_grpc(*, swapped=False):
-    """A dialled link and its accepted other end."""
+async def over_grpc(*, swapped=False, cut=None):
+    """A dialled link and its accepted other end; `cut`, a list, is given what cuts the connection between them."""
     accepted = asyncio.get_running_loop().create_future()
     done = asyncio.Event()
 
@@ -35,6 +36,11 @@ async def over_grpc(*, swapped=False):
     server.add_generic_rpc_handlers((open_handler(HOLDINGS, serve),))
     port = transport.listen(server, "127.0.0.1:0", PLAIN)
     await server.start()
+    stack = contextlib.AsyncExitStack()
+    if cut is not None:
+        between = await stack.enter_async_context(proxy.before(port))
+        port = between.port
+        cut.append(between.cut)
     channel = transport.channel(f"127.0.0.1:{port}", PLAIN, "node", "330483")
     dialled = DialledLink(channel, HOLDINGS)
     try:
@@ -46,6 +52,7 @@ async def over_grpc(*, swapped=False):
         done.set()
         await dialled.close()
         await server.stop(0)
+        await stack.aclose()
 
 
 KINDS = {"memory": memory, "dialled": over_grpc, "accepted": lambda: over_grpc(swapped=True)}
@@ -109,6 +116,28 @@ async def test_an_ended_peer_is_noticed(kind):
         await there.close()
         with pytest.raises(LinkLostError):
             await asyncio.wait_for(receiving, 5)
+
+
+@pytest.mark.parametrize("swapped", [False, True], ids=["dialled", "accepted"])
+async def test_a_connection_that_is_cut_under_a_message_that_waits_for_room_is_a_lost_link(swapped):
+    cut = []
+    async with over_grpc(swapped=swapped, cut=cut) as (here, _there):
+        sent = 0
+
+        async def send():
+            nonlocal sent
+            while True:  # the other side reads nothing, so one of them waits
+                await here.send(bytes(200_000))
+                sent += 1
+
+        sending = asyncio.create_task(send())
+        before = -1
+        while before < sent:
+            before = sent
+            await asyncio.sleep(0.3)
+        cut[0]()
+        with pytest.raises(LinkLostError):
+            await asyncio.wait_for(sending, 10)
 
 
 async def test_plaintext_is_for_loopback_only():
