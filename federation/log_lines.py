@@ -54,24 +54,31 @@ class _Lines:
 
 
 class _Libraries(logging.Handler):
-    """What libraries log, as a line of ours that names logger and error but leaves out their words: those may quote
-    what they were given.
+    """What libraries log, as a line of ours that names logger and error, and where it was raised, but leaves out their
+    words: those may quote what they were given. So does what ends a background task, which asyncio logs.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
-        error = record.exc_info[0] if record.exc_info else None
-        _log.warning("a library reports", action=record.name, kind=error.__name__ if error else "")
+        error = record.exc_info[1] if record.exc_info else None
+        why = {"kind": type(error).__name__, "where": raised_at(error)} if error else {"kind": ""}
+        _log.warning("a library reports", action=record.name, **why)
 
 
 _log = structlog.get_logger()
 
 
+_OURS = frozenset({"federation", "gateway", "node_agent"})
+
+
 def raised_at(error: BaseException) -> str:
-    """Where in the code an error was raised, as "module:line", for a log line; "" = nowhere yet. Never what it says: that
-    may quote a record.
+    """Where an error was raised, as "module:line", for a log line: the innermost place in our own packages, else of all;
+    "" = it was raised nowhere yet. Never what it says: that may quote a record.
     """
-    place, at = "", error.__traceback__
+    inmost, ours, at = "", "", error.__traceback__
     while at is not None:
-        place = f"{at.tb_frame.f_globals.get('__name__', '')}:{at.tb_lineno}"
+        module = str(at.tb_frame.f_globals.get("__name__", ""))
+        inmost = f"{module}:{at.tb_lineno}"
+        if module.partition(".")[0] in _OURS:
+            ours = inmost
         at = at.tb_next
-    return place
+    return ours or inmost

@@ -12,6 +12,7 @@ import grpc
 import grpc.aio
 from grpc.aio import EOF  # type: ignore[attr-defined]
 
+from federation.reasons import Reason
 from federation.session.link import LinkLostError
 
 HOLDINGS, LINK = "federation.wire.v1.Holdings", "federation.wire.v1.Link"
@@ -117,10 +118,19 @@ Serve = Callable[[AcceptedLink, grpc.aio.ServicerContext[Any, Any]], Awaitable[N
 
 
 def stream_handler(serve: Serve) -> grpc.RpcMethodHandler[Any, Any]:
-    """The handler of a stream of raw messages, served with a link."""
+    """The handler of a stream of raw messages, served with a link. A fault in `serve` is told to the loop's exception
+    handler and ends the stream as `internal`: gRPC would log and send what the error says, which may quote a record.
+    """
 
     async def accept(_requests: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        await serve(AcceptedLink(context), context)
+        try:
+            await serve(AcceptedLink(context), context)
+        except (*_LOSSES, LinkLostError):  # or gRPC's own way of turning a caller away
+            raise
+        except Exception as error:
+            told = {"message": "an accepted stream failed", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(told)
+            await context.abort(grpc.StatusCode.INTERNAL, Reason.INTERNAL.value)
 
     return grpc.stream_stream_rpc_method_handler(accept, None, None)
 

@@ -43,9 +43,8 @@ class AnsweringSession(Session):
     """Answers over one link."""
 
     def __init__(self, link: Link, name: str, responder: Responder, *, observe: Observer) -> None:
-        super().__init__(link, name)
+        super().__init__(link, name, observe)
         self._responder = responder
-        self._observe = observe
         self._results: list[pb.ResultItem] = []
         self._empty: list[int] = []
         self._frames_received = 0

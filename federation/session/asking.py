@@ -134,10 +134,9 @@ class AskingSession(Session):
         on_manifest: Callable[[pb.Manifest], bool],
         observe: Observer,
     ) -> None:
-        super().__init__(link, name)
+        super().__init__(link, name, observe)
         self._wheel = wheel
         self._on_manifest = on_manifest
-        self._observe = observe
         self._queue: deque[Asked] = deque()
         self._open: dict[int, Asked] = {}
         self._cancelled: list[int] = []
@@ -264,7 +263,10 @@ class AskingSession(Session):
         for asked in lost:
             self._take(asked.item.cid)
         for asked in lost:
-            asked.on_lost()
+            try:
+                asked.on_lost()
+            except Exception as error:  # the others are told all the same
+                self._fault(error, f"{self._name} end")
 
 
 def queries_frame(items: Sequence[bytes]) -> bytes:

@@ -41,9 +41,10 @@ class SessionEndedError(Exception):
 class Session:
     """The shared half. Subclasses handle frames in `_on_frame` and gather outgoing ones in `_gather`."""
 
-    def __init__(self, link: Link, name: str) -> None:
+    def __init__(self, link: Link, name: str, observe: Observer) -> None:
         self._link = link
         self._name = name
+        self._observe = observe
         self._wake = asyncio.Event()
         self._control: list[pb.Frame] = []
         self._heard_at = 0.0
@@ -95,7 +96,11 @@ class Session:
             raise SessionEndedError(_refused_by(error)) from error
 
     async def run(self) -> None:
-        """Serve the session until it ends; returns then. Every task of it is named and its end ends the others."""
+        """Serve the session until it ends; returns then. Every task of it is named and its end ends the others.
+
+        An error that is no loss of the link is a fault of this process: it ends the session too, is counted as `fault`, and
+        told to the loop's exception handler, which logs its kind and where it was raised.
+        """
         loop = asyncio.get_running_loop()
         self._heard_at = loop.time()
         beats = asyncio.create_task(self._beats(), name=f"{self._name} beats")
@@ -109,7 +114,10 @@ class Session:
         finally:
             self.ended = True
             self._wake.set()
-            self._on_end()  # whoever waits is told at once, not when the transport has wound up
+            try:
+                self._on_end()  # whoever waits is told at once, not when the transport has wound up
+            except Exception as error:
+                self._fault(error, f"{self._name} end")
             beats.cancel()
             await self._link.close()  # ends reader and writer; they are never cancelled inside the transport
             await asyncio.shield(self._finish(tasks))
@@ -119,6 +127,13 @@ class Session:
         for task in stuck:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for task in tasks:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                self._fault(error, task.get_name())
+
+    def _fault(self, error: BaseException, what: str) -> None:
+        self._observe("fault")
+        asyncio.get_running_loop().call_exception_handler({"message": f"{what} failed", "exception": error})
 
     async def close(self) -> None:
         """End the session now; what is in flight is lost."""

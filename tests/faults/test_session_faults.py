@@ -16,9 +16,10 @@ from federation.query import Query, Relation
 from federation.rpc import transport
 from federation.rpc.links import HOLDINGS, LINK, DialledLink, open_handler
 from federation.session.answering import AnsweringSession
-from federation.session.base import SessionEndedError
+from federation.session.base import CASES, SessionEndedError
 from federation.session.link import LinkLostError
 from federation.wire.v1 import holdings_pb2 as pb
+from gateway import telemetry as gateway_telemetry
 from gateway.adapters import nodes as nodes_module
 from gateway.adapters.nodes import NodeSessions
 from gateway.search.question import Question
@@ -321,6 +322,42 @@ def test_an_agent_that_is_heard_again_says_so_once(capsys):
         "open",
         "unreachable",
     ]
+
+
+@pytest.mark.parametrize("dials", ["gateway", "archive"])
+async def test_a_fault_of_the_gateway_that_ends_a_session_is_counted_and_logged_without_a_word_of_it(
+    dials, capsys
+):
+    """Whoever dialled: gRPC keeps to itself what a handler of its own raises."""
+    gateway_telemetry.configure_logs()
+
+    async def sends_mail(link):
+        session = AnsweringSession(link, "honest", HonestArchive(), observe=lambda _e: None)
+        await session.greet(pb.Frame.FromString(rogue.hello(HONEST, features=[CASES])).hello)
+        session.mail(pb.Mail(id=bytes(16)))
+        await session.run()
+
+    def failing(_archive, _mail, _answer):
+        raise KeyError("钱伟明")
+
+    async with contextlib.AsyncExitStack() as stack:
+        if dials == "gateway":
+            port = await stack.enter_async_context(serving(sends_mail))
+            member = Member(HONEST, "a", f"127.0.0.1:{port}")
+        else:
+            member = Member(HONEST, "a")
+        _searches, nodes, events = await stack.enter_async_context(gateway(member, listen=True))
+        nodes.on_mail = failing
+        if dials == "archive":
+            channel = transport.channel(f"127.0.0.1:{nodes.link_port}", PLAIN, "gateway", "gateway")
+            await sends_mail(DialledLink(channel, LINK))
+            await channel.close(None)
+        await until(lambda: (HONEST, "fault") in events.seen)
+    err = capsys.readouterr().err
+    lines = [json.loads(line) for line in err.splitlines() if "KeyError" in line]
+    assert lines
+    assert all(one["where"].startswith("gateway.adapters.nodes:") for one in lines)
+    assert "钱" not in err
 
 
 # quarantine ----------------------------------------------------------------------------------------------------

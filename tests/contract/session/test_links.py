@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+import grpc
 import grpc.aio
 import pytest
 
@@ -138,6 +139,34 @@ async def test_a_connection_that_is_cut_under_a_message_that_waits_for_room_is_a
         cut[0]()
         with pytest.raises(LinkLostError):
             await asyncio.wait_for(sending, 10)
+
+
+@pytest.mark.parametrize("kind", ["fault", "turned away", "lost"])
+async def test_a_fault_of_whoever_serves_an_accepted_stream_is_told_and_nothing_else_is(kind):
+    async def serve(link, context):
+        match kind:
+            case "fault":
+                raise KeyError("钱伟明")
+            case "turned away":
+                await context.abort(grpc.StatusCode.PERMISSION_DENIED, "not_a_member")
+            case "lost":
+                raise LinkLostError("lost")
+
+    told = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _loop, context: told.append(type(context["exception"])))
+    server = transport.server()
+    server.add_generic_rpc_handlers((open_handler(HOLDINGS, serve),))
+    port = transport.listen(server, "127.0.0.1:0", PLAIN)
+    await server.start()
+    link = DialledLink(transport.channel(f"127.0.0.1:{port}", PLAIN, "node", "330483"), HOLDINGS)
+    with pytest.raises(LinkLostError):
+        await asyncio.wait_for(link.receive(), 5)
+    assert "钱" not in await link._call.details()
+    await link.close()
+    await server.stop(0)
+    loop.set_exception_handler(None)
+    assert told == ([KeyError] if kind == "fault" else [])
 
 
 async def test_plaintext_is_for_loopback_only():

@@ -531,3 +531,89 @@ def test_a_frame_put_together_from_encoded_items_is_the_frame_protobuf_would_wri
     for one in frame.queries.items:
         assert left * 1000 - 4 <= one.budget_ms <= max(1, left * 1000 - REUSED_S * 1000 + 1e-6)
     assert items[0].encoded(at + REUSED_S / 2) == items[0].encoded(at)
+
+
+class Fault(Exception):
+    """What nobody foresaw."""
+
+
+def failing(*_args):
+    raise Fault
+
+
+@contextlib.contextmanager
+def told_of_faults():
+    """Kinds of the errors the loop's exception handler is told."""
+    loop, told = asyncio.get_running_loop(), []
+    loop.set_exception_handler(lambda _loop, context: told.append(type(context.get("exception"))))
+    yield told
+    loop.set_exception_handler(None)
+
+
+@pytest.mark.parametrize("where", ["_on_frame", "on_mail", "_gather", "_fill_beat", "_on_end"])
+@pytest.mark.parametrize("whose", ["asker", "answerer"])
+def test_a_fault_of_our_own_ends_the_session_and_is_counted_and_told(monkeypatch, where, whose):
+    async def work():
+        asker, answerer, tasks, events = await connected()
+        faulty, other = (asker, answerer) if whose == "asker" else (answerer, asker)
+        ended = []
+        with told_of_faults() as told:
+            assert asker.ask(question("400 hit", 20.0, ended, b"a" * 16), now())
+            monkeypatch.setattr(faulty, where, failing)
+            await asyncio.sleep(2 * BEAT_EVERY_S)
+            with contextlib.suppress(LinkLostError):  # it has ended already
+                await other._link.send(pb.Frame(mails=pb.Mails(items=[pb.Mail()])).SerializeToString())
+            if where == "_on_end":
+                await faulty.close()
+            await asyncio.gather(*tasks)
+        assert told == [Fault]
+        assert events["fault"] == 1
+        assert len(ended) == 1
+
+    run(work())
+
+
+def test_when_a_session_ends_one_callback_that_fails_keeps_nobody_else_waiting():
+    async def work():
+        asker, answerer, tasks, events = await connected()
+        ended = []
+        several = [question("0 never", 20.0, ended, bytes([number]) * 16) for number in range(3)]
+        several[1].on_lost = failing
+        for one in several:
+            assert asker.ask(one, now())
+        await asyncio.sleep(1)
+        with told_of_faults() as told:
+            await answerer.close()
+            await asyncio.gather(*tasks)
+        assert ended == [(bytes([0]) * 16, "lost"), (bytes([2]) * 16, "lost")]
+        assert (told, events["fault"]) == ([Fault], 1)
+
+    run(work())
+
+
+@pytest.mark.parametrize("ending", ["close", "peer closes", "silence", "garbage", "cancelled"])
+def test_the_ordinary_ends_of_a_session_are_no_faults(ending):
+    async def work():
+        asker, answerer, tasks, events = await connected()
+        ended = []
+        assert asker.ask(question("0 never", 60.0, ended, b"a" * 16), now())
+        await asyncio.sleep(0.1)
+        with told_of_faults() as told:
+            match ending:
+                case "close":
+                    await asker.close()
+                case "peer closes":
+                    await answerer.close()
+                case "silence":
+                    answerer._write = asyncio.Event().wait
+                    asker._heard_at = -1e9
+                case "garbage":
+                    for _ in range(BAD_FRAMES_ALLOWED):
+                        await answerer._link.send(b"\xff\xff\xff")
+                case "cancelled":
+                    tasks[0].cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        assert (told, events["fault"]) == ([], 0)
+        assert ended == [(b"a" * 16, "lost")]
+
+    run(work())

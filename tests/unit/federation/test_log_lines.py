@@ -11,9 +11,10 @@ PROCESS = """
 import logging, sys
 import structlog
 from federation import log_lines
+from federation.identity_number import check_digit
 
 lost = []
-log_lines.configure(frozenset({"event", "action", "kind", "seconds"}), lambda: lost.append(1), quiet=["loud"])
+log_lines.configure(frozenset({"event", "action", "kind", "where", "seconds"}), lambda: lost.append(1), quiet=["loud"])
 log = structlog.get_logger()
 log.debug("nobody reads this", action="a")
 log.info("something happened", action="a", name="钱伟明", seconds=0.5)
@@ -23,6 +24,11 @@ try:
 except ValueError:
     logging.getLogger("library").exception("could not read %s", "钱伟明")
 logging.getLogger("loud").error("钱伟明")
+try:
+    check_digit("钱伟明")
+except UnicodeEncodeError:
+    logging.getLogger("library").exception("钱伟明")
+logging.getLogger("library").error("钱伟明")
 sys.stderr.close()
 sys.stderr = open("/dev/full", "w")
 log.error("no room")
@@ -39,9 +45,19 @@ def test_a_line_has_the_keys_it_may_have_and_no_word_of_a_person():
         told = line.pop("timestamp")
         assert told.endswith("Z")
         assert began <= datetime.fromisoformat(told) <= datetime.now(UTC)
+    own = lines[3].pop("where")  # in our own code, however deep below the error was raised
+    assert own.startswith("federation.identity_number:")
     assert lines == [
         {"level": "info", "event": "something happened", "action": "a", "seconds": 0.5},
         {"level": "warning", "event": "a type alone", "kind": "ValueError"},
-        {"level": "warning", "event": "a library reports", "action": "library", "kind": "ValueError"},
+        {
+            "level": "warning",
+            "event": "a library reports",
+            "action": "library",
+            "kind": "ValueError",
+            "where": "__main__:14",
+        },
+        {"level": "warning", "event": "a library reports", "action": "library", "kind": "UnicodeEncodeError"},
+        {"level": "warning", "event": "a library reports", "action": "library", "kind": ""},
     ]
     assert done.stdout.split() == ["1"]  # the line that could not be written was counted, and spoiled nothing

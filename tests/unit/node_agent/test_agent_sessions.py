@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 
 import pytest
 
@@ -11,6 +12,7 @@ from federation.rpc import transport
 from federation.session.base import HELLO_WITHIN_S, MOST_WAITING_FRAMES, PROTOCOL
 from federation.session.link import LinkLostError
 from federation.wire.v1 import holdings_pb2 as pb
+from node_agent import telemetry
 from node_agent.app import Agent
 from node_agent.objects import Shelf
 from node_agent.settings import NodeSettings
@@ -64,11 +66,13 @@ class Gateway:
 
 
 @contextlib.asynccontextmanager
-async def watching():
+async def watching(office=None):
     """(service, join) of an agent that watches its index; `join` begins a session and gives the gateway's end."""
     service = Service()
     settings = NodeSettings(archive=ARCHIVE, name="b", gateways=("127.0.0.1:1",))
-    agent = Agent(settings, transport.Credentials(plaintext_on_loopback=True), service, NoDesk(), Shelf())
+    agent = Agent(
+        settings, transport.Credentials(plaintext_on_loopback=True), service, office or NoDesk(), Shelf()
+    )
     tasks = [asyncio.create_task(agent.watch())]
 
     def join(bound=64):
@@ -136,3 +140,29 @@ def test_a_gateway_whose_link_did_not_move_is_told_when_it_does(bound):
         await listening
 
     run(work())
+
+
+class FaultyDesk(NoDesk):
+    """Its courier fails at what arrives."""
+
+    def arrived(self, _line, _mail_id, _case_id, _body):
+        raise KeyError("钱伟明")
+
+
+def test_a_fault_of_the_agent_that_ends_a_session_is_counted_and_logged_without_a_word_of_it(capsys):
+    async def work():
+        async with watching(FaultyDesk()) as (_service, join):
+            gateway = join()
+            await gateway.greet()
+            await gateway.link.send(pb.Frame(mails=pb.Mails(items=[pb.Mail()])).SerializeToString())
+            await gateway.listen()  # until the session has ended
+
+    telemetry.configure_logs()
+    faults = telemetry.SESSION_EVENTS.labels(event="fault")._value
+    before = faults.get()
+    run(work())
+    err = capsys.readouterr().err
+    [line] = [json.loads(line) for line in err.splitlines() if "KeyError" in line]
+    assert line["where"].startswith("node_agent.app:")
+    assert "钱" not in err
+    assert faults.get() == before + 1

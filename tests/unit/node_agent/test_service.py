@@ -129,7 +129,7 @@ async def test_a_fault_in_the_archives_rules_fails_that_question_and_no_other(fo
     assert told == ["STATUS_OK", "STATUS_FAILED", "STATUS_OK", "STATUS_FAILED", "STATUS_OK"]
     assert later == "STATUS_OK"
     assert [(one["action"], one["kind"]) for one in logged] == [("search.failed", "Fault")] * 2
-    assert all(one["where"].startswith(f"{__name__}:") for one in logged)
+    assert all(one["where"].startswith("node_agent.service:") for one in logged)
     assert BAD not in str(logged)
 
 
