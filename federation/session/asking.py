@@ -85,7 +85,11 @@ class Item:
     def _expire(self) -> None:
         self._timer = None
         for asked in list(self.asked):
-            asked.expire()
+            try:
+                asked.expire()
+            except Exception as error:  # the others are told all the same
+                told = {"message": "telling of a budget's end failed", "exception": error}
+                asyncio.get_running_loop().call_exception_handler(told)
 
 
 class Asked:

@@ -68,6 +68,9 @@ class TimerWheel:
         present = int(loop.time() / SLOT_S + 1e-6)
         for slot in sorted(slot for slot in self._slots if slot <= present):
             for timer in self._slots.pop(slot):
-                timer._end()
+                try:
+                    timer._end()
+                except Exception as error:  # the others end all the same
+                    loop.call_exception_handler({"message": "a timer failed", "exception": error})
         if self._slots and self._handle is None:
             self._schedule(loop, min(self._slots))

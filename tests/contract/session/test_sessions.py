@@ -591,6 +591,31 @@ def test_when_a_session_ends_one_callback_that_fails_keeps_nobody_else_waiting()
     run(work())
 
 
+def test_when_a_budget_ends_one_callback_that_fails_keeps_nobody_else_waiting():
+    """Of another question of that time, or of the same one asked of another archive."""
+
+    async def work():
+        asker, answerer, tasks, _events = await connected()
+        second, second_answerer, second_tasks, _events = await connected()
+        ended = []
+        several = [question("0 never", 1.0, ended, bytes([number]) * 16) for number in range(3)]
+        several[1].on_result = failing
+        elsewhere = Noted(several[1].item, ended)
+        for one in several:
+            assert asker.ask(one, now())
+        assert second.ask(elsewhere, now())
+        with told_of_faults() as told:
+            await asyncio.sleep(2)
+        assert sorted(ended) == [(bytes([number]) * 16, "none") for number in range(3)]
+        assert told == [Fault]
+        assert (asker.in_flight, second.in_flight) == (0, 0)
+        for one in (asker, answerer, second, second_answerer):
+            await one.close()
+        await asyncio.gather(*tasks, *second_tasks)
+
+    run(work())
+
+
 @pytest.mark.parametrize("ending", ["close", "peer closes", "silence", "garbage", "cancelled"])
 def test_the_ordinary_ends_of_a_session_are_no_faults(ending):
     async def work():

@@ -6,6 +6,7 @@ import asyncio
 import weakref
 
 from federation.session.timers import SLOT_S, TimerWheel
+from tests.fakes.virtual import now, run
 
 
 class Held:
@@ -45,3 +46,24 @@ async def test_a_cancelled_timer_calls_nothing_and_lets_go_at_once():
         while not kept.called:
             await asyncio.sleep(SLOT_S)
     timer.cancel()  # again, and when its time is over: nothing happens
+
+
+def test_a_timer_that_fails_keeps_no_other_from_its_end():
+    async def work():
+        wheel, called, told = TimerWheel(), [], []
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _l, context: told.append(context["exception"])
+        )
+
+        def failing():
+            raise KeyError
+
+        for delay_s in (0.5, 0.5, 1.0):
+            wheel.arm(delay_s, lambda: called.append(now()))
+            wheel.arm(delay_s, failing)
+        wheel.arm(0.5, lambda: called.append(now()))
+        await asyncio.sleep(2)
+        assert len(called) == 4
+        assert [type(one) for one in told] == [KeyError] * 3
+
+    run(work())
