@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from federation.tlog.event import SHAPES, EventKind
+from federation.tlog.event import SHAPES
 from federation.tlog.flaws import EvidenceError, Flaw
 from federation.tlog.reader import LogReader
 
@@ -72,7 +72,7 @@ def account_of(
             origins.append(reader.origin)
             for request in reader.requests(since_ms, _SHARED) if requests is None else requests:
                 for entry in reader.of_request(request):
-                    if not SHAPES[EventKind(entry.kind)].shared:
+                    if entry.kind not in _SHARED:  # also one that only a later version knows
                         continue
                     event = entry.read()
                     if event is None:

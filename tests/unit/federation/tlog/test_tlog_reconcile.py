@@ -60,6 +60,16 @@ def test_equal_logs_agree_whatever_else_each_side_holds(sides):
     assert (result.requests, result.agreed, result.open) == (2, 10, 0)
 
 
+def test_what_a_later_version_logged_of_a_request_is_no_part_of_an_account(sides):
+    gateway, node = sides
+    gateway.append([local("case-1"), *life("case-1")])
+    node.append(life("case-1"))
+    gateway._connection.execute("update entries set kind = 'asked_by_heart' where kind = 'requested'")
+    ours = account_of(gateway, requests=["case-1"])
+    assert [line.kind for line in ours.requests["case-1"]] == [one.kind for one in life("case-1")]
+    assert reconcile(ours, account_of(node)).ok
+
+
 @pytest.mark.parametrize("kind", range(5))
 def test_a_withheld_event_is_named_on_the_side_it_is_missing(sides, kind):
     gateway, node = sides
