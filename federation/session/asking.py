@@ -147,7 +147,7 @@ class AskingSession(Session):
         self._frames_sent = 0
         self._frames_received = 0
         self.credits = 256
-        self.index_epoch = 0
+        self.index_epoch = 0  # the newest the other side has told of, with a beat or an answer
 
     @property
     def in_flight(self) -> int:
@@ -244,6 +244,7 @@ class AskingSession(Session):
         epoch = results.index_epoch
         self.index_epoch = max(self.index_epoch, epoch)
         for item in results.items:
+            self.index_epoch = max(self.index_epoch, item.index_epoch)
             asked = self._take(item.cid)
             if asked is None:
                 self._observe("late_result")

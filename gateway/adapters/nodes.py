@@ -214,6 +214,13 @@ class NodeSessions:
         line = self._lines.get(archive)
         return line.manifest if line is not None else None
 
+    def current_manifest(self, archive: str) -> Manifest | None:
+        line = self._lines[archive]
+        session, manifest = line.session, line.manifest
+        if session is None or manifest is None or session.ended or manifest.index_epoch < session.index_epoch:
+            return None
+        return manifest
+
     def connected(self, archive: str) -> bool:
         session = self._lines[archive].session
         return session is not None and not session.ended

@@ -90,7 +90,13 @@ class Holdings(Protocol):
     ) -> Callable[[], None]: ...
 
     def manifest(self, archive: str) -> Manifest | None:
-        """The newest manifest the archive announced to us in this process's life, or None."""
+        """The newest manifest the archive announced to us in this process's life, however long ago, or None."""
+        ...
+
+    def current_manifest(self, archive: str) -> Manifest | None:
+        """The same while it is known to describe the archive's index as it is: the archive has a session and has told of no
+        newer index on it. Else None; only this may be a reason not to ask.
+        """
         ...
 
     def connected(self, archive: str) -> bool: ...

@@ -134,7 +134,7 @@ class Searches:
     ) -> SearchAnswer:
         began = self._clock()
         manifest = self._holdings.manifest
-        selection = select(self.roster, question, manifest, filters=self._filters)
+        selection = select(self.roster, question, self._holdings.current_manifest, filters=self._filters)
         fan_out = _FanOut(self, question, selection, ends_at, tell)
         replies = await fan_out.run()
         ages = self._index_ages(replies) if self.roster.limits_age else {}

@@ -1,6 +1,7 @@
 """Whom to ask: a pure function of roster, question and manifests, with a reason for every archive not asked.
 
-An archive is left out only for evidence that can not hide a record. No manifest yet, or doubt, means ask.
+An archive is left out only for evidence that can not hide a record: that it is out of scope, or its own word about its index as it is
+now. No such word, because it is away, has not announced anything or has told of a newer index since, or doubt, means ask.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ def select(
     filters: MembershipFilters | None = None,
     most: int = MOST_ASKED,
 ) -> Selection:
-    """Choose the archives of one question. The same inputs always give the same choice."""
+    """Choose the archives of one question; `manifest` gives those that are current (`Holdings.current_manifest`). The same
+    inputs always give the same choice.
+    """
     rules_out = None if filters is None else filters.rules_out
     query, scope = question.query, question.scope
     years = _years(query)
@@ -87,7 +90,7 @@ def _not_held(
     years: tuple[int, int] | None,
     rules_out: Callable[[str, Query, int], bool] | None,
 ) -> NotAsked | None:
-    """Why this archive can not hold the record; None when it may, or nothing is known of it."""
+    """Why this archive can not hold the record; None when it may, or nothing is known of it now."""
     if manifest is None or manifest.index_epoch == 0:
         return None
     holdings = manifest.categories.get(query.category)

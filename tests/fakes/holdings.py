@@ -91,11 +91,17 @@ class FakeHoldings:
         self.behaviours = dict(behaviours or {})
         self.manifests = dict(manifests or {})
         self.down: set[str] = set()
+        self.outdated: set[str] = set()
+        """Archives that have told of a newer index than their manifest is of."""
         self.asked: list[Put] = []
         self.cancelled: list[Put] = []
 
     def manifest(self, archive: str) -> Manifest | None:
         return self.manifests.get(archive)
+
+    def current_manifest(self, archive: str) -> Manifest | None:
+        is_current = self.connected(archive) and archive not in self.outdated
+        return self.manifest(archive) if is_current else None
 
     def connected(self, archive: str) -> bool:
         if archive in self.down:

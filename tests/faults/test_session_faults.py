@@ -369,11 +369,11 @@ def quick_pauses(monkeypatch):
 
 
 @contextlib.asynccontextmanager
-async def dialled_in(nodes, archive=HONEST):
-    """A link on which `archive` has greeted a gateway over plaintext."""
+async def dialled_in(nodes, hello=None):
+    """A link on which an archive has greeted a gateway over plaintext."""
     channel = transport.channel(f"127.0.0.1:{nodes.link_port}", PLAIN, "gateway", "gateway")
     link = DialledLink(channel, LINK)
-    await link.send(rogue.hello(archive))
+    await link.send(hello or rogue.hello(HONEST))
     try:
         yield link
     finally:
@@ -512,6 +512,93 @@ async def test_a_renewal_that_fails_is_not_told_as_an_archive_without_a_session(
             await until(lambda: events.seen.count((HONEST, "dial_failed")) >= 2)
             assert nodes.connected(HONEST)
             assert events.missing == []
+
+
+# what a manifest rules out ---------------------------------------------------------------------------------------
+
+
+def holding(epoch, *categories, archive=HONEST):
+    manifest = pb.Manifest(archive=archive, name="x", index_epoch=epoch, records=10)
+    for category in categories:
+        manifest.categories.add(category=category, records=10, first_year=1950, last_year=2010)
+    return manifest
+
+
+async def test_what_an_archive_does_not_hold_is_forgotten_when_it_is_gone():
+    """It may import during an outage: what it announces when it is back counts."""
+
+    def archive(*categories):
+        async def behave(link):
+            session = AnsweringSession(link, "archive", HonestArchive(), observe=lambda _e: None)
+            await session.greet(
+                pb.Hello(protocol_min=1, protocol_max=1, credits=64, manifest=holding(1, *categories))
+            )
+            await session.run()
+
+        return behave
+
+    port = free_port()
+    async with gateway(Member(HONEST, "a", f"127.0.0.1:{port}")) as (searches, nodes, _events):
+        async with serving(archive("birth"), port=port):
+            await until(lambda: nodes.connected(HONEST))
+            answer = await searches.search(ASKED)
+            assert only(answer) == ("not_asked", "category_not_held")
+            assert answer.completeness.verdict == "complete"
+        await until(lambda: not nodes.connected(HONEST))
+        assert nodes.manifest(HONEST) is not None
+        answer = await searches.search(ASKED)
+        assert only(answer) == ("unreachable", "")
+        assert answer.completeness.verdict == "partial"
+        async with serving(archive("birth", "marriage"), port=port):
+            await until(lambda: nodes.connected(HONEST))
+            assert only(await searches.search(ASKED)) == ("empty", "")
+
+
+async def test_a_manifest_rules_nothing_out_once_a_newer_index_was_told_of():
+    async def told(link, nodes, frame):
+        """A frame, and another one whose coming shows that it was taken in."""
+        credit = nodes._lines[HONEST].session.credits + 1
+        for one in (frame, pb.Frame(credit=pb.Credit(subrequests=credit))):
+            await link.send(one.SerializeToString())
+        await until(lambda: nodes._lines[HONEST].session.credits == credit)
+
+    async def is_ruled_out(searches):
+        (one,) = (await searches.search(replace(ASKED, deadline_s=0.2))).completeness.outcomes
+        assert one.outcome in {"not_asked", "timeout"}
+        return one.outcome == "not_asked"
+
+    async with gateway(Member(HONEST, "a"), listen=True) as (searches, nodes, _events):
+        async with dialled_in(nodes, hello=rogue.hello(HONEST, manifest=holding(1, "birth"))) as link:
+            await until(lambda: nodes.connected(HONEST))
+            assert await is_ruled_out(searches)
+            found = pb.Results(items=[pb.ResultItem(cid=4_000_000_000, status=pb.STATUS_OK, index_epoch=4)])
+            tidings = {
+                2: pb.Frame(beat=pb.Beat(sequence=1, index_epoch=2)),
+                3: pb.Frame(results=pb.Results(index_epoch=3)),
+                4: pb.Frame(results=found),
+            }
+            for epoch, frame in tidings.items():
+                await told(link, nodes, frame)
+                assert not await is_ruled_out(searches)
+                beat = pb.Beat(sequence=1, index_epoch=epoch, manifest=holding(epoch, "birth"))
+                await told(link, nodes, pb.Frame(beat=beat))
+                assert await is_ruled_out(searches)
+
+
+async def test_the_word_of_a_session_that_a_newer_one_replaced_does_not_count():
+    async with gateway(Member(HONEST, "a"), listen=True) as (searches, nodes, _events):
+        async with dialled_in(nodes) as older:
+            await until(lambda: nodes.connected(HONEST))
+            asking = asyncio.create_task(searches.search(ASKED))  # so that it drains and is not closed
+            await until(lambda: nodes._lines[HONEST].session.in_flight)
+            first = nodes._lines[HONEST].session
+            async with dialled_in(nodes, hello=rogue.hello(HONEST, manifest=holding(2, "marriage"))):
+                await until(lambda: nodes._lines[HONEST].session is not first)
+                late = pb.Frame(beat=pb.Beat(sequence=1, index_epoch=2, manifest=holding(2, "birth")))
+                await older.send(late.SerializeToString())
+                await until(lambda: first.index_epoch == 2)
+                assert "marriage" in nodes.current_manifest(HONEST).categories
+                await asking
 
 
 # certificates --------------------------------------------------------------------------------------------------

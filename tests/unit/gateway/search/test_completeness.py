@@ -14,6 +14,7 @@ from federation.dates import DateSpan
 from federation.outcome import ANSWERED, CANNOT_HIDE, NotAsked, Outcome
 from federation.query import Query, Relation
 from federation.reasons import Reason
+from gateway.search.circuit import FAILURES_IN_A_ROW
 from gateway.search.completeness import ArchiveOutcome, Verdict, account, may_hide, summary
 from gateway.search.latency import UNKNOWN_S
 from gateway.search.ports import CategoryHoldings, Reply
@@ -110,6 +111,7 @@ def test_one_outcome_each_that_adds_up_in_time(behaviours, manifests):
         behaviour = behaviours.get(one.archive, Behaviour())
         if one.outcome is Outcome.NOT_ASKED:
             assert holdings.attempts(one.archive) == 0
+            assert holdings.connected(one.archive), "an older word rules nobody out"
             assert NotAsked(one.reason) in {NotAsked.CATEGORY_NOT_HELD, NotAsked.YEARS_NOT_HELD}
         elif behaviour.fault in FAILING or (
             behaviour.delay_s > ASKED.deadline_s and behaviour.fault is not Fault.AT_ONCE
@@ -198,6 +200,73 @@ def test_scope_leaves_out_with_a_reason_and_stays_complete():
     reasons = {one.archive: one.reason for one in answer.completeness.outcomes}
     assert reasons == {code: "" if code == "330402" else "out_of_scope" for code in CODES}
     assert answer.completeness.verdict is Verdict.COMPLETE
+
+
+NONE_HELD = {
+    "330402": manifest("330402", categories={}),
+    "330411": manifest("330411", categories={"marriage": CategoryHoldings(5, 1801, 1820)}),
+}
+"""Two archives that can not hold what is asked for, by their own word."""
+
+
+@pytest.mark.parametrize("archive", sorted(NONE_HELD))
+@pytest.mark.parametrize("question", [ASKED, structs.replace(ASKED, quick=True)], ids=["thorough", "quick"])
+def test_an_archive_that_is_away_is_missing_whatever_it_said_before(archive, question):
+    """As after a restart of the gateway, which has heard nothing of it: the account rests on no memory."""
+
+    async def work(manifests, *, away):
+        holdings = FakeHoldings({}, manifests)
+        if away:
+            holdings.down.add(archive)
+        return (await searches(holdings).search(question)).completeness
+
+    here = run(work(NONE_HELD, away=False))
+    assert (here.verdict, here.asked) == (Verdict.COMPLETE, len(CODES) - 2)
+    away = run(work(NONE_HELD, away=True))
+    assert away.verdict is Verdict.PARTIAL
+    assert [(gap.archive, gap.outcome) for gap in away.gaps] == [(archive, Outcome.UNREACHABLE)]
+    forgotten = run(work({code: one for code, one in NONE_HELD.items() if code != archive}, away=True))
+    assert forgotten == away
+
+
+def test_an_archive_that_has_told_of_a_newer_index_is_asked_until_it_says_what_that_holds():
+    async def work():
+        holdings = FakeHoldings({}, NONE_HELD)
+        holdings.outdated.add("330402")
+        asked = await searches(holdings).search(ASKED)
+        assert holdings.attempts("330402") == 1
+        assert holdings.attempts("330411") == 0
+        return asked
+
+    answer = run(work())
+    assert {one.archive: one.outcome for one in answer.completeness.outcomes}["330402"] is Outcome.EMPTY
+    assert answer.completeness.verdict is Verdict.COMPLETE
+
+
+def test_an_open_circuit_rules_nobody_in_or_out():
+    """Nobody needs to be asked what an archive that is there does not hold; one that is away is a gap by whatever name."""
+
+    async def work():
+        holdings = FakeHoldings({}, NONE_HELD)
+        both = searches(holdings)
+        for _ in range(FAILURES_IN_A_ROW):
+            both.circuit("330402").failed(now())
+        there = (await both.search(ASKED)).completeness
+        holdings.down.add("330402")
+        return there, (await both.search(ASKED)).completeness
+
+    there, away = run(work())
+    assert there.verdict is Verdict.COMPLETE
+    assert [(gap.archive, gap.outcome) for gap in away.gaps] == [("330402", Outcome.CIRCUIT_OPEN)]
+
+
+def test_out_of_scope_needs_no_session():
+    async def work():
+        holdings = FakeHoldings({}, {})
+        holdings.down.add("330411")
+        return await searches(holdings).search(structs.replace(ASKED, scope=Scope(("330402",), ())))
+
+    assert run(work()).completeness.verdict is Verdict.COMPLETE
 
 
 def test_the_stream_says_each_outcome_once_and_ends_with_the_plain_answer():
