@@ -20,6 +20,7 @@ from node_agent.catalogue.findings import SEVERITY, TEXTS, Finding
 from node_agent.catalogue.findings_file import FindingsFile
 from node_agent.catalogue.mapping import Mapping, MappingError, load
 from node_agent.catalogue.tables import NotACatalogueError
+from node_agent.duplicates import Duplicates
 from node_agent.index import (
     ImportRefusedError,
     Part,
@@ -76,7 +77,7 @@ def configure_import(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-duplicate",
         action="store_true",
-        help="允许内容相同的文件以另一名称再次导入 · let the same content in under another name",
+        help="允许内容相同或大多相同的文件以另一名称再次导入 · let the same content, or most of it, in under another name",
     )
     parser.add_argument(
         "--json", action="store_true", help="最后一行输出 JSON · the last line is a JSON object"
@@ -101,7 +102,7 @@ def run_import(args: argparse.Namespace) -> int:
     totals = dict.fromkeys(COUNTS, 0)
     files: list[dict[str, Any]] = []
     names: set[str] = set()
-    contents: dict[bytes, str] = {}
+    duplicates = Duplicates(keeps=args.dry_run and len(args.files) > 1)
     failed = False
     for name in args.files:
         path = Path(name)
@@ -110,7 +111,7 @@ def run_import(args: argparse.Namespace) -> int:
             if shown in names:
                 raise ImportRefusedError(_SAME_NAME)  # noqa: TRY301
             names.add(shown)
-            done = _import_one(path, folder, mapping, args, division, contents)
+            done = _import_one(path, folder, mapping, args, division, duplicates)
         except (NotACatalogueError, ImportRefusedError, OSError) as error:
             failed = True
             said = str(error) if not isinstance(error, OSError) else f"{_NO_FOLDER}: {error.strerror}"
@@ -203,9 +204,8 @@ def _import_one(
     mapping: Mapping,
     args: argparse.Namespace,
     division: str,
-    given: dict[bytes, str],
+    duplicates: Duplicates,
 ) -> dict[str, Any]:
-    """`given` are the contents of this run so far, by their digest."""
     name = name_of(path)
     refused: list[str] = []
 
@@ -216,6 +216,8 @@ def _import_one(
         refused.append(message)
 
     def agree(counts: SourceCounts) -> None:
+        if not (args.allow_duplicate or refused) and (why := duplicates.of_records(index, name, passing)):
+            refuse(why)
         if not args.allow_removal and counts.removed > max(_FEW, counts.before * _FAIR_SHARE):
             refuse(_removal(counts, file.report.total("quarantined")))
 
@@ -233,15 +235,15 @@ def _import_one(
             path, mapping=mapping, category=args.category or "", division=division, report=findings.take
         )
         digest = file.digest()
-        same = [*index.files_of(digest), *([given[digest]] if digest in given else [])]
-        if same and name not in same and not args.allow_duplicate:
-            refuse(_duplicate(same[0]))
+        if not args.allow_duplicate and (why := duplicates.of_bytes(index, name, digest)):
+            refuse(why)
+        passing = duplicates.passing(index, name)
         progress = stack.enter_context(_progress(name)) if _shows_progress(args) else _no_progress
         quality = _new_quality() if args.dry_run else None
         parts = file.parts(progress) if quality is None else _judged(file.parts(progress), quality)
-        counts = index.put(name, digest, parts, agree)
+        counts = index.put(name, digest, passing.parts(parts), agree)
         findings.keep()
-    given[digest] = name
+    duplicates.add(name, digest, passing)
     done = _summary(file.report, counts, findings)
     done["unmapped"] = list(file.unmapped)
     if refused:
@@ -271,14 +273,6 @@ def _removal(counts: SourceCounts, quarantined: int) -> str:
         "请核对文件是否完整、编码是否正确，确需移除请加 --allow-removal ·"
         f" the import would take away {counts.removed} of the {counts.before} records this file has{en}; nothing was changed."
         " See whether the file is whole and its encoding right; if this is meant, give --allow-removal"
-    )
-
-
-def _duplicate(other: str) -> str:
-    return (
-        f"内容与“{other}”完全相同，再次导入会使每条记录出现两次；未作任何改动。无需导入，确需以此名另存请加 --allow-duplicate ·"
-        f" the content is that of {other}, and every record would be found twice; nothing was changed."
-        " It need not be imported; if this is meant, give --allow-duplicate"
     )
 
 

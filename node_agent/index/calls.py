@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from node_agent.record import CatalogueRow, Record, Records
@@ -70,6 +70,28 @@ class HeldFile:
         return dict(counted)
 
 
+@dataclass(slots=True)
+class Elsewhere:
+    """How many records of a sample stand under other files, in all and under each."""
+
+    looked_up: int = 0
+    found: int = 0
+    files: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def are_most(self) -> bool:
+        """Whether it is the greater part."""
+        return self.found * 2 > self.looked_up
+
+    def count(self, files: Iterable[str], own: str) -> None:
+        """One record more, that these files have; one that its own file has already is nothing new."""
+        held = set(files)
+        self.looked_up += 1
+        if held and own not in held:
+            self.found += 1
+            self.files.update(held)
+
+
 Agree = Callable[[SourceCounts], None]
 """Asked when all is read and nothing is written yet; what it raises leaves the index as it was."""
 
@@ -97,6 +119,10 @@ class Writing(Protocol):
 
     def files_of(self, digest: bytes) -> list[str]:
         """The files that were imported from bytes of this digest."""
+        ...
+
+    def elsewhere(self, file_name: str, sample: Sequence[Record]) -> Elsewhere:
+        """How many of these records of a file stand under other files already."""
         ...
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,8 @@ import numpy as np
 from federation.keys import Keyer
 from node_agent.index import postings
 from node_agent.index.builder import BATCH, Builder, Places, Tally, filed_under, flags_of, record_keys
-from node_agent.index.calls import Agree, HeldFile, Part, SourceCounts, agreed
+from node_agent.index.calls import Agree, Elsewhere, HeldFile, Part, SourceCounts, agreed
+from node_agent.index.elsewhere import look_up
 from node_agent.index.folder import BusyError, DataFolder
 from node_agent.index.key_check import KEY_CHECK
 from node_agent.index.packing import CATEGORY_KEY, CATEGORY_NUMBER, Numbers, pack, year_of
@@ -106,6 +107,11 @@ class Importer:
         """The files that were imported from bytes of this digest."""
         with self._reading() as connection:
             return files_of(connection, digest) if connection is not None else []
+
+    def elsewhere(self, file_name: str, sample: Sequence[Record]) -> Elsewhere:
+        """How many of these records of a file stand under other files already."""
+        with self._reading() as connection:
+            return look_up(connection, file_name, sample) if connection is not None else Elsewhere()
 
     def files(self) -> list[HeldFile]:
         """The files the index was made of, by name."""

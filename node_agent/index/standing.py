@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -14,13 +14,14 @@ import numpy as np
 
 from federation.keys import Keyer
 from node_agent.index.builder import BATCH
-from node_agent.index.calls import Agree, HeldFile, HeldTable, Part, SourceCounts, agreed
+from node_agent.index.calls import Agree, Elsewhere, HeldFile, HeldTable, Part, SourceCounts, agreed
+from node_agent.index.elsewhere import look_up
 from node_agent.index.folder import DataFolder
 from node_agent.index.packing import CATEGORY_KEY, Numbers
 from node_agent.index.payload import digests_of, encode
 from node_agent.index.schema import open_for_reading
 from node_agent.index.seen import Seen
-from node_agent.record import side_by_side
+from node_agent.record import Record, side_by_side
 
 
 class Standing:
@@ -97,6 +98,10 @@ class Preview:
     def files(self) -> list[HeldFile]:
         """The files the index was made of, by name."""
         return held_files(self._connection) if self._connection is not None else []
+
+    def elsewhere(self, file_name: str, sample: Sequence[Record]) -> Elsewhere:
+        """How many of these records of a file stand under other files already."""
+        return look_up(self._connection, file_name, sample) if self._connection is not None else Elsewhere()
 
     def remove(self, file_name: str) -> SourceCounts:
         """What `Importer.remove` would do."""

@@ -217,6 +217,116 @@ def test_the_same_content_under_another_name_is_refused(tmp_path):
     assert json.loads(again.stdout.splitlines()[-1])["unchanged"] == 60
 
 
+def people(codes, volume=1, name="张三"):
+    """Rows of marriages of different people, each under a code of its own."""
+    return [
+        (
+            f"J001-002-{volume:04}-{code:04}", f"{name}{CHARACTERS[code % 20]}{CHARACTERS[code // 20]}",
+            f"李四{CHARACTERS[code % 20]}", f"1985-05-{1 + code % 28:02}", "崇福镇", f"33042519600101{code:03}X",
+        )
+        for code in codes
+    ]  # fmt: skip
+
+
+CHARACTERS = "甲乙丙丁戊己庚辛壬癸子丑寅卯辰巳午未申酉"
+PEOPLE = HEADER.strip() + ",男方身份证号\n"
+
+
+def written(path, rows, header=PEOPLE, delimiter=",", encoding="utf-8"):
+    text = header + "".join(delimiter.join(row) + "\n" for row in rows)
+    path.write_bytes(text.replace(",", delimiter).encode(encoding))
+    return path
+
+
+def turned(rows):
+    """The same in other columns, with running numbers and another notation of dates."""
+    return [
+        (str(number), date.replace("-0", ".").replace("-", "."), wife, husband, code, place, number_id)
+        for number, (code, husband, wife, date, place, number_id) in enumerate(rows, start=1)
+    ]
+
+
+TURNED = "序号,登记日期,女方姓名,男方姓名,档号,登记地点,男方身份证号\n"
+SAVED_ANEW = {
+    "a row more": lambda path, rows: written(path, [*rows, *people([200])]),
+    "a tenth less": lambda path, rows: written(path, rows[10:]),
+    "twice as many but one": lambda path, rows: written(path, [*rows, *people(range(100, 199))]),
+    "another encoding": lambda path, rows: written(path, rows, encoding="gb18030"),
+    "other columns and dates": lambda path, rows: written(path, turned(rows), TURNED, "\t"),
+    "ID numbers spoilt": lambda path, rows: written(path, [(*row[:5], "3.30425E+17") for row in rows]),
+    "called a copy": lambda path, rows: written(path.with_name("结婚 - 副本.csv"), [*rows, *people([200])]),
+}
+
+
+@pytest.mark.parametrize("how", SAVED_ANEW)
+def test_a_catalogue_saved_anew_under_another_name_is_refused(tmp_path, how):
+    folder, rows = tmp_path / "archive", people(range(100))
+    path = written(tmp_path / "结婚.csv", rows)
+    assert node(path, "--data", folder).returncode == 0
+    before = state(folder)
+    again = SAVED_ANEW[how](tmp_path / "结婚2020.csv", rows)
+    for more in ([], ["--dry-run"]):
+        done = node(again, "--data", folder, *more)
+        told(done, again.name, "条已在“结婚.csv”中", "there already under 结婚.csv", "--allow-duplicate")
+        assert state(folder) == before
+    assert node(again, "--data", folder, "--allow-duplicate").returncode == 0
+    both = node(again, path, "--data", folder, "--json")  # each has its records under its own name now
+    assert both.returncode == 0, both.stderr
+
+
+OTHERS = {
+    "other people under the same codes": lambda rows: people(range(100), name="钱六"),
+    "other days": lambda rows: [(*row[:3], row[3].replace("1985", "1986"), *row[4:]) for row in rows],
+    "the next volume": lambda rows: people(range(100), 2),
+    "the half of it": lambda rows: [*rows[:50], *people(range(100, 150))],
+}
+
+
+@pytest.mark.parametrize("which", OTHERS)
+def test_other_records_in_the_same_series_are_no_duplicates(tmp_path, which):
+    folder, rows = tmp_path / "archive", people(range(100))
+    assert node(written(tmp_path / "结婚.csv", rows), "--data", folder).returncode == 0
+    other = written(tmp_path / "结婚2020.csv", OTHERS[which](rows))
+    for more in (["--dry-run"], []):
+        done = node(other, "--data", folder, *more)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_same_people_under_the_same_codes_of_another_category_are_no_duplicates(tmp_path):
+    folder, rows = tmp_path / "archive", people(range(100))
+    assert node(written(tmp_path / "结婚.csv", rows), "--data", folder).returncode == 0
+    done = node(written(tmp_path / "离婚.csv", rows[:99]), "--data", folder)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_catalogue_put_together_of_others_is_refused(tmp_path):
+    folder, rows = tmp_path / "archive", people(range(100))
+    parts = [written(tmp_path / "结婚1.csv", rows[:40]), written(tmp_path / "结婚2.csv", rows[40:])]
+    assert node(*parts, "--data", folder).returncode == 0
+    whole = node(written(tmp_path / "结婚.csv", rows), "--data", folder)
+    told(whole, "其中 100 条已在“结婚2.csv”等 2 个文件中", "under 结婚2.csv and 1 more")
+
+
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_a_catalogue_saved_anew_beside_the_first_is_refused_in_one_run(tmp_path, more):
+    rows = people(range(100))
+    files = [written(tmp_path / "结婚.csv", rows), written(tmp_path / "结婚2020.csv", rows[1:])]
+    told(node(*files, "--data", tmp_path / "archive", *more), "结婚2020.csv", "there already under 结婚.csv")
+
+
+def test_a_catalogue_saved_anew_is_noticed_by_a_sample_where_many_records_share_a_code(tmp_path):
+    """A list of volumes: a code has hundreds of records, and what is read for one sampled record is bounded."""
+    folder = tmp_path / "archive"
+    rows = [
+        (f"J001-002-{code // 400:04}", f"张三{CHARACTERS[code % 20]}{CHARACTERS[code // 20 % 20]}", *row[2:])
+        for code, row in zip(range(4_000), people(range(400)) * 10, strict=True)
+    ]
+    assert node(written(tmp_path / "结婚.csv", rows), "--data", folder).returncode == 0
+    told(node(written(tmp_path / "结婚2020.csv", rows[1:]), "--data", folder), "there already under 结婚.csv")
+    other = [(row[0], row[1].replace("张", "钱"), *row[2:]) for row in rows]
+    assert node(written(tmp_path / "结婚2021.csv", other), "--data", folder).returncode == 0
+
+
 def test_a_file_is_known_by_its_newest_bytes(tmp_path):
     """Also when they say the same as before."""
     folder, path, copy = tmp_path / "archive", tmp_path / "结婚.csv", tmp_path / "结婚(1).csv"
