@@ -170,8 +170,9 @@ async def ignores_windows(link: Link, archive: str, whole: bytes) -> None:
 async def empty_parts(link: Link, archive: str, whole: bytes) -> None:
     """Sends parts without data, on and on: of the window they would take nothing."""
     async for want in _wants(link, archive):
+        empty = part(want.id, want.offset, b"", whole)
         while True:
-            await link.send(part(want.id, want.offset, b"", whole))
+            await link.send(empty)
 
 
 async def fat_frames(link: Link, archive: str, whole: bytes) -> None:
