@@ -9,13 +9,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import federation.quiet_grpc  # noqa: F401 - before gRPC is loaded
-from federation.output import told
+import federation.process.quiet_grpc  # noqa: F401 - before gRPC is loaded
+from federation.process.output import told
+from federation.process.version import VERSION
 from federation.reasons import Refusal, why
 from federation.rpc.transport import TransportRefusedError
 from federation.tlog import erasing
 from federation.tlog.flaws import TEXTS, EvidenceError
-from federation.version import VERSION
 from gateway import settings as settings_module
 from gateway.cases.database import keep_names_private
 from gateway.cases.policy import PolicyError

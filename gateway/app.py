@@ -10,15 +10,15 @@ from collections.abc import AsyncIterator, Awaitable, Iterator
 from functools import partial
 from pathlib import Path
 
-from federation import collector
-from federation.addresses import can_not_listen
-from federation.http_server import listening
-from federation.limits import RateLimit
+from federation.http.limits import RateLimit
+from federation.http.server import listening
+from federation.process import collector
+from federation.process.addresses import can_not_listen
+from federation.process.supervising import until_stopped
 from federation.reasons import Refusal
 from federation.rpc import transport
 from federation.rpc.transport import Credentials
 from federation.rpc.validity import OwnCertificate
-from federation.supervising import until_stopped
 from federation.tlog.anchor import FileAnchor
 from federation.trust import TrustList, Use
 from federation.verify.report import TEXTS, VerifyError

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from aiohttp import hdrs, web
 
-from federation.json_bodies import GRACE_S, named
-from federation.limits import line
+from federation.http.bodies import GRACE_S, named
+from federation.http.limits import line
 from federation.reasons import Reason, Refusal
 
 LARGEST_SMALL = 64 * 1024
@@ -23,7 +23,7 @@ SLOWEST = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """How many bodies of one kind are read at once: in all, of one line (`federation.limits.line`), and how long each."""
+    """How many bodies of one kind are read at once: in all, of one line (`federation.http.limits.line`), and how long each."""
 
     in_all: int
     of_a_line: int

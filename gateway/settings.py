@@ -14,14 +14,14 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from federation import environment
-from federation.addresses import check_address
-from federation.limits import ConnectionBounds
+from federation.http.limits import ConnectionBounds
+from federation.process import environment
+from federation.process.addresses import check_address
+from federation.process.settings_errors import words
+from federation.process.tls_files import TlsFileError, http_context
 from federation.rpc.transport import Credentials, is_loopback_host
-from federation.settings_errors import words
 from federation.tlog.keeping import authority_at
 from federation.tlog.stamping import TimeAuthority
-from federation.tls_files import TlsFileError, http_context
 
 DEFAULT_LOG = "gateway"
 PREFIX = "GW_"

@@ -8,8 +8,8 @@ from datetime import datetime
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from federation import log_lines
 from federation.outcome import Outcome
+from federation.process import log_lines
 from federation.tlog.reconcile import Reconciliation
 
 REGISTRY = CollectorRegistry()

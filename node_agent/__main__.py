@@ -7,9 +7,9 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-import federation.quiet_grpc  # noqa: F401 - before gRPC is loaded
-from federation.output import told
-from federation.version import VERSION
+import federation.process.quiet_grpc  # noqa: F401 - before gRPC is loaded
+from federation.process.output import told
+from federation.process.version import VERSION
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("node_agent.app", "初始化数据目录 · prepare a data folder for one archive"),

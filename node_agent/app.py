@@ -22,12 +22,13 @@ from grpc_health.v1.health import aio as health_aio  # type: ignore[attr-defined
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import generate_latest
 
-from federation import collector
-from federation.addresses import can_not_listen
 from federation.bulk.answering import BulkAnswering
-from federation.durable import write_secret
-from federation.http_server import listening
-from federation.limits import ConnectionBounds
+from federation.http.limits import ConnectionBounds
+from federation.http.server import listening
+from federation.process import collector
+from federation.process.addresses import can_not_listen
+from federation.process.durable import write_secret
+from federation.process.supervising import until_stopped, why_ended
 from federation.reasons import Reason, Refusal, why
 from federation.rpc import transport
 from federation.rpc.links import HOLDINGS, LINK, AcceptedLink, DialledLink, open_handler, stream_handler
@@ -36,7 +37,6 @@ from federation.rpc.validity import OwnCertificate
 from federation.session.answering import CREDITS, AnsweringSession
 from federation.session.base import CASES, DOCUMENTS, LARGEST_FRAME, PROTOCOL, SessionEndedError
 from federation.session.link import Link
-from federation.supervising import until_stopped, why_ended
 from federation.tlog.flaws import TEXTS as FLAWS
 from federation.tlog.flaws import EvidenceError
 from federation.wire.v1 import holdings_pb2 as pb

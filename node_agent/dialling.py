@@ -12,9 +12,9 @@ from collections.abc import Awaitable, Callable
 import grpc.aio
 
 from federation.outcome import Outcome
+from federation.process.supervising import why_ended
 from federation.rpc import transport
 from federation.session.base import SessionEndedError
-from federation.supervising import why_ended
 from node_agent import telemetry
 
 CONNECT_WITHIN_S = 2.0  # nobody waits for it: searches see `unreachable` meanwhile

@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from federation.output import silence
+from federation.process.output import silence
 from node_agent.catalogue.files import name_of
 from node_agent.catalogue.findings_file import discard
 from node_agent.index import HeldFile, ImportRefusedError, open_for_import, open_for_preview

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from federation.categories import CATEGORIES
-from federation.output import silence
+from federation.process.output import silence
 from node_agent.catalogue.files import CatalogueFile, FileReport, name_of, unmapped_told
 from node_agent.catalogue.findings import SEVERITY, TEXTS, Finding
 from node_agent.catalogue.findings_file import FindingsFile

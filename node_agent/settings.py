@@ -17,13 +17,13 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from federation import environment
-from federation.addresses import check_address
 from federation.categories import CATEGORIES
-from federation.limits import ConnectionBounds
+from federation.http.limits import ConnectionBounds
+from federation.process import environment
+from federation.process.addresses import check_address
+from federation.process.settings_errors import words
+from federation.process.tls_files import TlsFileError, http_context
 from federation.rpc.transport import Credentials, is_loopback
-from federation.settings_errors import words
-from federation.tls_files import TlsFileError, http_context
 
 FILE = "archive.toml"
 PREFIX = "LANTAI_NODE_"

@@ -7,7 +7,7 @@ from datetime import datetime
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from federation import log_lines
+from federation.process import log_lines
 
 REGISTRY = CollectorRegistry()
 

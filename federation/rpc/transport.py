@@ -11,8 +11,8 @@ from pathlib import Path
 import grpc
 import grpc.aio
 
-from federation import tls_files
-from federation.addresses import can_not_listen
+from federation.process import tls_files
+from federation.process.addresses import can_not_listen
 from federation.rpc.naming import dns_name
 
 LARGEST_MESSAGE = 1 << 20

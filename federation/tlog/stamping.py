@@ -20,7 +20,7 @@ from rfc3161_client import (
     decode_timestamp_response,
 )
 
-from federation.posting import RedirectedError, post
+from federation.http.posting import RedirectedError, post
 from federation.tlog.checkpoint import Checkpoint
 from federation.tlog.event import EventKind
 from federation.tlog.flaws import EvidenceError, Flaw

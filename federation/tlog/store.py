@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from federation.durable import keep_private
+from federation.process.durable import keep_private
 from federation.tlog.flaws import EvidenceError, Flaw
 from federation.tlog.merkle import HASH_BYTES
 from federation.tlog.tiles import TILE_WIDTH

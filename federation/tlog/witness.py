@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from federation.durable import keep_private
+from federation.process.durable import keep_private
 from federation.tlog.checkpoint import Checkpoint, open_checkpoint, read_decimal
 from federation.tlog.flaws import EvidenceError, Flaw
 from federation.tlog.merkle import HASH_BYTES, verify_consistency

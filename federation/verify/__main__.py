@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from federation.process.version import VERSION
 from federation.suites import INTL
 from federation.suites.base import PublicKey
 from federation.suites.registry import suite
@@ -25,7 +26,6 @@ from federation.verify.challenge import Challenge
 from federation.verify.documents import MOST_BYTES, MOST_TEXT, looks_like_pdf, refused, verify
 from federation.verify.report import TEXTS, Report, Result, Verdict, VerificationReason, VerifyError, rfc3339
 from federation.verify.status_lists import StatusLists
-from federation.version import VERSION
 
 _MARKS = {Result.PASSED: "✓", Result.FAILED: "✗", Result.UNKNOWN: "?", Result.SKIPPED: "-"}
 _VERDICTS = {

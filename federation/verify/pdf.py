@@ -188,7 +188,7 @@ def _guarded(work: Callable[[], _T]) -> _T:
 class _Reader(PdfFileReader):
     """pyHanko's reader, emptied when `readers` close.
 
-    It and the objects it has read point at each other; the garbage collector hardly runs (`federation.collector`), so they
+    It and the objects it has read point at each other; the garbage collector hardly runs (`federation.process.collector`), so they
     and the document would stay for long.
     """
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from federation.durable import write_secret
+from federation.process.durable import write_secret
 
 SHORTEST_SECRET = 24
 """Bytes of a shared secret (Standard Webhooks: 24 to 64)."""

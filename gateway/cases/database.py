@@ -15,7 +15,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyErro
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import QueuePool
 
-from federation.durable import keep_private
+from federation.process.durable import keep_private
 from federation.reasons import Reason, Refusal
 from gateway.cases import migrate
 

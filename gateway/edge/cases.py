@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import msgspec
 from aiohttp import hdrs, web
 
-from federation.json_bodies import in_time
-from federation.limits import RateLimit
-from federation.problems import LANGUAGE_TAGS, language_of
+from federation.http.bodies import in_time
+from federation.http.limits import RateLimit
+from federation.http.problems import LANGUAGE_TAGS, language_of
 from federation.reasons import Reason, Refusal
 from gateway.cases.case import Case, Entry
 from gateway.cases.cases import NewCase, Once

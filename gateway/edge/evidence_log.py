@@ -8,7 +8,7 @@ from typing import Protocol
 
 from aiohttp import web
 
-from federation.limits import RateLimit
+from federation.http.limits import RateLimit
 from federation.tlog.note import Note
 
 Handler = Callable[[web.Request, str], Awaitable[web.StreamResponse]]

@@ -9,9 +9,9 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from federation import json_bodies
 from federation.categories import CATEGORIES, PURPOSES
 from federation.dates import DateSpan
+from federation.http import bodies as json_bodies
 from federation.identity_number import IdJudgement, judge
 from federation.names.invisible import visible
 from federation.places import exists, find

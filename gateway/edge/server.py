@@ -17,9 +17,9 @@ from aiohttp import hdrs, web
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from prometheus_client import generate_latest
 
-from federation.json_bodies import LARGEST_BODY, in_time
-from federation.limits import RateLimit
-from federation.problems import LANGUAGE_TAGS, language_of
+from federation.http.bodies import LARGEST_BODY, in_time
+from federation.http.limits import RateLimit
+from federation.http.problems import LANGUAGE_TAGS, language_of
 from federation.reasons import Reason, Refusal
 from gateway import telemetry
 from gateway.edge import rendering

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
-from federation.durable import write_secret
+from federation.process.durable import write_secret
 from federation.reasons import Reason, Refusal
 from federation.suites.encoding import thumbprint
 

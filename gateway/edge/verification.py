@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import hdrs, web
 from msgspec import Meta, Struct
 
-from federation.limits import RateLimit
+from federation.http.limits import RateLimit
 from federation.reasons import Reason, Refusal
 from federation.verify.challenge import NONCE_LIFETIME, Challenge
 from federation.verify.report import Report

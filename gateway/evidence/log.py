@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Protocol
 
-from federation.durable import write_secret
+from federation.process.durable import write_secret
 from federation.reasons import Reason, Refusal
 from federation.suites import SM
 from federation.suites.registry import suite

@@ -16,8 +16,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from federation import short_code
 from federation.documents import CHINA
-from federation.limits import RateLimit
-from federation.problems import STATUS
+from federation.http.limits import RateLimit
+from federation.http.problems import STATUS
 from federation.reasons import TEXTS, Reason, Refusal, Text
 from federation.verify.challenge import Challenge
 from federation.verify.report import TEXTS as VERIFICATION_TEXTS

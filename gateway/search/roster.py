@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from federation.addresses import check_address
+from federation.process.addresses import check_address
 
 _CODE = re.compile(r"\d{6}")
 _KEYS = {"code", "name", "address", "dials_in", "authority", "stale_after_s", "deputy"}

@@ -16,7 +16,6 @@ from msgspec import structs
 
 from federation.outcome import ANSWERED, Outcome
 from federation.places import in_region
-from federation.randomness import Randomness
 from federation.reasons import Reason
 from gateway.search.admission import Admission
 from gateway.search.circuit import FAIR_BUDGET_S, Circuit
@@ -26,6 +25,7 @@ from gateway.search.merge import MOST_RANKED, Ranked, rank
 from gateway.search.pages import KEPT_S, Kept, Pages
 from gateway.search.ports import Holdings, Reply, SearchObserver, SubRequest
 from gateway.search.question import Question, check
+from gateway.search.randomness import Randomness
 from gateway.search.retry import RetryBudget, pause_before
 from gateway.search.roster import Roster
 from gateway.search.selection import MembershipFilters, Selection, select

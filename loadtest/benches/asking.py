@@ -22,8 +22,8 @@ from typing import Any
 
 import uvloop
 
-from federation import collector
 from federation.dates import DateSpan
+from federation.process import collector
 from federation.query import Query, Relation
 from federation.rpc import transport
 from federation.wire.translate import query_to_wire

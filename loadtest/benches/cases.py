@@ -21,8 +21,9 @@ import psycopg
 import uvloop
 from sqlalchemy import func, select
 
-from federation import collector, mail
+from federation import mail
 from federation.mail import FromDesk, mail_id, write
+from federation.process import collector
 from federation.tlog.note import Signer
 from federation.tlog.reader import LogReader
 from gateway.adapters.case_evidence import CaseEvidence

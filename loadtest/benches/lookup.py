@@ -20,11 +20,11 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from federation import collector
 from federation.dates import DateSpan
 from federation.identity_number import canonical
 from federation.keys import Keyer
 from federation.names import fold
+from federation.process import collector
 from federation.query import Query
 from loadtest.bench import Figure, Scale
 from loadtest.people import Truth, records, truths, write_csv

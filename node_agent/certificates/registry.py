@@ -18,7 +18,7 @@ from pathlib import Path
 
 from federation import short_code
 from federation.credential.status_list import Allocation
-from federation.durable import sync
+from federation.process.durable import sync
 from federation.reasons import Reason, Refusal
 from node_agent.certificates import left_behind
 from node_agent.certificates.left_behind import FORGOTTEN_S

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from federation.durable import sync
+from federation.process.durable import sync
 from federation.reasons import Reason, Refusal
 from node_agent.certificates import left_behind
 from node_agent.certificates.left_behind import FORGOTTEN_S

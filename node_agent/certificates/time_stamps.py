@@ -11,7 +11,7 @@ from cryptography import x509
 from pyhanko.sign.timestamps import TimeStamper
 from rfc3161_client import VerificationError, VerifierBuilder, decode_timestamp_response
 
-from federation.posting import RedirectedError, post
+from federation.http.posting import RedirectedError, post
 
 WAIT_S = 3.0
 """How long a document waits for its time stamp: a quarter of the 12 s a case has for issuing."""

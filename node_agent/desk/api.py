@@ -18,10 +18,10 @@ import msgspec
 import yaml
 from aiohttp import hdrs, web
 
-from federation.http_server import listening
-from federation.json_bodies import LARGEST_BODY, in_time
-from federation.limits import ConnectionBounds, RateLimit
-from federation.problems import language_of
+from federation.http.bodies import LARGEST_BODY, in_time
+from federation.http.limits import ConnectionBounds, RateLimit
+from federation.http.problems import language_of
+from federation.http.server import listening
 from federation.reasons import Reason, Refusal
 from node_agent import telemetry
 from node_agent.desk import bodies, users

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from federation import json_bodies
+from federation.http import bodies as json_bodies
 
 _MOST_BRACKETS = 1_024
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import aiohttp
 import msgspec
 
-from federation.durable import write_secret
+from federation.process.durable import write_secret
 from federation.reasons import Refusal
 from node_agent import telemetry
 from node_agent.desk.desk import Desk

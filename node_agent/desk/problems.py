@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
-from federation import problems
+from federation.http import problems
 from federation.reasons import Reason, Refusal
 
 STATUS: dict[Reason, int] = {

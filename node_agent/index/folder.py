@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from federation.durable import sync, write_secret
+from federation.process.durable import sync, write_secret
 from node_agent.index.troubles import Trouble, UnusableIndexError
 
 POINTER = "CURRENT"

@@ -10,7 +10,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
-from federation.limits import RateLimit
+from federation.http.limits import RateLimit
 from gateway.edge.server import Edge, Health, openapi
 from gateway.edge.tokens import ALGORITHM, Clients, SigningKey, Tokens, _Key
 from gateway.search.roster import Member, Roster

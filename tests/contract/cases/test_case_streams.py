@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from federation.limits import RateLimit
+from federation.http.limits import RateLimit
 from gateway.cases.case import Case, Event
 from gateway.cases.ports import Located
 from gateway.cases.states import Kind, State

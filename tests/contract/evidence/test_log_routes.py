@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from federation.limits import RateLimit
+from federation.http.limits import RateLimit
 from federation.tlog.__main__ import main as tlog
 from federation.tlog.checkpoint import Checkpoint, open_checkpoint
 from federation.tlog.event import Event, EventKind

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from federation.limits import RateLimit
+from federation.http.limits import RateLimit
 from federation.reasons import Reason, Refusal
 from federation.verify.report import VerificationReason, VerifyError
 from federation.verify.status import State, StatusReference

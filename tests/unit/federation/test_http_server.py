@@ -16,9 +16,9 @@ import pytest
 import uvloop
 from aiohttp import web
 
-from federation import http_server
-from federation.http_server import listening
-from federation.limits import ConnectionBounds
+from federation.http import server as http_server
+from federation.http.limits import ConnectionBounds
+from federation.http.server import listening
 from loadtest.authorities.tls import Authority
 
 ASK = b"GET /ok HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from federation.limits import RateLimit, line
+from federation.http.limits import RateLimit, line
 from federation.reasons import Refusal
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 PROCESS = """
 import logging, sys
 import structlog
-from federation import log_lines
+from federation.process import log_lines
 from federation.identity_number import check_digit
 
 lost = []

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from federation.posting import RedirectedError, post
+from federation.http.posting import RedirectedError, post
 
 
 @contextlib.contextmanager

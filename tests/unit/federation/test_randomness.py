@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from federation.randomness import Randomness
+from gateway.search.randomness import Randomness
 
 
 @pytest.mark.parametrize("sizes", [[16] * 2_000, [1, 4_095, 1, 4_096, 4_097, 16], [10_000, 3]])

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from federation.process.supervising import until_stopped, why_ended
 from federation.reasons import Reason, Refusal
-from federation.supervising import until_stopped, why_ended
 
 SECRET = "钱伟明"
 

@@ -34,11 +34,14 @@ def copy(tmp_path):
     return tmp_path
 
 
+RUNNING = "running a process needs no word of what it computes but the reasons"
 CASE_STORE = "case store: each module leans on those beneath it"
 CATALOGUE = "catalogue: each module leans on those before it in docs/architecture.md"
 PLANTED = [
     ("the two processes stay apart", "gateway/search/ports.py", "import node_agent.record"),
-    ("the kernel leans on neither process", "federation/deadline.py", "import gateway.search.ports"),
+    ("the kernel leans on neither process", "federation/outcome.py", "import gateway.search.ports"),
+    (RUNNING, "federation/process/durable.py", "import federation.query"),
+    (RUNNING, "federation/nowhere.py", ""),
     ("gateway: imports point inward", "gateway/search/ports.py", "import gateway.edge.server"),
     (CASE_STORE, "gateway/cases/statements.py", "import gateway.cases.batch"),
     (CASE_STORE, "gateway/cases/upkeep.py", "import gateway.cases.store"),

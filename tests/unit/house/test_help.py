@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from examples.jiaxing import demo
-from federation.version import VERSION
+from federation.process.version import VERSION
 from gateway import __main__ as gateway
 from loadtest import __main__ as loadtest
 from node_agent import __main__ as node

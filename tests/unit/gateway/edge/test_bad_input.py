@@ -10,10 +10,10 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 
-from federation import json_bodies
 from federation.categories import CATEGORIES, PURPOSES
-from federation.json_bodies import LARGEST_BODY
-from federation.problems import STATUS
+from federation.http import bodies as json_bodies
+from federation.http.bodies import LARGEST_BODY
+from federation.http.problems import STATUS
 from federation.query import Relation
 from federation.reasons import TEXTS, Reason, Refusal
 from gateway.edge.requests import SearchBody, read_search

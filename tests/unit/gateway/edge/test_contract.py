@@ -12,10 +12,10 @@ from jsonschema import Draft202012Validator
 
 from federation.categories import CATEGORIES, PURPOSES
 from federation.explanation import level_word
+from federation.http.limits import RateLimit
+from federation.http.problems import STATUS
 from federation.levels import Levels, NameLevel
-from federation.limits import RateLimit
 from federation.mail import EVIDENCE_KINDS, REFUSAL_REASONS
-from federation.problems import STATUS
 from federation.query import Relation
 from federation.reasons import TEXTS, Reason
 from gateway.bodies import Bodies

@@ -12,7 +12,8 @@ import aiohttp
 import pytest
 from prometheus_client import generate_latest
 
-from federation import http_server, json_bodies
+from federation.http import bodies as json_bodies
+from federation.http import server as http_server
 from gateway import app, telemetry
 from gateway.edge.server import openapi
 from gateway.settings import GatewaySettings

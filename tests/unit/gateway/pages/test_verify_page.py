@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 
 from federation import short_code
-from federation.limits import RateLimit
+from federation.http.limits import RateLimit
 from federation.reasons import Reason, Refusal, Text
 from federation.verify.documents import refused
 from federation.verify.report import TEXTS as VERIFICATION

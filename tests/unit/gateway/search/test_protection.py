@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from msgspec.structs import replace
 
-from federation.deadline import MEANINGFUL_WORK_S
 from federation.outcome import Outcome
 from federation.reasons import Reason, Refusal
 from gateway.search.admission import MOST_RUNNING, MOST_WAITING, Admission
@@ -17,6 +16,7 @@ from gateway.search.circuit import FAILURES_IN_A_ROW, FIRST_PAUSE_S, LONGEST_PAU
 from gateway.search.latency import HALF_LIFE_S, UNKNOWN_S, Latency
 from gateway.search.question import LONGEST_DEADLINE_S, SHORTEST_DEADLINE_S
 from gateway.search.retry import FLOOR_PER_S, SHARE, WINDOW_S, RetryBudget
+from node_agent.service import MEANINGFUL_WORK_S
 from tests.fakes.holdings import Behaviour, FakeHoldings, Fault
 from tests.fakes.virtual import now, run
 from tests.unit.gateway.search.test_completeness import ASKED, Counts, searches

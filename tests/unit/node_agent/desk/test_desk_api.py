@@ -10,8 +10,10 @@ import pytest
 from aiohttp import web
 from prometheus_client import generate_latest
 
-from federation import http_server, json_bodies, mail
-from federation.limits import ConnectionBounds, RateLimit
+from federation import mail
+from federation.http import bodies as json_bodies
+from federation.http import server as http_server
+from federation.http.limits import ConnectionBounds, RateLimit
 from federation.reasons import Reason
 from node_agent import telemetry
 from node_agent.desk import users

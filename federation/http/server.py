@@ -23,8 +23,8 @@ from typing import Any, Literal, Protocol, cast
 from aiohttp import hdrs, web
 from aiohttp.web_protocol import RequestHandler
 
-from federation import problems
-from federation.limits import ConnectionBounds, line
+from federation.http import problems
+from federation.http.limits import ConnectionBounds, line
 from federation.reasons import Reason, Refusal
 
 NAME = "lantai"

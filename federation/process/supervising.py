@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
-from federation.log_lines import raised_at
+from federation.process.log_lines import raised_at
 from federation.reasons import Refusal
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from federation import environment
+from federation.process import environment
 
 _TEXTS: dict[str, str] = {
     "missing": "缺少 · missing",
