@@ -18,6 +18,7 @@ from federation.levels import Levels, NameLevel
 from federation.mail import EVIDENCE_KINDS, REFUSAL_REASONS
 from federation.query import Relation
 from federation.reasons import TEXTS, Reason
+from federation.verify.report import VerificationReason
 from gateway.bodies import Bodies
 from gateway.cases.states import Kind, Stage, State
 from gateway.edge.case_rendering import _OTHER_REASONS
@@ -45,6 +46,11 @@ NEVER_HERE = {
     Reason.CATEGORY_NOT_HELD, Reason.POLICY, Reason.NO_INDEX, Reason.TOO_MANY_RECORDS,
 }  # fmt: skip
 """Reasons of a desk or of an archive: they stand in outcomes and logs, and no answer of the gateway is refused for them."""
+
+
+WITHOUT_DATA = {
+    Kind.NONE_FITS, Kind.CLAIMED, Kind.RELEASED, Kind.RETRIEVED, Kind.ISSUED, Kind.WITHDRAWN,
+}  # fmt: skip
 
 
 class _Strict(yaml.SafeLoader):
@@ -179,6 +185,10 @@ def test_what_the_words_of_closed_lists_mean_is_told():
         key: f"{zh} · {en}" for key, (zh, en) in reasons.items()
     }
     assert SCHEMAS["Applicant"]["properties"]["relation"]["enum"] == list(Relation)
+    told = SCHEMAS["VerificationReport"]["properties"]["reasons"]["description"].partition(":\n")[2]
+    assert told.split() == list(VerificationReason)
+    told = SCHEMAS["CaseEvent"]["properties"]["data"]["description"]
+    assert {one for one in Kind if one in re.findall(r"\w+", told)} == set(Kind) - WITHOUT_DATA
     levels = {level_word(Levels(name=one)) for one in NameLevel}
     assert levels <= set(SCHEMAS["Level"]["enum"])
 
