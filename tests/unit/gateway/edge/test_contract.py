@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-from importlib import resources
 from types import SimpleNamespace
 
 import pytest
-import yaml
 from jsonschema import Draft202012Validator
 
 from federation.categories import CATEGORIES, PURPOSES
@@ -53,43 +51,12 @@ WITHOUT_DATA = {
 }  # fmt: skip
 
 
-class _Strict(yaml.SafeLoader):
-    """Refuses a name that stands twice, of which YAML's own reader takes the last."""
-
-
-def _once(loader, node, deep=False):
-    names = [loader.construct_object(key) for key, _value in node.value]
-    assert len(names) == len(set(names)), f"a name stands twice {node.start_mark}"
-    return yaml.SafeLoader.construct_mapping(loader, node, deep)
-
-
-_Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _once)
-
-
 def parts(part, path=""):
     """(path, value) of everything in the document."""
     yield path, part
     inside = part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list) else ()
     for name, value in inside:
         yield from parts(value, f"{path}/{name}")
-
-
-def test_no_name_stands_twice():
-    text = resources.files("gateway.edge").joinpath("openapi.yaml").read_text("utf-8")
-    assert yaml.load(text, _Strict) == DOCUMENT
-
-
-def test_no_text_is_cut_off_at_a_comma():
-    """In `{description: one, two}` the second half becomes a name without a value."""
-    empty = [path for path, value in parts(DOCUMENT) if value is None and "/examples/" not in path]
-    assert empty == []
-
-
-def test_every_part_is_used():
-    used = {value for _path, value in parts(DOCUMENT) if isinstance(value, str) and value.startswith("#/")}
-    for kind, named in DOCUMENT["components"].items():
-        if kind != "securitySchemes":
-            assert {f"#/components/{kind}/{name}" for name in named} <= used, kind
 
 
 def test_no_name_a_generator_makes_is_anothers():
