@@ -16,10 +16,10 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Protocol, Self
 
 from federation.reasons import Refusal
 from loadtest.authorities.tls import Authority
@@ -40,6 +40,14 @@ so itself: said between fork and exec, in a parent that has used gRPC, the child
 READY_WITHIN_S = 60.0
 _PORTS = range(20_000, 32_768)
 _GIVEN_PORTS: set[int] = set()
+
+
+class Answered(Protocol):
+    """Is told of an answer."""
+
+    def __call__(
+        self, method: str, path: str, status: int, headers: Mapping[str, str], body: bytes, /
+    ) -> None: ...
 
 
 class FleetError(Exception):
@@ -79,6 +87,9 @@ def free_port(wanted: int = 0) -> int:
 
 class Fleet:
     """Archives and a gateway under `folder`. `start` brings all up, `stop` ends them; a context manager does both."""
+
+    on_answer: ClassVar[Answered | None] = None
+    """Of the gateway's answers to `request`; tests hold them to the contract."""
 
     def __init__(
         self,
@@ -346,9 +357,12 @@ class Fleet:
         asked = urllib.request.Request((base or self.gateway_url) + path, data=data, headers=all_headers)  # noqa: S310 - loopback
         try:
             with urllib.request.urlopen(asked, timeout=30) as answer:  # noqa: S310
-                return answer.status, json.loads(answer.read())
+                status, told, read = answer.status, answer.headers, answer.read()
         except urllib.error.HTTPError as error:
-            return error.code, json.loads(error.read() or b"null")
+            status, told, read = error.code, error.headers, error.read()
+        if self.on_answer is not None and not base:
+            self.on_answer(asked.get_method(), path, status, told, read)
+        return status, json.loads(read or b"null")
 
     def send(self, name: str, number: int) -> None:
         """Send a signal to one process of this fleet."""

@@ -13,11 +13,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from gateway import settings as settings_module
 from gateway.app import tokens
-from loadtest.fleet import free_port
+from loadtest.fleet import Answered, free_port
 
 READY_WITHIN_S = 60.0
 
@@ -35,6 +35,9 @@ REQUEST: dict[str, Any] = {
 
 class Gateway:
     """One gateway process. Replicas share `folder`, a PostgreSQL `store` and the keys, and have a `data` folder each."""
+
+    on_answer: ClassVar[Answered | None] = None
+    """Of its answers to `request`; tests hold them to the contract."""
 
     def __init__(
         self, folder: Path, roster: str, *, name: str = "one", clients: str = "", **settings: Any
@@ -127,11 +130,14 @@ class Gateway:
         asked = urllib.request.Request(self.url + path, data=data, headers=all_headers)  # noqa: S310 - loopback
         try:
             with urllib.request.urlopen(asked, timeout=30) as answer:  # noqa: S310
-                return answer.status, _read(answer.read())
+                status, told, read = answer.status, answer.headers, answer.read()
         except urllib.error.HTTPError as error:
-            return error.code, _read(error.read())
+            status, told, read = error.code, error.headers, error.read()
         except OSError:
             return 0, None
+        if self.on_answer is not None:
+            self.on_answer(asked.get_method(), path, status, told, read)
+        return status, _read(read)
 
     def metric(self, name: str) -> float:
         """The sum of a metric's samples, whatever their labels."""
