@@ -120,7 +120,7 @@ class Cases:
         return kept
 
     async def scorecard(self, archive: str, days: int) -> Scorecard:
-        """The archive's scorecard over the last days: all of its cases, none left out."""
+        """The archive's scorecard over the last days: all of its cases that were under way in them, none left out."""
 
         def look() -> Scorecard:
             store, now = self._store, self._store.now_ms()
@@ -128,7 +128,7 @@ class Cases:
             up, watched = store.read(lambda c: availability(c, archive, since // DAY_MS))
             return scorecard(
                 store.results(archive, since),
-                store.unstopped(archive, since),
+                store.unstopped(archive, since, since - store.policy.longest_case_s * 1000),
                 now,
                 up_ms=up,
                 watched_ms=watched,

@@ -71,12 +71,20 @@ class Reading:
         )
         return {row[0]: row[1] for row in self.read(lambda c: c.execute(statement).all())}
 
-    def unstopped(self, holder: str, since_ms: int) -> list[Case]:
-        """A holder's cases accepted since then whose clock has not stopped: open ones, and ends nobody has fetched."""
+    def unstopped(self, holder: str, since_ms: int, accepted_ms: int) -> list[Case]:
+        """A holder's cases whose clock has not stopped: open ones, whatever their age, and ends since then that nobody has
+        fetched. `accepted_ms` bounds the look: no case accepted before it can be either.
+        """
+        is_under_way = CASES.c.ended_ms.is_(None) | (CASES.c.ended_ms >= since_ms)
         statement = (
             select(CASES.c.data)
             .outerjoin(RESULTS, RESULTS.c.case_id == CASES.c.id)
-            .where(CASES.c.holder == holder, CASES.c.created_ms >= since_ms, RESULTS.c.case_id.is_(None))
+            .where(
+                CASES.c.holder == holder,
+                CASES.c.created_ms >= accepted_ms,
+                is_under_way,
+                RESULTS.c.case_id.is_(None),
+            )
         )
         return [decode_case(data) for data in self.read(lambda c: c.execute(statement).scalars().all())]
 

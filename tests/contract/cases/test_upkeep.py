@@ -10,7 +10,7 @@ from gateway.cases.case import HOOK, MAIL, Event
 from gateway.cases.minutes import minutes
 from gateway.cases.schema import CASES, METADATA
 from gateway.cases.states import Kind, State
-from gateway.cases.store import Done, Store, Unit
+from gateway.cases.store import Store, Unit
 from gateway.cases.upkeep import (
     BATCH,
     DAY_MS,
@@ -26,7 +26,7 @@ from gateway.cases.upkeep import (
 )
 from loadtest.case_core import make_tables
 from tests.fakes.case_stores import Stores, accept, agrees, dispatched, do, lease, made, tasks, told
-from tests.fakes.cases import HOLDER, found, located
+from tests.fakes.cases import HOLDER, located
 
 KEEP = Keep()
 SECRET = ("錢偉明", "钱*明", "錢*明", "Y-0001")
@@ -301,33 +301,3 @@ def test_presence_counts_only_what_was_watched():
     }  # fmt: skip
     presence.give_back({("a", 1): (1, 2)})
     assert presence.take() == {("a", 1): (1, 2)}
-
-
-# the scorecard's cases -----------------------------------------------------------------------------------------
-
-
-def test_cases_whose_clock_still_runs_are_found_by_their_holder(stores: Stores, store: Store):
-    ended(store, 1)
-    open_ = dispatched(store, 2).case.id
-    refused = dispatched(store, 3).case.id
-    do(store, told(refused, Kind.REFUSED, reason="secret"))  # nobody has fetched the answer
-    dispatched(store, 4, "310115")
-    assert {one.id for one in store.unstopped(HOLDER, 0)} == {open_, refused}
-    assert store.unstopped(HOLDER, store.now_ms() + 1) == []
-
-
-@pytest.mark.parametrize("count", [0, 2500])
-def test_no_result_is_left_out(store: Store, count: int):
-    units = []
-    for number in range(1, count + 1):
-        case = f"case-{number:05d}"
-        units += [
-            accept(number),
-            Unit(case, located({HOLDER: "hit"}, [found()])),
-            told(case, Kind.REFUSED, reason="secret"),
-            Unit(case, Event(Kind.DELIVERED, "gateway")),
-        ]
-    for start in range(0, len(units), 120):
-        assert all(isinstance(one, Done) for one in store.transact(units[start : start + 120]))
-    assert len(store.results(HOLDER, 0)) == count
-    assert len(store.results(HOLDER, 0, 100)) == min(count, 100)
