@@ -201,7 +201,8 @@ class NodeSessions:
         self.on_session: Callable[[str], None] = lambda _archive: None
         self.on_mail: Callable[[str, pb.Mail, Callable[[str], None]], None] = _no_cases
         """Told (archive, message, answer): `answer(reason)` sends the receipt, reason "" = durable."""
-        self.on_receipt: Callable[[bytes, str], None] = lambda _name, _reason: None
+        self.on_receipt: Callable[[str, bytes, str], bool] = lambda _archive, _name, _reason: True
+        """Told (archive, message, reason): False = it was not this archive that was sent the message."""
         self._wheel = TimerWheel()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: grpc.aio.Server | None = None
@@ -273,10 +274,12 @@ class NodeSessions:
 
             self.on_mail(line.member.code, mail, answer)
 
-        session.on_mail = on_mail
-        session.on_receipt = lambda receipt: self.on_receipt(
-            receipt.id, known_reason(receipt.reason) if receipt.reason else ""
-        )
+        def on_receipt(receipt: pb.Receipt) -> None:
+            reason = known_reason(receipt.reason) if receipt.reason else ""
+            if not self.on_receipt(line.member.code, receipt.id, reason):
+                self._observer.session_event(line.member.code, "foreign_receipt")
+
+        session.on_mail, session.on_receipt = on_mail, on_receipt
 
     # Sessions --------------------------------------------------------------------------------------------------
 

@@ -136,9 +136,9 @@ class Engine:
 
         self._writer.call(lambda store: store.wake(archive)).add_done_callback(woken)
 
-    def receipted(self, name: bytes, reason: str) -> None:
+    def receipted(self, archive: str, name: bytes, reason: str) -> bool:
         """What a desk says of a message it was sent: `Tasks.receipted`."""
-        self._tasks.receipted(name, reason)
+        return self._tasks.receipted(archive, name, reason)
 
     # serving ---------------------------------------------------------------------------------------------------
 

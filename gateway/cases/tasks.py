@@ -177,18 +177,23 @@ class Tasks:
             return self._bury(task, "hook")
         return self._again(task, max(pause * random.uniform(0.9, 1.1), answer.retry_after_s or 0.0))  # noqa: S311
 
-    def receipted(self, name: bytes, reason: str) -> None:
-        """A desk made a message durable, or, with a reason, will never take it: then the operator must look."""
-        mailed = self._mailed.pop(name, None)
+    def receipted(self, archive: str, name: bytes, reason: str) -> bool:
+        """A desk made a message durable, or, with a reason, will never take it: then the operator must look. False, and nothing
+        happened, when the message went to another archive: its name is no secret to whoever knows the case.
+        """
+        mailed = self._mailed.get(name)
         if mailed is None:
-            return  # of an earlier life of this process: it is sent again and receipted again
+            return True  # of an earlier life of this process: it is sent again and receipted again
+        if mailed.archive != archive:
+            return False
+        del self._mailed[name]
         task_id = mailed.task_id
         if reason:
             self._observer.task_failed("mail_refused")
             self._writer.call(lambda store: store.change(lambda c, _now: bury(c, task_id))).add_done_callback(
                 _looked_at
             )
-            return
+            return True
 
         def logged(done: asyncio.Future[None] | None) -> None:
             if done is not None and (done.cancelled() or done.exception() is not None):
@@ -202,6 +207,7 @@ class Tasks:
             logged(None)
         else:
             logging.add_done_callback(logged)
+        return True
 
 
 def _next_try(at_ms: int, now_ms: int) -> float | None:

@@ -101,7 +101,7 @@ class _World:
         return Located({HOLDER: "hit", **dict.fromkeys(_OTHERS, "empty")}, [_FOUND])
 
     def send(self, archive: str, name: bytes, case_id: str, body: bytes) -> bool:
-        self.engine.receipted(name, "")
+        self.engine.receipted(archive, name, "")
         if case_id not in self.sent_at:
             self.sent_at[case_id] = time.perf_counter()
             group = mail.read_to_desk(body).group

@@ -102,7 +102,7 @@ class Desks:
     def send(self, archive: str, name: bytes, case_id: str, body: bytes) -> bool:
         if self.is_out(archive):
             return False
-        self.day.engine.receipted(name, "")
+        self.day.engine.receipted(archive, name, "")
         if name not in self._told:
             self._told.add(name)
             self._hear(self.archives[archive], case_id, read_to_desk(body))

@@ -108,7 +108,7 @@ class Sides:
 
         async def arrive() -> None:
             await self.side.note(name, case_id, body, is_arriving=True)
-            self.core.engine.receipted(name, "")
+            self.core.engine.receipted(archive, name, "")
 
         if archive == self.side.code:
             task = asyncio.get_running_loop().create_task(arrive())

@@ -360,6 +360,30 @@ async def test_a_fault_of_the_gateway_that_ends_a_session_is_counted_and_logged_
     assert "钱" not in err
 
 
+async def test_a_receipt_counts_as_its_sessions_archive_and_one_of_anothers_message_is_counted():
+    async def receipts(link):
+        session = AnsweringSession(link, "honest", HonestArchive(), observe=lambda _e: None)
+        await session.greet(pb.Frame.FromString(rogue.hello(HONEST, features=[CASES])).hello)
+        session.receipt(b"mine" * 4)
+        session.receipt(b"not " * 4, "policy")
+        await session.run()
+
+    told = []
+
+    def receipted(archive, name, reason):
+        told.append((archive, name[:4], reason))
+        return name[:4] == b"mine"
+
+    async with (
+        serving(receipts) as port,
+        gateway(Member(HONEST, "a", f"127.0.0.1:{port}")) as (_, nodes, events),
+    ):
+        nodes.on_receipt = receipted
+        await until(lambda: len(told) == 2)
+        assert told == [(HONEST, b"mine", ""), (HONEST, b"not ", "policy")]
+        assert events.seen.count((HONEST, "foreign_receipt")) == 1
+
+
 # quarantine ----------------------------------------------------------------------------------------------------
 
 

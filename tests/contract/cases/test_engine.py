@@ -19,7 +19,7 @@ from gateway.cases.store import Store
 from gateway.cases.upkeep import dead_letters, replay
 from tests.fakes.case_engines import Core, core, until
 from tests.fakes.case_stores import Stores, tasks
-from tests.fakes.cases import HOLDER, Clock, FakeHooks, FakeLocator, found
+from tests.fakes.cases import FAR, HOLDER, Clock, FakeHooks, FakeLocator, found
 
 FOUND = Located({HOLDER: "hit"}, [found()])
 
@@ -233,8 +233,26 @@ async def test_a_desk_that_is_away_gets_its_message_when_it_is_back(stores: Stor
         assert more == []
         [mail] = [row for row in tasks(running.store).values() if row.kind == MAIL]
         assert name == mail_id(mail.id)
-        running.engine.receipted(name, "")
+        running.engine.receipted(HOLDER, name, "")
         await until(lambda: tasks(running.store)[mail.id].visible_at is None)
+
+
+async def test_a_message_is_receipted_by_the_archive_it_went_to_and_by_no_other(stores: Stores):
+    """Whoever knows a case can compute what its messages are called."""
+    async with core(stores.url, locator=FakeLocator(FOUND)) as running:
+        case = await running.accept("1")
+        [(name, _body)] = await until(lambda: running.desks.to(HOLDER))
+        [mail] = [row for row in tasks(running.store).values() if row.kind == MAIL]
+        assert name == mail_id(mail.id)
+        for reason in ("", "bad_frame"):
+            assert not running.engine.receipted(FAR, name, reason)
+        await running.writer.call(lambda _store: None)  # behind whatever a receipt would have had written
+        kept = tasks(running.store)[mail.id]
+        assert kept.visible_at is not None
+        assert kept.dead == 0
+        assert running.engine.receipted(HOLDER, name, "")
+        await until(lambda: tasks(running.store)[mail.id].visible_at is None)
+        assert state(running.store, case) is State.DISPATCHED
 
 
 async def test_one_desk_message_counted_by_many_deliveries_has_one_effect(stores: Stores):
@@ -348,7 +366,7 @@ async def test_a_message_a_desk_will_never_take_is_a_dead_letter(stores: Stores)
         case = await running.accept("1")
         await is_(running, case, State.DISPATCHED)
         [(name, _body)] = await until(lambda: running.desks.to(HOLDER))
-        running.engine.receipted(name, "bad_frame")
+        running.engine.receipted(HOLDER, name, "bad_frame")
         [dead] = await until(lambda: running.store.read(dead_letters))
         assert (dead.kind, dead.target, dead.case_id) == (MAIL, HOLDER, case.id)
         assert running.observer.count("task_failed", "mail_refused") == 1
