@@ -17,7 +17,7 @@ from pathlib import Path
 
 import aiohttp
 
-from gateway.adapters.webhook_guard import AddressError, GuardedResolver, Network, check_url
+from gateway.adapters.webhook_guard import AddressError, GuardedResolver, Network, check_url, guarded_sockets
 from gateway.adapters.webhook_signing import CallKey, SecretError, Signer, read_secret
 from gateway.cases.ports import HookAnswer
 
@@ -132,7 +132,7 @@ class WebHooks:
             "webhook-signature": target.signer.sign(message_id, stamp, body),
         }
         try:
-            check_url(target.url, target.networks)  # a literal address never meets the resolver
+            check_url(target.url, target.networks)
             async with self._session(line, target).post(
                 target.url, data=body, headers=headers, allow_redirects=False
             ) as answer:
@@ -143,7 +143,10 @@ class WebHooks:
     def _session(self, line: _Line, target: Target) -> aiohttp.ClientSession:
         if line.session is None:
             connector = aiohttp.TCPConnector(
-                resolver=GuardedResolver(target.networks), limit=_SLOTS, use_dns_cache=False
+                resolver=GuardedResolver(target.networks),
+                socket_factory=guarded_sockets(target.networks),
+                limit=_SLOTS,
+                use_dns_cache=False,
             )
             line.session = aiohttp.ClientSession(
                 connector=connector,

@@ -10,8 +10,9 @@ import asyncio
 import ipaddress
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from urllib.parse import urlsplit
 
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -76,6 +77,12 @@ def check_url(url: str, networks: Sequence[Network]) -> None:
             "webhook 应为 https（内网可用 http 并列出 webhook_networks）"
             " · webhook must be https, or http inside listed webhook_networks"
         )
+    if not parts.netloc.isascii():
+        # １２７.0.0.1, ①②⑦.0.0.1, 127。0。0。1: the client folds each to an address, after everything that looks at names
+        raise AddressError(
+            "webhook 的主机名须为 ASCII（国际化域名写作 xn--…）"
+            " · webhook must name its host in ASCII, an internationalised name as xn--…"
+        )
     if _NUMERIC.fullmatch(host) and not _is_literal(host):
         # 2130706433, 127.1, 0x7f.1, 0177.0.0.1: a resolver would take each for an address nobody wrote
         raise AddressError(
@@ -93,6 +100,24 @@ def _is_literal(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def guarded_sockets(networks: Sequence[Network]) -> Callable[[tuple[Any, ...]], socket.socket]:
+    """Makes a client's sockets, each only for an address that may be called: however a URL came to mean the address, nothing
+    is connected to past this.
+    """
+
+    def make(info: tuple[Any, ...]) -> socket.socket:
+        family, kind, protocol, _name, address = info
+        if not allows(str(address[0]), networks):
+            raise _no_address()
+        return socket.socket(family, kind, protocol)
+
+    return make
+
+
+def _no_address() -> OSError:
+    return OSError(None, "no address of this host may be called")
 
 
 class GuardedResolver(AbstractResolver):
@@ -113,7 +138,7 @@ class GuardedResolver(AbstractResolver):
         )
         allowed = [one for one in found if allows(str(one[4][0]), self._networks)]
         if not allowed:
-            raise OSError(None, "no address of this host may be called")
+            raise _no_address()
         return [
             ResolveResult(
                 hostname=host,

@@ -161,7 +161,9 @@ def test_a_listed_network_opens_itself_and_no_other():
     ["http://2130706433/", "https://2130706433/", "https://127.1/", "https://0x7f000001/", "https://0177.0.0.1/",
      "https://0x7f.0.0.1/", "https://127.0.0.1/", "https://[::1]/", "https://[::ffff:127.0.0.1]/", "https://10.0.0.1/",
      "https://user@example.com/", "https://:pass@example.com/", "https://example.com/#part", "ftp://example.com/",
-     "https:///x", "https://[", "http://example.com/", "https://example.com:0/", "https://example.com:99999/", "//example.com"],
+     "https:///x", "https://[", "http://example.com/", "https://example.com:0/", "https://example.com:99999/", "//example.com",
+     "https://１２７.0.0.1/", "https://①②⑦.0.0.1/", "https://127。0。0。1/", "https://169.254.169。254/", "https://例子.example/",
+     "https://ⓔxample.com/"],
 )  # fmt: skip
 def test_addresses_no_platform_may_give(url: str):
     with pytest.raises(AddressError):
@@ -172,6 +174,17 @@ async def test_a_private_address_is_never_connected_to():
     async with platform() as one:
         port = one.url.rsplit(":", 1)[1]
         for host in ("127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "2130706433", "127.1"):
+            async with calling({"p": target(f"http://{host}:{port}", networks=())}) as hooks:
+                assert (await hooks.call("p", "m", BODY)).status == 0
+    assert one.got == []
+
+
+async def test_an_address_in_other_digits_is_no_way_around(monkeypatch: pytest.MonkeyPatch):
+    """The client folds them to an address that no resolver is asked for: it is looked at where it is connected to."""
+    monkeypatch.setattr(hooks_module, "check_url", lambda *_about: None)
+    async with platform() as one:
+        port = one.url.split(":")[2]
+        for host in ("127.0.0.1", "１２７.0.0.1", "①②⑦.0.0.1", "127。0。0。1", "[::ffff:127.0.0.1]"):
             async with calling({"p": target(f"http://{host}:{port}", networks=())}) as hooks:
                 assert (await hooks.call("p", "m", BODY)).status == 0
     assert one.got == []
