@@ -115,27 +115,36 @@ class Cases:
         now = self._store.now_ms()
         at, kept = self._records.get(archive, (0, []))
         if now - at > _REMEMBER_MS:
-            kept = await self._read(self._store.results, archive, now - _RECENT_MS, _MOST_RECENT)
+            kept, unreadable = await self._read(self._store.results, archive, now - _RECENT_MS, _MOST_RECENT)
+            self._engine.unreadable(unreadable)
             self._records[archive] = (now, kept)
         return kept
 
     async def scorecard(self, archive: str, days: int) -> Scorecard:
-        """The archive's scorecard over the last days: all of its cases that were under way in them, none left out."""
+        """The archive's scorecard over the last days: all of its cases that were under way in them, none left out but
+        those that nobody can read, which it counts.
+        """
 
         def look() -> Scorecard:
             store, now = self._store, self._store.now_ms()
             since = now - days * DAY_MS
             up, watched = store.read(lambda c: availability(c, archive, since // DAY_MS))
+            stopped, damaged = store.results(archive, since)
+            unstopped, damaged_too = store.unstopped(
+                archive, since, since - store.policy.longest_case_s * 1000
+            )
             return scorecard(
-                store.results(archive, since),
-                store.unstopped(archive, since, since - store.policy.longest_case_s * 1000),
+                stopped,
+                unstopped,
                 now,
+                unreadable=damaged + damaged_too,
                 up_ms=up,
                 watched_ms=watched,
                 in_city_s=store.policy.in_city.target,
             )
 
         card: Scorecard = await self._read(look)
+        self._engine.unreadable(card.unreadable)
         return card
 
     # what callers do -------------------------------------------------------------------------------------------

@@ -140,6 +140,11 @@ class Engine:
         """What a desk says of a message it was sent: `Tasks.receipted`."""
         return self._tasks.receipted(archive, name, reason)
 
+    def unreadable(self, count: int) -> None:
+        """So many rows that a scorecard or an estimate needs can be read by nobody: they are left out, the operator must look."""
+        for _row in range(count):
+            self._observer.task_failed("scorecard")
+
     # serving ---------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:

@@ -9,13 +9,14 @@ from typing import TypeVar
 from sqlalchemy import Connection, func, select
 
 from gateway.cases import clock, rows, statements
-from gateway.cases.case import HOOK, MAIL, SEARCH, Case, Entry, StoppedCase, decode_case
+from gateway.cases.case import HOOK, MAIL, SEARCH, UNREADABLE, Case, Entry, StoppedCase, decode_case
 from gateway.cases.database import Database, naming_troubles
 from gateway.cases.schema import CASES, JOURNAL, RESULTS, TASKS
 
 ALL_KINDS = (SEARCH, MAIL, HOOK)
 
 _T = TypeVar("_T")
+_Row = TypeVar("_Row")
 
 
 class Reading:
@@ -71,9 +72,9 @@ class Reading:
         )
         return {row[0]: row[1] for row in self.read(lambda c: c.execute(statement).all())}
 
-    def unstopped(self, holder: str, since_ms: int, accepted_ms: int) -> list[Case]:
+    def unstopped(self, holder: str, since_ms: int, accepted_ms: int) -> tuple[list[Case], int]:
         """A holder's cases whose clock has not stopped: open ones, whatever their age, and ends since then that nobody has
-        fetched. `accepted_ms` bounds the look: no case accepted before it can be either.
+        fetched. `accepted_ms` bounds the look: no case accepted before it can be either. How many nobody can read.
         """
         is_under_way = CASES.c.ended_ms.is_(None) | (CASES.c.ended_ms >= since_ms)
         statement = (
@@ -86,17 +87,17 @@ class Reading:
                 RESULTS.c.case_id.is_(None),
             )
         )
-        return [decode_case(data) for data in self.read(lambda c: c.execute(statement).scalars().all())]
+        return _readable(self.read(lambda c: c.execute(statement).scalars().all()), decode_case)
 
-    def results(self, holder: str, since_ms: int, limit: int = 0) -> list[StoppedCase]:
-        """The newest cases of a holder whose clock stopped since then, at most `limit`; 0 = all."""
+    def results(self, holder: str, since_ms: int, limit: int = 0) -> tuple[list[StoppedCase], int]:
+        """The newest cases of a holder whose clock stopped since then, at most `limit`; 0 = all. How many nobody can read."""
         statement = (
             select(RESULTS)
             .where(RESULTS.c.holder == holder, RESULTS.c.stopped_ms >= since_ms)
             .order_by(RESULTS.c.stopped_ms.desc())
             .limit(limit or None)
         )
-        return [rows.stopped_case(row) for row in self.read(lambda c: c.execute(statement).all())]
+        return _readable(self.read(lambda c: c.execute(statement).all()), rows.stopped_case)
 
     # what is due -------------------------------------------------------------------------------------------------
 
@@ -132,3 +133,14 @@ class Reading:
         )
         now = self.now_ms()
         return {row[0]: now - row[1] for row in self.read(lambda c: c.execute(statement).all())}
+
+
+def _readable(found: Iterable[_Row], read: Callable[[_Row], _T]) -> tuple[list[_T], int]:
+    """What can be read of many rows, and how many can not: a damaged one holds up no other."""
+    values, unreadable = [], 0
+    for row in found:
+        try:
+            values.append(read(row))
+        except UNREADABLE:
+            unreadable += 1
+    return values, unreadable

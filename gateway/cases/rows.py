@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from gateway.cases.case import Case, Entry, Stopped, StoppedCase, Task, decode_data, encode_data
 from gateway.cases.states import Kind, State
 
 Row = dict[str, Any]
+
+_decode_spent = msgspec.json.Decoder(dict[str, int]).decode
 
 
 def of_case(case: Case, raw: bytes) -> Row:
@@ -93,6 +97,7 @@ def entry(row: Any) -> Entry:
 
 
 def stopped_case(row: Any) -> StoppedCase:
+    """DecodeError or UnicodeError when nobody can read what it spent."""
     return StoppedCase(
-        row.outcome, row.scope, row.state, row.stopped_ms, row.counted_ms, decode_data(row.spent)
+        row.outcome, row.scope, row.state, row.stopped_ms, row.counted_ms, _decode_spent(row.spent)
     )

@@ -27,6 +27,7 @@ class Share:
 class Scorecard:
     """`cases` are those whose clock stopped and those whose target has passed although it has not: an answer that never
     comes is late, and counts with the time it has taken so far. `open` are the others, still within their target.
+    `unreadable` are in no other number: their rows are damaged, or of a later version.
     `met_share` counts every case that was not withdrawn; None = no case yet. `available_share` is the part of the time
     gateways were there to see it (`watched_s`) in which the archive had a session.
     """
@@ -35,6 +36,7 @@ class Scorecard:
     withdrawn: int
     overdue: int
     open: int
+    unreadable: int
     met_share: float | None
     available_share: float | None
     watched_s: float
@@ -47,6 +49,7 @@ def scorecard(
     unstopped: Sequence[Case] = (),
     now_ms: int = 0,
     *,
+    unreadable: int = 0,
     up_ms: int = 0,
     watched_ms: int = 0,
     in_city_s: int = TARGET_IN_CITY_S,
@@ -65,6 +68,7 @@ def scorecard(
         len(results) - len(counted),
         len(overdue),
         len(unstopped) - len(overdue),
+        unreadable,
         sum(one.outcome == "met" for one in counted) / len(counted) if counted else None,
         up_ms / watched_ms if watched_ms else None,
         watched_ms / 1000,

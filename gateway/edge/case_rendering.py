@@ -197,6 +197,7 @@ def scorecard_body(archive: str, card: Scorecard, days: int, connected: bool) ->
         "withdrawn": card.withdrawn,
         "overdue": card.overdue,
         "open": card.open,
+        "unreadable": card.unreadable,
         "availability": {
             "share": None if card.available_share is None else round(card.available_share, 4),
             "watched_s": round(card.watched_s),

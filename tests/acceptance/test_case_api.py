@@ -557,6 +557,7 @@ def test_the_scorecard_and_the_metrics_tell_what_happened(world: World):
     assert status == 200
     assert card["cases"] >= 1
     assert card["met_share"] == 1.0
+    assert card["unreadable"] == 0
     assert card["stages"]["pick_up"]["mean_s"] >= 0
     assert world.ask("GET", "/v1/archives/999999/scorecard")[0] == 404
     text = str(world.gateway.get("/metrics")[1])
