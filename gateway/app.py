@@ -119,7 +119,14 @@ async def run(settings: GatewaySettings, base: Path) -> None:
     health = Health(ticked_at=time.monotonic())
     limit = RateLimit(settings.requests_per_minute, time.monotonic)
     statuses = (
-        StatusKeeper(trust, carrier, base / settings.data / STATUS_LISTS) if trust is not None else None
+        StatusKeeper(
+            trust,
+            carrier,
+            base / settings.data / STATUS_LISTS,
+            lambda archive: observer.session_event(archive, "older_status_list"),
+        )
+        if trust is not None
+        else None
     )
     verifying, codes = None, None
     if trust is not None and statuses is not None:

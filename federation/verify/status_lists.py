@@ -28,7 +28,8 @@ class _Held:
 
 
 class StatusLists:
-    """A StatusSource over signed tokens; of two lists of one issuer and address the newer counts.
+    """A StatusSource over signed tokens; of two lists of one issuer and address the newer counts, of two of the same second
+    the one that came last: a revocation may be told in the second of the list before it.
 
     Lists of different issuers have nothing to do with each other, whatever address they name.
     """
@@ -47,8 +48,9 @@ class StatusLists:
         for token in tokens:
             self.add(token)
 
-    def add(self, token: str | bytes, *, issuer: str = "") -> None:
-        """Check a token and keep it; `issuer` is the archive it must be of, "" = any.
+    def add(self, token: str | bytes, *, issuer: str = "") -> bool:
+        """Check a token and keep it; False when it is older than the one at hand, which stays. `issuer` is the archive it must
+        be of, "" = any.
 
         Raises VerifyError: `wrong_issuer` or `unknown_key` if no archive has the key for status lists, `altered`,
         `malformed`, `too_large`, a reason of the key or of the second signature where the trust list asks for one,
@@ -64,8 +66,10 @@ class StatusLists:
         )
         entries = read.entries()
         known = self._held.get((key.issuer, read.uri))
-        if known is None or known.token.issued_at < read.issued_at:
-            self._held[key.issuer, read.uri] = _Held(read, entries, is_signed_twice)
+        if known is not None and read.issued_at < known.token.issued_at:
+            return False
+        self._held[key.issuer, read.uri] = _Held(read, entries, is_signed_twice)
+        return True
 
     def standing(self, issuer: str, reference: StatusReference, at: datetime) -> Standing:
         """See StatusSource. A revocation is final: an old list that says revoked or replaced still counts.
@@ -89,13 +93,14 @@ class StatusLists:
             raise VerifyError(VerificationReason.STATUS_TOO_OLD, rfc3339(token.issued_at), open=True)
         return Standing(state, token.issued_at, token.successors.get(reference.index))
 
-    def check_signer(self, token: str | bytes, issuer: str) -> None:
-        """Raise VerifyError as `add` does unless the first signature of a list is of `issuer` and its date has come; the
-        second is not asked for, and nothing is kept.
+    def check_signer(self, token: str | bytes, issuer: str) -> datetime:
+        """When a list was signed. Raises VerifyError as `add` does unless its first signature is of `issuer` and its date has
+        come; the second is not asked for, and nothing is kept.
         """
         read = parse(token)
         self._key(read, issuer)
         self._check_date(read)
+        return read.issued_at
 
     def _check_date(self, read: StatusToken) -> None:
         if read.issued_at > self._clock() + CLOCK_SKEW:

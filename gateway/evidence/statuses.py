@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from datetime import datetime
 from pathlib import Path
 
 from federation.reasons import Refusal
@@ -33,19 +34,29 @@ LARGEST_LIST = 1 << 20
 class StatusKeeper:
     """Keeps one list of each archive that signs any. `run` until cancelled; `sources` is what verifying looks at."""
 
-    def __init__(self, trust: TrustList, lists: Objects, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        trust: TrustList,
+        lists: Objects,
+        folder: Path | None = None,
+        older: Callable[[str], None] = lambda _archive: None,
+    ) -> None:
         """In `folder` the lists outlive the process, so that an archive's last word is known while it is away; what lies there
-        is believed as what is fetched is, by its signature.
+        is believed as what is fetched is, by its signature. `older` is told which archive gave a list older than the one at
+        hand, which is not taken: what was revoked would be valid again.
         """
         self.sources = StatusLists(trust)
         self._folder = folder
         self._archives = sorted({key.issuer for key in trust.keys(Use.STATUS)})
-        self._lists = lists
+        self._lists, self._older = lists, older
         self._forms = {
             archive: (JWT,) if trust.parties[archive].second_suite is None else (CWT, JWT)
             for archive in self._archives
         }
         self._tokens: dict[tuple[str, str], bytes] = {}
+        self._beside: dict[
+            tuple[str, str], datetime
+        ] = {}  # when the newest of a form not believed here was signed
         self._recall()
         self._due = {archive: asyncio.Event() for archive in self._archives}
         self._apart = Apart("fetch status lists")
@@ -75,26 +86,37 @@ class StatusKeeper:
                     await self._due[archive].wait()
 
     async def _fetch(self, archive: str) -> bool:
-        """Whether a list came in time and is believed; what is not stays out, the older list goes on until it is too old."""
+        """Whether a list came in time and is believed; what is not stays out, the list at hand goes on until it is too old."""
         try:
             async with self._apart.answer():
-                await self._take_in(archive)
+                return await self._take_in(archive)
         except (Refusal, VerifyError, UnicodeDecodeError, TimeoutError):
             return False
+
+    async def _take_in(self, archive: str) -> bool:
+        """Whether all forms are as new as those at hand; the first one that is not ends it."""
+        for form in self._forms[archive]:
+            token = await self._lists.fetch(archive, _OBJECTS[form], LARGEST_LIST)
+            if not self._takes(archive, form, token):
+                self._older(archive)
+                return False
+            await self._keep(archive, form, token)
         return True
 
-    async def _take_in(self, archive: str) -> None:
-        believed, *others = self._forms[archive]
-        token = await self._lists.fetch(archive, _OBJECTS[believed], LARGEST_LIST)
-        self.sources.add(_read(token, believed), issuer=archive)
-        await self._keep(archive, believed, token)
-        for form in others:
-            token = await self._lists.fetch(archive, _OBJECTS[form], LARGEST_LIST)
-            self.sources.check_signer(_read(token, form), archive)
-            await self._keep(archive, form, token)
+    def _takes(self, archive: str, form: str, token: bytes) -> bool:
+        """Take a list of an archive unless it is older than the one at hand. VerifyError when it is not to be believed."""
+        if form == self._forms[archive][0]:
+            if not self.sources.add(_read(token, form), issuer=archive):
+                return False
+        else:
+            signed_at = self.sources.check_signer(_read(token, form), archive)
+            if signed_at < self._beside.get((archive, form), signed_at):
+                return False
+            self._beside[archive, form] = signed_at
+        self._tokens[archive, form] = token
+        return True
 
     async def _keep(self, archive: str, form: str, token: bytes) -> None:
-        self._tokens[archive, form] = token
         path = self._path(archive, form)
         if path is not None:
             with contextlib.suppress(OSError):  # it is fetched again after a restart
@@ -110,11 +132,7 @@ class StatusKeeper:
                 with contextlib.suppress(OSError, VerifyError, UnicodeDecodeError):
                     with path.open("rb") as file:
                         token = file.read(LARGEST_LIST)
-                    if form == forms[0]:
-                        self.sources.add(_read(token, form), issuer=archive)
-                    else:
-                        self.sources.check_signer(_read(token, form), archive)
-                    self._tokens[archive, form] = token
+                    self._takes(archive, form, token)
 
     def _path(self, archive: str, form: str) -> Path | None:
         return None if self._folder is None else self._folder / f"{archive}.{form.rpartition('+')[2]}"

@@ -127,6 +127,40 @@ async def test_a_list_of_the_future_does_not_stand_in_the_way_of_the_next():
     assert standing.state is State.REVOKED
 
 
+async def test_an_older_list_takes_the_place_of_a_newer_one_nowhere(tmp_path):
+    shelves, older = Shelves(), []
+    keeper = StatusKeeper(TRUST, shelves, tmp_path, older.append)
+    newest = {name: shelves.held["330483", name] for name in ("status/list.cwt", "status/list")}
+    assert await keeper._fetch("330483")
+    assert await keeper._fetch("330483")  # the same again is not older
+    assert older == []
+    before = now() - timedelta(minutes=40)
+    stale = {
+        "status/list.cwt": DUAL.status_token(at=before),
+        "status/list": ONCE.status_token(at=before).encode(),
+    }
+    for name, newer in newest.items():  # each form alone
+        shelves.held["330483", name] = stale[name]
+        assert not await keeper._fetch("330483")
+        shelves.held["330483", name] = newer
+    assert older == ["330483", "330483"]
+    for one in (keeper, StatusKeeper(TRUST, shelves, tmp_path)):
+        assert one.token("330483", CWT) == (newest["status/list.cwt"], CWT)
+        assert one.token("330483", JWT) == (newest["status/list"], JWT)
+        standing = one.sources.standing("330483", StatusReference(DUAL.status_uri, 7), now())
+        assert standing.state is State.REVOKED
+
+
+async def test_a_revocation_in_the_second_of_the_list_before_it_is_taken():
+    shelves, at = Shelves(), now()
+    keeper = StatusKeeper(TRUST, shelves)
+    for revoked in ({}, {7: State.REVOKED}):
+        shelves.held["330400", "status/list"] = PLAIN.status_token(revoked, at=at).encode()
+        assert await keeper._fetch("330400")
+    standing = keeper.sources.standing("330400", StatusReference(PLAIN.status_uri, 7), at)
+    assert standing.state is State.REVOKED
+
+
 async def test_a_list_without_the_second_signature_is_not_believed():
     shelves = Shelves()
     shelves.held["330483", "status/list.cwt"] = ONCE.status_token(cwt=True, at=now())
