@@ -176,15 +176,19 @@ class Engine:
         results = await asyncio.gather(
             *[self._writer.submit(Unit(case_id, TICK)) for case_id in due], return_exceptions=True
         )
-        went_on = False
+        went_on, refusal, unreadable = False, None, []
         for case_id, done in zip(due, results, strict=True):
             if isinstance(done, Done):
                 went_on = went_on or bool(done.entries)
                 self._after(case_id, done)
             elif isinstance(done, Refusal):
-                raise done
+                refusal = refusal or done
             else:
-                await self._put_off(case_id)
+                unreadable.append(case_id)
+        if refusal is not None:  # only now: what the other ticks wrote has been told
+            raise refusal
+        for case_id in unreadable:
+            await self._put_off(case_id)
         return bool(await self._claim()) or went_on
 
     async def _put_off(self, case_id: str) -> None:

@@ -7,27 +7,39 @@ import itertools
 import threading
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from federation.mail import Claimed, mail_id, write
+from federation.reasons import Reason, Refusal
 from gateway.cases.case import MAIL, Case
 from gateway.cases.engine import MOST_RUNNING
+from gateway.cases.machine import TICK
 from gateway.cases.ports import HookAnswer, Located
 from gateway.cases.schema import CASES, JOURNAL, TASKS
-from gateway.cases.states import State
-from gateway.cases.store import Store
+from gateway.cases.states import Kind, State
+from gateway.cases.store import Done, Store, Unit
 from gateway.cases.upkeep import dead_letters, replay
-from tests.fakes.case_engines import Core, core, until
+from tests.fakes.case_engines import PATIENCE_S, Core, core, until
 from tests.fakes.case_stores import Stores, tasks
 from tests.fakes.cases import FAR, HOLDER, Clock, FakeHooks, FakeLocator, found
 
 FOUND = Located({HOLDER: "hit"}, [found()])
 
 
+def stored(store: Store, case: Case) -> Case:
+    there = store.case(case.id)
+    assert there is not None
+    return there
+
+
 def state(store: Store, case: Case) -> State:
-    stored = store.case(case.id)
-    assert stored is not None
-    return stored.state
+    return stored(store, case).state
+
+
+def mailed(running: Core) -> set[bytes]:
+    """The messages the holder's desk was sent, each as often as it will."""
+    return {name for name, _body in running.desks.to(HOLDER)}
 
 
 async def is_(running: Core, case: Case, wanted: State) -> None:
@@ -206,6 +218,38 @@ async def test_a_case_the_clock_can_not_read_holds_up_no_other(stores: Stores):
         await until(
             lambda: bad.id not in running.store.due_cases(10)
         )  # or it would be looked at without pause
+
+
+async def test_a_tick_the_store_refuses_keeps_nothing_of_the_others_from_being_told(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+):
+    """Whoever follows those cases hears of it, and what they ordered is started now, not when its lease has run out."""
+    clock = Clock()
+    async with core(stores.url, locator=FakeLocator(FOUND), clock=clock) as running:
+        cases = [await running.accept(f"{number}") for number in range(5)]
+        for case in cases:
+            await is_(running, case, State.DISPATCHED)
+        await until(lambda: len(mailed(running)) == len(cases))
+        refused, write = cases[0].id, running.writer.submit
+
+        def submit(unit: Unit) -> asyncio.Future[Done]:
+            if unit.event is not TICK or unit.case_id != refused:
+                return write(unit)
+            full: asyncio.Future[Done] = asyncio.get_running_loop().create_future()
+            full.set_exception(Refusal(Reason.STORE_UNAVAILABLE))
+            return full
+
+        monkeypatch.setattr(running.writer, "submit", submit)
+        kept = [stored(running.store, case) for case in cases]
+        follow = running.cases.follow
+        waiting = [asyncio.create_task(anext(follow(case.id, case.version, 600.0))) for case in kept[1:]]
+        await asyncio.sleep(0)
+        clock.now_ms = max(case.wake_at_ms for case in kept)  # all desks are to be warned
+        running.engine.archive_returned(HOLDER)
+        async with asyncio.timeout(PATIENCE_S):
+            heard = await asyncio.gather(*waiting)
+        assert {entries[0].kind for entries in heard} == {Kind.WARNED}
+        await until(lambda: len(mailed(running)) == len(cases) + len(heard))
 
 
 async def test_a_task_nobody_can_read_is_put_aside_and_holds_up_no_other(stores: Stores):
