@@ -66,22 +66,32 @@ class Standing:
 
     def _as(self, form: str, sign: Callable[[], bytes]) -> bytes:
         with self._lock:
-            changes = self._store.changes(self._seen)
-            for seq, _at, number, state, _reason, successor in changes:
-                self._seen = seq
-                new = _STATES.get(DocumentState(state))
-                for index in self._registry.indexes(number) if new is not None else ():
-                    assert new is not None
-                    self._entries.set(index, new)
-                    if successor:
-                        self._successors[index] = successor
+            self._take_in()
             now = self._now()
-            if changes or now - self._signed_at >= REFRESH:
+            if not self._forms or now - self._signed_at >= REFRESH:
                 self._forms.clear()
                 self._signed_at = now
             if form not in self._forms:
                 self._forms[form] = sign()
             return self._forms[form]
+
+    def _take_in(self) -> None:
+        """What changed since the last time. Read whole before any of it counts as seen: after a Refusal it is read again."""
+        changes = self._store.changes(self._seen)
+        if not changes:
+            return
+        read = [
+            (index, new, successor)
+            for _seq, _at, number, state, _reason, successor in changes
+            if (new := _STATES.get(DocumentState(state))) is not None
+            for index in self._registry.indexes(number)
+        ]
+        self._forms.clear()
+        for index, new, successor in read:
+            self._entries.set(index, new)
+            if successor:
+                self._successors[index] = successor
+        self._seen = changes[-1][0]
 
     def _jwt(self) -> bytes:
         return sign_jwt(self._entries, **self._said()).encode("ascii")

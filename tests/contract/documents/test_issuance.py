@@ -218,6 +218,33 @@ def test_a_revoked_document_says_so_once_the_new_list_is_there(archive):
         assert (report.verdict, report.reasons) == (Verdict.INVALID, (VerificationReason.REVOKED,))
 
 
+def test_a_revocation_met_by_a_failing_disk_is_in_the_next_list_nevertheless(archive, monkeypatch):
+    first, second = (archive.documents.issuer.issue(archive.order(case)) for case in ("case-1", "case-2"))
+    assert [state_of(archive, one) for one in (first, second)] == [State.VALID, State.VALID]
+    for one in (first, second):
+        archive.documents.store.revoke(one.number, "issued_in_error", 1)
+    registry = archive.documents.registry
+    read = registry.indexes
+
+    def failing(number):
+        if number == second.number:
+            raise Refusal(Reason.STORE_UNAVAILABLE)
+        return read(number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(registry, "indexes", failing)
+        with pytest.raises(Refusal):
+            archive.documents.standing.token()
+    assert [state_of(archive, one) for one in (first, second)] == [State.REVOKED, State.REVOKED]
+    archive.documents.standing.cwt()  # the other form is of the same list
+    assert [state_of(archive, one) for one in (first, second)] == [State.REVOKED, State.REVOKED]
+
+
+def state_of(archive, issued):
+    reference = StatusReference(issued.paper.status_uri, issued.paper.status_index)
+    return archive.statuses().standing("330483", reference, now()).state
+
+
 def test_a_package_for_the_windows_key_opens_there_and_nowhere_else(archive):
     chosen = suite("intl-1")
     window = chosen.generate(chosen.sealing)
