@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from federation.dates import DateSpan
 from federation.documents import CHINA
 from federation.mail import Dispatch, Note, Paper, Wishes
 from federation.outcome import CANNOT_HIDE
@@ -54,13 +55,14 @@ RECORDINGS = frozenset({".mp3", ".wav", ".m4a", ".mp4", ".webm", ".gltf", ".glb"
 FindRecord = Callable[[Dispatch | None, str], Record | None]
 """(request, archival code) -> the record, None when the index has it no more."""
 
-_ROLES: dict[Role, tuple[str, str]] = {
-    Role.SUBJECT: ("当事人", "Person"),
-    Role.PARTY: ("当事人", "Party"),
-    Role.PARENT: ("父母", "Parent"),
-    Role.CHILD: ("子女", "Child"),
-    Role.MEMBER: ("家庭成员", "Household member"),
+_ROLES: dict[Role, str] = {
+    Role.SUBJECT: "当事人",
+    Role.PARTY: "当事人",
+    Role.PARENT: "父母",
+    Role.CHILD: "子女",
+    Role.MEMBER: "家庭成员",
 }
+"""What a document calls people; the English page has its word for each (`certificates/wording.py`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,20 +272,18 @@ def cite(record: Record) -> CitedRecord:
         category=record.category,
         title=record.title,
         parties=tuple(_party(person) for person in record.persons),
-        date=written_date(record),
+        date=written(record.event) if record.event else "",
         certificate_no=record.certificate_no,
     )
 
 
 def _party(person: Person) -> Party:
-    return Party(role=_ROLES[person.role][0], name=person.name, id_number=person.id_number)
+    return Party(role=_ROLES[person.role], name=person.name, id_number=person.id_number)
 
 
-def written_date(record: Record) -> str:
-    """As precisely as the record says, and no more."""
-    if record.event is None:
-        return ""
-    first, last = f"{record.event.first:08d}", f"{record.event.last:08d}"
+def written(span: DateSpan) -> str:
+    """As precisely as the record says, and no more: a day, a month, a year, or `1939/1941` for years it may lie in."""
+    first, last = f"{span.first:08d}", f"{span.last:08d}"
     if first == last:
         return f"{first[:4]}-{first[4:6]}-{first[6:]}"
     if first[:6] == last[:6]:
@@ -296,13 +296,7 @@ def facts_of(record: Record) -> tuple[Fact, ...]:
     facts = []
     for person in record.persons:
         if person.birth is not None:
-            birth = f"{person.birth.first:08d}"
-            shown = (
-                birth[:4]
-                if person.birth.first != person.birth.last
-                else f"{birth[:4]}-{birth[4:6]}-{birth[6:]}"
-            )
-            facts.append(Fact(zh=f"{person.name}出生", en=f"Birth of {person.name}", value=shown))
+            facts.append(_birth(person.name, person.birth))
         facts += [
             Fact(zh=f"{person.name}曾用名", en=f"Former name of {person.name}", value=one)
             for one in person.aliases
@@ -313,6 +307,15 @@ def facts_of(record: Record) -> tuple[Fact, ...]:
         names = "、".join(person.name for person in record.persons if person.name)
         facts.append(Fact(zh="载有", en="It names", value=names or record.title or record.raw_code))
     return tuple(facts)
+
+
+def _birth(name: str, birth: DateSpan) -> Fact:
+    """A span of several years comes of an age, or of a date that was not known better: it is told as worked out."""
+    if birth.first_year == birth.last_year:
+        return Fact(zh=f"{name}出生", en=f"Birth of {name}", value=written(birth))
+    return Fact(
+        zh=f"{name}出生年（按所载推算）", en=f"Year of birth of {name} (worked out)", value=written(birth)
+    )
 
 
 def _no_record(note: Note) -> NoRecordNote:

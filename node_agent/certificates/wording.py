@@ -176,9 +176,11 @@ _ROLES = {
     "女方": "Wife",
     "父亲": "Father",
     "母亲": "Mother",
+    "父母": "Parent",
     "子女": "Child",
     "户主": "Head of household",
     "成员": "Member",
+    "家庭成员": "Household member",
     "申请人": "Applicant",
 }
 """What records call people, where English has a word for it; other roles stay as written."""

@@ -30,7 +30,10 @@ from federation.verify.documents import verify
 from federation.verify.report import Verdict, VerificationReason
 from federation.verify.status import State, StatusReference
 from node_agent.__main__ import main
+from node_agent.certificates import wording
 from node_agent.desk.issuing import IssueDeferredError
+from node_agent.issuance import cite
+from node_agent.record import Person, Record, Role
 
 
 def now():
@@ -331,6 +334,33 @@ def test_no_note_is_issued_over_a_search_that_was_not_complete(archive):
     gone = (*note().archives, Searched("330481", "海宁市档案馆", "timeout"))
     with pytest.raises(IssueDeferredError, match="search_not_complete"):
         archive.documents.issuer.issue(archive.order("case-9", request=note(archives=gone)))
+
+
+def test_a_birth_is_told_no_more_precisely_than_the_record_says(archive, tmp_path):
+    """An age of 24 at a day of 1964 leaves three years open; a month written is that month."""
+    csv = tmp_path / "石门婚姻.csv"
+    csv.write_text(
+        "档号,男方姓名,男方年龄,女方姓名,女方出生日期,登记日期\n"
+        "X9-1964-0001-001,王强,24,沈阿毛,1941年5月,1964-05-02\n"
+    )
+    assert main(["import", str(csv), "--data", str(archive.folder), "--category", "marriage", "--json"]) == 0
+    order = archive.order()
+    asked = msgspec.structs.replace(order.request, ref="", wishes=Wishes(english=True))
+    issued = archive.documents.issuer.issue(
+        msgspec.structs.replace(order, request=asked, archival_code="X9-1964-0001-001")
+    )
+    report = check(archive, archive.fetch(f"document/{issued.reference}"))
+    assert report.verdict is Verdict.VALID, report.as_json()
+    told = {one["zh"]: one["value"] for one in report.facts["statement"]["facts"]}
+    assert told["王强出生年（按所载推算）"] == "1939/1941"
+    assert told["沈阿毛出生"] == "1941-05"
+
+
+@pytest.mark.parametrize("role", Role)
+def test_the_english_page_has_a_word_for_every_role(role):
+    record = Record("marriage", "1", "1", "", (Person("王芳", role),))
+    (row,) = (row for row in wording._record_rows(cite(record), 1) if row[1] == "王芳")
+    assert row[0].isascii()
 
 
 def test_a_record_that_is_gone_and_a_full_disk_are_named_and_nothing_is_issued(archive, monkeypatch):
