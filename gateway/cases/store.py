@@ -26,6 +26,9 @@ from gateway.cases.upkeep import BEGINNING, Keep, Place, Tidied, tidy
 LEASE_MS = 3_000
 """A dead replica's tasks are taken over after at most this; the living extend theirs four times in it."""
 
+_MOST_SKEW_MS = 5_000
+"""A machine further off signs and logs wrong times as well. The store's own times are corrected, whatever the difference."""
+
 _MOST_REMEMBERED = 20_000
 
 _T = TypeVar("_T")
@@ -49,12 +52,14 @@ class Store(Reading):
         self._database.close()
 
     def synchronise(self) -> int:
-        """Measure how far this clock is from the database's; StoreError when more than a quarter of the lease."""
+        """Measure by how many milliseconds this clock differs from the database's, and go by the database's from now on, so that
+        replicas agree when a lease ends; StoreError when by more than five seconds.
+        """
         if self.is_exclusive:
             return 0
         skew = self._offset_ms + self.skew_ms()
         self._offset_ms = skew
-        if abs(skew) > self.lease_ms // 4 and abs(skew) > 5_000:
+        if abs(skew) > _MOST_SKEW_MS:
             raise StoreError(
                 f"本机时钟与数据库相差 {skew / 1000:.1f} 秒，请校时 · this clock and the database's differ by"
                 f" {skew / 1000:.1f} s: set up time synchronisation"

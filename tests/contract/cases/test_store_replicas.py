@@ -177,3 +177,10 @@ def test_a_replica_with_a_wrong_clock_is_told_to_set_it(replicas: Stores):
         store.synchronise()
     replicas.clock.now_ms = store.now_ms()
     assert abs(store.synchronise()) < 2_000
+
+
+def test_a_replica_whose_clock_differs_by_less_than_five_seconds_goes_by_the_databases(replicas: Stores):
+    store = replicas.open()
+    replicas.clock.now_ms += store.skew_ms() - 3_000
+    assert 1_000 < store.synchronise() < 5_000
+    assert abs(store.skew_ms()) < 1_000
