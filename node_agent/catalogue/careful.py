@@ -38,9 +38,12 @@ class CarefulReader:
         self._head, self._columns, self._people = head, head.columns, People(head.columns, head.day_zero)
         self._account, self._repeats, self._years = account, repeats, years
         self._category, self._division, self._is_copy = category, division, is_copy
+        self.repeated = 0
+        """The place of the earlier row that the last one read repeats; 0 = it repeats none."""
 
     def read(self, number: int, cells: list[Any], problem: Finding | None) -> Record | None:
         """One row as a record, or None when it was rejected or set aside."""
+        self.repeated = 0
         try:
             whole = "\x1f".join(cells)
             originals = tuple(cells)
@@ -78,7 +81,8 @@ class CarefulReader:
         if not code:
             row.reject("archival_code", Finding.NO_CODE)
             return None
-        if self._repeats.rejects(row, originals):
+        self.repeated = self._repeats.rejects(row, originals)
+        if self.repeated:
             return None
         self._repeats.check_code(row, code)
         text = self._columns.text

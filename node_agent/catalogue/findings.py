@@ -22,6 +22,7 @@ class Finding(StrEnum):
     NO_CODE = "no_code"
     REPEATED_ROW = "repeated_row"
     UNKNOWN_CATEGORY = "unknown_category"
+    LOST_MEMBER = "lost_member"
     # quarantined
     WRONG_COLUMNS = "wrong_columns"
     SHIFTED = "shifted"
@@ -65,6 +66,9 @@ TEXTS: dict[Finding, Text] = {
     Finding.NO_CODE: Text("没有档号", "no archival code"),
     Finding.REPEATED_ROW: Text("与前面的行完全重复", "repeats an earlier row entirely"),
     Finding.UNKNOWN_CATEGORY: Text("类别不在目录中", "the category is not known"),
+    Finding.LOST_MEMBER: Text(
+        "所属的户未收录，家庭成员随之未收录", "the household above was not taken in, nor is its member"
+    ),
     Finding.WRONG_COLUMNS: Text("列数不对，可能错位", "wrong number of columns; cells may have shifted"),
     Finding.SHIFTED: Text(
         "日期列中是别的内容，可能错位", "other words where a date belongs; cells may have shifted"

@@ -22,7 +22,7 @@ class Households:
     def __init__(self, columns: Columns, careful: CarefulReader, account: TableAccount) -> None:
         self._columns, self._careful, self._account = columns, careful, account
         self._open: Record | None = None
-        self._opened_at = 0  # row of the one that is open
+        self._opened_at = 0  # row that opened the last one
         self._lost = False  # the last one was rejected or set aside
 
     @staticmethod
@@ -33,16 +33,19 @@ class Households:
     def take(self, number: int, cells: list[Any], problem: Finding | None) -> Iterator[Record]:
         """Read the next row; the household before it when it opens another."""
         if self._careful.code(cells)[1] or self._columns.value(cells, "name"):
+            record = self._careful.read(number, cells, problem)
+            if self._open is not None and self._careful.repeated == self._account.base | self._opened_at:
+                return  # its opening row again, as on the next page of a register: the household goes on
             yield from self.close()
-            self._open = self._careful.read(number, cells, problem)
-            self._lost = self._open is None
-            self._opened_at = number
-            if self._open is not None:
-                self._add_member(cells, number, self._open, said=True)
+            self._open, self._lost, self._opened_at = record, record is None, number
+            if record is not None:
+                self._add_member(cells, number, record, said=True)
             return
         if self._open is None:
-            if self._lost:  # its household was reported; it goes with it
-                self._account.skip(number, Finding.MEMBER)
+            if self._lost:  # told row by row: who looks for a member must find why it is not there
+                self._account.report.read += 1
+                above = self._opened_at
+                self._account.reject(number, "", Finding.LOST_MEMBER, f"第 {above} 行 · row {above}")
             else:
                 self._account.set_aside(number, Finding.ORPHAN_MEMBER)
             return

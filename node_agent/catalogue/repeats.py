@@ -19,12 +19,12 @@ class Repeats:
     def __init__(self, account: TableAccount, counters: tuple[int, ...]) -> None:
         self._account, self._memory, self._counters = account, account.memory, counters
 
-    def rejects(self, row: RowAccount, cells: tuple[str, ...]) -> bool:
-        """Whether a row says the same as an earlier one, and is rejected; it is remembered if not."""
+    def rejects(self, row: RowAccount, cells: tuple[str, ...]) -> int:
+        """The place of the earlier row that says the same, for which a row is rejected; 0 = there is none, and it is remembered."""
         first = self._memory.rows.first(self._row_key(cells), self._account.base | row.number)
         if first:
             self._reject(row, first)
-        return first != 0
+        return first
 
     def check_code(self, row: RowAccount, code: str) -> None:
         """Warn when an earlier record has this code; it is remembered if not."""
