@@ -62,6 +62,7 @@ class Reason(StrEnum):
     UNKNOWN_CASE = "unknown_case"
     UNKNOWN_CANDIDATE = "unknown_candidate"
     ILLEGAL_TRANSITION = "illegal_transition"
+    CANDIDATES_CHANGED = "candidates_changed"
     IDEMPOTENCY_KEY_MISSING = "idempotency_key_missing"
     IDEMPOTENCY_MISMATCH = "idempotency_mismatch"
     TAKEN = "taken"
@@ -170,6 +171,9 @@ TEXTS: dict[Reason, Text] = {
     Reason.UNKNOWN_CANDIDATE: Text("案件中没有这个候选", "The case has no such candidate"),
     Reason.ILLEGAL_TRANSITION: Text(
         "案件当前状态不允许此操作", "The case is not in a state that allows this"
+    ),
+    Reason.CANDIDATES_CHANGED: Text(
+        "又有新的候选，请先看过再选", "Candidates were added since; look at them before choosing"
     ),
     Reason.IDEMPOTENCY_KEY_MISSING: Text(
         "缺少 Idempotency-Key 请求头，或不是 1 至 128 个可见 ASCII 字符",

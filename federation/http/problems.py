@@ -54,6 +54,7 @@ STATUS: dict[Reason, int] = {
     Reason.UNKNOWN_CASE: 404,
     Reason.UNKNOWN_CANDIDATE: 422,
     Reason.ILLEGAL_TRANSITION: 409,
+    Reason.CANDIDATES_CHANGED: 409,
     Reason.IDEMPOTENCY_KEY_MISSING: 400,
     Reason.IDEMPOTENCY_MISMATCH: 422,
     Reason.TAKEN: 409,

@@ -26,9 +26,10 @@ _FACTS = frozenset({"hit", "empty"})
 def located(step: Step, event: Event) -> None:
     """`data`: outcomes {archive: outcome}, gaps and candidates (Found) of this round, the roster it was asked by, `gone`,
     archives no longer on it: nobody can ask them, and what they may hold stays unknown, and `ruled_out`, archives that
-    are back and by their own word can not hold the record.
+    are back and by their own word can not hold the record. `unshown`: there are more candidates. `whole`: everyone was asked.
     """
     case, data = step.case, event.data
+    known = {one.ref for one in case.candidates}
     _take_in(case, data)
     facts = {
         "round": case.round, "verdict": case.verdict, "candidates": len(case.candidates),
@@ -43,10 +44,12 @@ def located(step: Step, event: Event) -> None:
         step.enter(State.AWAITING_SELECTION)
         _ask_missing(step)
     elif case.state is State.LOCATING:
-        _nothing_found(step)
+        _nothing_found(step, data)
     else:
         _ask_missing(step)
     step.note(Kind.LOCATED, event.actor, {**facts, **({"reason": case.reason} if case.reason else {})})
+    if not known.issuperset(one.ref for one in case.candidates):
+        case.candidates_version = case.version
     if case.state is State.NO_RECORD:
         _order_note(step, str(data.get("noting", "")))
 
@@ -60,11 +63,13 @@ def selected(step: Step, event: Event) -> None:
 
 
 def none_fits(step: Step, event: Event) -> None:
+    """`data`: `version` of the case the caller has seen, 0 = the present one."""
     case = step.case
+    if 0 < event.data.get("version", 0) < case.candidates_version:
+        raise Refusal(Reason.CANDIDATES_CHANGED, "/version")
     case.dismissed = [*case.dismissed, *(one.ref for one in case.candidates)]
     case.candidates = []
     if case.unshown and not case.is_breached:
-        case.unshown = False  # the next round says it anew
         step.enter(State.LOCATING)
         step.search([])
     elif case.verdict == "complete" and not case.unshown:
@@ -98,7 +103,16 @@ def _take_in(case: Case, data: dict[str, Any]) -> None:
     found = msgspec.convert(data["candidates"], list[Found])
     everyone = merge(case.candidates, [one for one in found if one.ref not in case.dismissed])
     case.candidates = everyone[:MOST_KEPT]
-    case.unshown = case.unshown or bool(data.get("unshown")) or len(everyone) > MOST_KEPT
+    if data.get("unshown") or len(everyone) > MOST_KEPT:
+        case.unshown = True
+    elif _all_told(case, data):
+        case.unshown = False
+
+
+def _all_told(case: Case, data: dict[str, Any]) -> bool:
+    """Whether every archive that is known to have candidates was asked in this round, and answered in full."""
+    holders = {archive for archive, outcome in case.outcomes.items() if outcome == "hit"}
+    return bool(data.get("whole")) and all(data["outcomes"].get(one) in _FACTS for one in holders)
 
 
 def _keep_searched(case: Case, searched: dict[str, str], news: set[str]) -> None:
@@ -137,16 +151,25 @@ def _ask_missing(step: Step) -> bool:
     missing = [str(gap["archive"]) for gap in case.gaps if _may_yet_answer(gap)]
     if not missing:
         return False
-    pause = min(step.policy.longest_search_again_s, step.policy.first_search_again_s * 2 ** (case.round - 1))
-    step.search(missing, pause)
+    step.search(missing, _pause(step))
     return True
 
 
-def _nothing_found(step: Step) -> None:
+def _pause(step: Step) -> float:
+    """Seconds until the next round, longer each time."""
+    first, longest = step.policy.first_search_again_s, step.policy.longest_search_again_s
+    return float(min(longest, first * 2 ** (step.case.round - 1)))
+
+
+def _nothing_found(step: Step, data: dict[str, Any]) -> None:
     """No record is said only when every archive in scope has answered, and the caller has seen all that they found; else
     go on asking, or say what is missing.
     """
     case = step.case
+    if case.unshown and not case.is_breached and not _all_told(case, data):
+        if data.get("whole"):
+            step.search([], _pause(step))
+        return  # else the round that asks for the next candidates is waiting
     if case.verdict == "complete" and not case.unshown:
         step.enter(State.NO_RECORD)
     elif case.is_breached or not _ask_missing(step):

@@ -60,6 +60,8 @@ class Case(msgspec.Struct, omit_defaults=True):
     """Candidates the caller has seen and said are none of them: they do not come back."""
     unshown: bool = False
     """Archives have more candidates than the caller has seen: none of those fitting does not mean that there is no record."""
+    candidates_version: int = 0
+    """The version in which a candidate was last added: whoever has seen an older one has not seen them all."""
     roster_epoch: int = 0
     """The roster the archives were last asked by."""
     selected: str = ""

@@ -181,10 +181,12 @@ class Cases:
         entries: list[Entry] = await self._read(self._store.journal, case_id, after)
         return entries
 
-    async def select(self, case: Case, ref: str, once: Once = NO_KEY) -> Case:
-        """The caller chose a candidate; "" = none of them."""
-        event = Event(Kind.SELECTED, "caller", {"ref": ref}) if ref else Event(Kind.NONE_FITS, "caller")
-        return await self._happen(case, event, once)
+    async def select(self, case: Case, ref: str, version: int = 0, once: Once = NO_KEY) -> Case:
+        """The caller chose a candidate; "" = none of those in `version` of the case, 0 = the present one."""
+        none_fits = Event(Kind.NONE_FITS, "caller", {"version": version})
+        return await self._happen(
+            case, Event(Kind.SELECTED, "caller", {"ref": ref}) if ref else none_fits, once
+        )
 
     async def give_evidence(self, case: Case, proofs: list[dict[str, str]], once: Once = NO_KEY) -> Case:
         items = [proof["kind"] for proof in proofs]

@@ -118,6 +118,7 @@ class Tasks:
             "ruled_out": located.ruled_out,
             "searched": located.searched,
             "unshown": located.unshown,
+            "whole": not task.payload["archives"],
             "noting": located.noting,
             **({"roster_epoch": located.roster_epoch} if located.roster_epoch else {}),
         }

@@ -39,9 +39,10 @@ class CaseBody(Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class SelectionBody(Struct, forbid_unknown_fields=True, frozen=True):
-    """`ref` of a candidate, null = none of them."""
+    """`ref` of a candidate, null = none of those in `version` of the case."""
 
     ref: Annotated[str, Meta(max_length=200)] | None
+    version: Annotated[int, Meta(ge=1, le=2**31)] | None = None
 
 
 class ProofBody(Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
@@ -82,10 +83,10 @@ def as_kept(case: CaseBody, digest: str) -> dict[str, Any]:
     return built
 
 
-def read_selection(body: bytes) -> str:
-    """The chosen reference, "" = none fits."""
+def read_selection(body: bytes) -> tuple[str, int]:
+    """The chosen reference, "" = none fits, and the version of the case that was seen, 0 = not said."""
     selection: SelectionBody = decode(_SELECTION, body)
-    return selection.ref or ""
+    return selection.ref or "", selection.version or 0
 
 
 def read_evidence(body: bytes) -> list[dict[str, str]]:

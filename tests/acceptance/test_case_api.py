@@ -367,7 +367,11 @@ def test_none_of_the_first_candidates_brings_the_next_ones(world: World):
     case = world.reaches(world.accept(), "awaiting_selection")
     first = {one["ref"] for one in case["candidates"]}
     assert len(first) == 20
-    status, _h, body = world.ask("POST", case["links"]["selection"], {"ref": None})
+    status, _h, body = world.ask("POST", case["links"]["selection"], {"ref": None, "version": 1})
+    assert (status, body["reason"]) == (409, "candidates_changed")
+    status, _h, body = world.ask(
+        "POST", case["links"]["selection"], {"ref": None, "version": case["version"]}
+    )
     assert (status, body["state"]) == (200, "locating")
     rest = {one["ref"] for one in world.reaches(body, "awaiting_selection")["candidates"]}
     assert (len(rest), len(first | rest)) == (5, 25)

@@ -161,10 +161,10 @@ def test_what_the_caller_said_is_not_it_does_not_come_back():
     assert (life.case.state, life.case.holder) == (State.DISPATCHED, THIRD)
 
 
-def with_more(outcomes: dict[str, str], candidates: list[dict[str, Any]]) -> Event:
-    """Answers by archives that have more candidates than they told."""
+def everyone(outcomes: dict[str, str], candidates: list[dict[str, Any]], *, unshown: bool = False) -> Event:
+    """A round in which everyone was asked; `unshown`, they have more candidates than they told."""
     event = located(outcomes, candidates)
-    event.data["unshown"] = True
+    event.data.update(whole=True, unshown=unshown)
     return event
 
 
@@ -172,13 +172,19 @@ def of_many(numbers: range) -> list[dict[str, Any]]:
     return [found(decision="possible", score=30.0 - number / 10, ref=f"r{number}") for number in numbers]
 
 
+def one_page(**third: str) -> Life:
+    """A case whose caller was shown 20 candidates of the holder, which has more, and said that none of them fits."""
+    life = Life()
+    life.say(everyone({HOLDER: "hit", THIRD: "empty", **third}, of_many(range(20)), unshown=True))
+    effects = life.say(Kind.NONE_FITS, "caller")
+    assert (life.case.state, searches(effects)[-1]) == (State.LOCATING, ([], 0))
+    return life
+
+
 def test_no_record_is_said_only_when_all_candidates_were_turned_down():
     """None of the first ones: the next are shown; none of all of them: there is no record."""
-    life = Life()
-    life.say(with_more({HOLDER: "hit", THIRD: "empty"}, of_many(range(20))))
-    effects = life.say(Kind.NONE_FITS, "caller")
-    assert (life.case.state, searches(effects)) == (State.LOCATING, [([], 0)])
-    life.say(located({HOLDER: "hit", THIRD: "empty"}, of_many(range(23))))
+    life = one_page()
+    life.say(everyone({HOLDER: "hit", THIRD: "empty"}, of_many(range(23))))
     assert life.case.state is State.AWAITING_SELECTION
     assert [one.ref for one in life.case.candidates] == ["r20", "r21", "r22"]
     life.say(Kind.NONE_FITS, "caller")
@@ -186,12 +192,43 @@ def test_no_record_is_said_only_when_all_candidates_were_turned_down():
 
 
 def test_candidates_nobody_can_be_shown_keep_a_case_from_ending_as_no_record():
-    life = Life()
-    life.say(with_more({HOLDER: "hit", THIRD: "empty"}, of_many(range(20))))
-    life.say(Kind.NONE_FITS, "caller")
-    life.say(with_more({HOLDER: "hit", THIRD: "empty"}, of_many(range(20))))
+    life = one_page()
+    life.say(everyone({HOLDER: "hit", THIRD: "empty"}, of_many(range(20)), unshown=True))
     assert (life.case.state, life.case.reason) == (State.EXPIRED, "too_many_candidates")
     assert life.case.verdict == "complete"
+
+
+def test_an_archive_that_is_away_when_its_next_candidates_are_wanted_is_asked_again():
+    life = one_page()
+    effects = life.say(everyone({HOLDER: "unreachable", THIRD: "empty"}, []))
+    assert life.case.state is State.LOCATING
+    assert [archives for archives, _pause in searches(effects)] == [[]]
+    life.say(everyone({HOLDER: "hit", THIRD: "empty"}, of_many(range(22))))
+    assert [one.ref for one in life.case.candidates] == ["r20", "r21"]
+
+
+def test_an_older_round_that_ends_first_does_not_end_the_case():
+    life = Life()
+    life.say(everyone({HOLDER: "hit", THIRD: "timeout"}, of_many(range(20)), unshown=True))
+    life.say(Kind.NONE_FITS, "caller")
+    life.say(located({THIRD: "empty"}))
+    assert (life.case.state, life.case.verdict) == (State.LOCATING, "complete")
+    life.say(everyone({HOLDER: "hit", THIRD: "empty"}, of_many(range(20))))
+    assert life.case.state is State.NO_RECORD
+
+
+def test_who_has_not_seen_all_candidates_can_not_say_that_none_fits():
+    life = Life()
+    life.say(located({HOLDER: "hit", THIRD: "timeout"}, of_many(range(2))))
+    seen = life.case.version
+    life.say(located({THIRD: "timeout"}))
+    assert life.case.version > seen
+    life.say(located({THIRD: "hit"}, [found(THIRD, 25.0, decision="possible")]))
+    assert life.refused(Kind.NONE_FITS, "caller", version=seen) is Reason.CANDIDATES_CHANGED
+    assert (life.case.state, life.case.dismissed) == (State.AWAITING_SELECTION, [])
+    life.say(located({HOLDER: "hit"}))
+    life.say(Kind.NONE_FITS, "caller", version=life.case.candidates_version)
+    assert life.case.state is State.NO_RECORD
 
 
 def test_candidates_of_a_later_round_that_find_no_place_are_not_forgotten():
