@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
 
 from google.protobuf.message import DecodeError
 
@@ -21,6 +21,9 @@ HELLO_WITHIN_S = 2.0
 LARGEST_FRAME = 256 * 1024
 MOST_WAITING_FRAMES = 64
 MOST_WAITING_MAILS = 256
+MOST_WAITING_RECEIPTS, LONGEST_MAIL_ID = 4_096, 64
+"""A receipt beyond these is dropped: who sends messages and reads no receipts fills no memory here. An id has 16 bytes."""
+
 CASES: Final = "cases"
 """Feature of a HELLO: this side takes case messages."""
 DOCUMENTS: Final = "documents"
@@ -28,6 +31,7 @@ DOCUMENTS: Final = "documents"
 
 
 _REASONS = frozenset(Reason)
+_Item = TypeVar("_Item", pb.Mail, pb.Receipt)
 
 
 class SessionEndedError(Exception):
@@ -56,7 +60,7 @@ class Session:
         self.hello: pb.Hello | None = None
         self.refused = ""  # why the other side ended the session, as a reason
         self._mails: deque[pb.Mail] = deque()
-        self._receipts: list[pb.Receipt] = []
+        self._receipts: deque[pb.Receipt] = deque()
         self.on_mail: Callable[[pb.Mail], None] | None = None
         self.on_receipt: Callable[[pb.Receipt], None] | None = None
 
@@ -225,22 +229,22 @@ class Session:
         return True
 
     def receipt(self, mail_id: bytes, reason: str = "") -> None:
-        """Tell the other side that its message is durable here, or, with a reason, that it will never be taken."""
+        """Tell the other side that its message is durable here, or, with a reason, that it will never be taken. Dropped, and
+        counted, where too many wait: the message comes again.
+        """
+        if len(self._receipts) >= MOST_WAITING_RECEIPTS or len(mail_id) > LONGEST_MAIL_ID:
+            self._observe("receipt_dropped")
+            return
         self._receipts.append(pb.Receipt(id=mail_id, reason=reason))
         self._wake.set()
 
     def _gather_mail(self) -> list[bytes]:
         messages = []
         if self._receipts:
-            messages.append(pb.Frame(receipts=pb.Receipts(items=self._receipts)).SerializeToString())
-            self._receipts = []
-        if self._mails:
-            frame = pb.Frame()
-            size = 0
-            while self._mails and (not size or size + self._mails[0].ByteSize() < LARGEST_FRAME // 2):
-                size += self._mails[0].ByteSize() + 8
-                frame.mails.items.append(self._mails.popleft())
+            frame = pb.Frame(receipts=pb.Receipts(items=_of_one_frame(self._receipts)))
             messages.append(frame.SerializeToString())
+        if self._mails:
+            messages.append(pb.Frame(mails=pb.Mails(items=_of_one_frame(self._mails))).SerializeToString())
         return messages
 
     def _gather(self) -> list[bytes]:
@@ -264,6 +268,16 @@ class Session:
 
     def _on_end(self) -> None:
         """Settle what is still open."""
+
+
+def _of_one_frame(waiting: deque[_Item]) -> list[_Item]:
+    """Take the first of what waits, as many as one frame has room for, one at least."""
+    taken: list[_Item] = []
+    size = 0
+    while waiting and (not taken or size + waiting[0].ByteSize() < LARGEST_FRAME // 2):
+        size += waiting[0].ByteSize() + 8
+        taken.append(waiting.popleft())
+    return taken
 
 
 def known_reason(text: str) -> str:

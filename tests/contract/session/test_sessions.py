@@ -21,7 +21,16 @@ from federation.session.asking import (
     Item,
     queries_frame,
 )
-from federation.session.base import BEAT_EVERY_S, DEAD_AFTER_S, HELLO_WITHIN_S, PROTOCOL, SessionEndedError
+from federation.session.base import (
+    BEAT_EVERY_S,
+    DEAD_AFTER_S,
+    HELLO_WITHIN_S,
+    LARGEST_FRAME,
+    LONGEST_MAIL_ID,
+    MOST_WAITING_RECEIPTS,
+    PROTOCOL,
+    SessionEndedError,
+)
 from federation.session.link import LinkLostError
 from federation.session.timers import TimerWheel
 from federation.wire.v1 import holdings_pb2 as pb
@@ -531,6 +540,51 @@ def test_a_frame_put_together_from_encoded_items_is_the_frame_protobuf_would_wri
     for one in frame.queries.items:
         assert left * 1000 - 4 <= one.budget_ms <= max(1, left * 1000 - REUSED_S * 1000 + 1e-6)
     assert items[0].encoded(at + REUSED_S / 2) == items[0].encoded(at)
+
+
+def test_a_peer_that_sends_messages_and_reads_no_receipts_fills_no_memory_and_is_receipted_once_it_reads():
+    """What is dropped comes again: its sender keeps it until the receipt."""
+
+    async def work():
+        here, there = MemoryLink.pair()
+        events = Counter()
+        asker = AskingSession(
+            here, "asker", TimerWheel(), on_manifest=lambda _m: True, observe=lambda e: events.update([e])
+        )
+        asker.on_mail = lambda mail: asker.receipt(mail.id, "unknown_case")
+        await asyncio.gather(asker.greet(hello()), there.send(pb.Frame(hello=hello()).SerializeToString()))
+        assert pb.Frame.FromString(await there.receive()).WhichOneof("body") == "hello"
+        running = asyncio.create_task(asker.run())
+
+        async def send(names):
+            mails = pb.Mails(items=[pb.Mail(id=name, case_id="c", body=b"?") for name in names])
+            await there.send(pb.Frame(mails=mails).SerializeToString())
+
+        names = [number.to_bytes(LONGEST_MAIL_ID, "big") for number in range(2 * MOST_WAITING_RECEIPTS)]
+        for _ in range(100):  # a frame each turn: the link is full long before
+            await send([bytes(16)])
+            await asyncio.sleep(0)
+        await send(names)
+        await asyncio.sleep(1)
+        assert 0 < len(asker._receipts) <= MOST_WAITING_RECEIPTS
+        assert events["receipt_dropped"] >= len(names) - MOST_WAITING_RECEIPTS
+        told = []
+
+        async def read():
+            data = await there.receive()
+            assert len(data) <= LARGEST_FRAME
+            told.extend(one.id for one in pb.Frame.FromString(data).receipts.items)
+
+        while asker._receipts:
+            await read()
+        await send([bytes(LONGEST_MAIL_ID + 1), names[-1]])
+        while names[-1] not in told:
+            await read()
+        assert bytes(LONGEST_MAIL_ID + 1) not in told
+        await asker.close()
+        await running
+
+    run(work())
 
 
 class Fault(Exception):
