@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
 import msgspec
@@ -253,23 +253,32 @@ class Cases:
                         current = await self.case(case.id, case.client)
         return current
 
-    async def follow(self, case_id: str, after: int, quiet_s: float) -> AsyncGenerator[list[Entry], None]:
-        """Journal lines after `after` as they are written, wherever; an empty list after each `quiet_s` of silence. It is to be
-        closed: until then it holds one of the places of those who watch.
+    @contextlib.asynccontextmanager
+    async def follow(
+        self, case_id: str, after: int, quiet_s: float
+    ) -> AsyncIterator[AsyncIterator[list[Entry]]]:
+        """Journal lines after `after` as they are written, wherever; an empty list after each `quiet_s` of silence. It takes one
+        of the places of those who watch before it gives anything; Refusal(OVERLOADED) when there is none left.
         """
         with self._watcher(case_id) as bell:
-            while True:
-                entries = await self.journal(case_id, after)
-                if entries:
-                    after = entries[-1].seq
-                    yield entries
+            async with contextlib.aclosing(self._lines(case_id, after, quiet_s, bell)) as lines:
+                yield lines
+
+    async def _lines(
+        self, case_id: str, after: int, quiet_s: float, bell: asyncio.Event
+    ) -> AsyncGenerator[list[Entry], None]:
+        while True:
+            entries = await self.journal(case_id, after)
+            if entries:
+                after = entries[-1].seq
+                yield entries
+                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0 if self._is_leaving else quiet_s):
+                    await bell.wait()
+                    bell.clear()
                     continue
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(0 if self._is_leaving else quiet_s):
-                        await bell.wait()
-                        bell.clear()
-                        continue
-                yield []
+            yield []
 
     def _changed(self, case_id: str, done: Done) -> None:
         if any(entry.state in ENDED and entry.kind is not Kind.SIGNED_ANEW for entry in done.entries):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 import msgspec
@@ -60,7 +60,9 @@ class CaseFeature(Protocol):
     async def delivered(self, case: Case) -> Case: ...
     async def seen(self, case: Case) -> Case: ...
     async def wait(self, case: Case, known_version: int, seconds: float) -> Case: ...
-    def follow(self, case_id: str, after: int, quiet_s: float) -> AsyncGenerator[list[Entry], None]: ...
+    def follow(
+        self, case_id: str, after: int, quiet_s: float
+    ) -> AbstractAsyncContextManager[AsyncIterator[list[Entry]]]: ...
 
 
 class CaseRoutes:
@@ -168,6 +170,12 @@ class CaseRoutes:
             case = await self._cases.seen(case)
             if after >= case.version and _is_over(case.state, is_delivered=case.delivered_ms > 0):
                 return web.Response(status=204, headers={"Cache-Control": "no-store"})
+        async with self._cases.follow(case.id, after, _HEARTBEAT_S) as following:
+            return await self._stream(request, case, following)
+
+    async def _stream(
+        self, request: web.Request, case: Case, following: AsyncIterator[list[Entry]]
+    ) -> web.StreamResponse:
         headers = {
             "Cache-Control": "no-store",
             "X-Accel-Buffering": "no",
@@ -178,23 +186,22 @@ class CaseRoutes:
         await response.write(b"retry: 3000\n\n")
         until = time.monotonic() + _LONGEST_STREAM_S
         stands, is_delivered = case.state, case.delivered_ms > 0
-        async with contextlib.aclosing(self._cases.follow(case.id, after, _HEARTBEAT_S)) as following:
-            async for entries in following:
-                if not entries:
-                    await response.write(b": still here\n\n")
-                for entry in entries:
-                    data = msgspec.json.encode(event_body(entry))
-                    await response.write(
-                        b"id: %d\nevent: %s\ndata: %s\n\n" % (entry.seq, entry.kind.value.encode(), data)
-                    )
-                    stands = entry.state
-                    is_delivered = is_delivered or entry.kind is Kind.DELIVERED
-                if stands in ANSWER_IN_THE_CASE:
-                    await self._cases.seen(await self._cases.case(case.id, case.client))
-                if _is_over(stands, is_delivered=is_delivered):
-                    break
-                if self._is_draining() or time.monotonic() > until:
-                    break
+        async for entries in following:
+            if not entries:
+                await response.write(b": still here\n\n")
+            for entry in entries:
+                data = msgspec.json.encode(event_body(entry))
+                await response.write(
+                    b"id: %d\nevent: %s\ndata: %s\n\n" % (entry.seq, entry.kind.value.encode(), data)
+                )
+                stands = entry.state
+                is_delivered = is_delivered or entry.kind is Kind.DELIVERED
+            if stands in ANSWER_IN_THE_CASE:
+                await self._cases.seen(await self._cases.case(case.id, case.client))
+            if _is_over(stands, is_delivered=is_delivered):
+                break
+            if self._is_draining() or time.monotonic() > until:
+                break
         await response.write_eof()
         return response
 

@@ -13,12 +13,16 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from federation.http.limits import RateLimit
+from federation.http.problems import language_of
+from federation.reasons import Refusal
+from gateway.cases import cases as feature
 from gateway.cases.case import Case, Event
 from gateway.cases.ports import Located
 from gateway.cases.states import Kind, State
 from gateway.cases.store import Unit
 from gateway.edge import cases as edge
 from gateway.edge.cases import CaseRoutes, Handler
+from gateway.edge.problems import problem
 from gateway.edge.tokens import Caller
 from tests.fakes.case_engines import Core, core, until
 from tests.fakes.case_stores import Stores, told
@@ -30,18 +34,18 @@ ENDS = ("refused", "expired", "no_record", "withdrawn", "delivered")
 
 
 class World:
-    """A case core and its routes; `follows` keeps every stream the edge began to follow, so that nothing but the edge ends it."""
+    """A case core and its routes; `follows` is how often the edge began to follow a case."""
 
     def __init__(self, running: Core, clock: Clock, client: TestClient[Any, Any]) -> None:
         self.running, self.clock, self.client = running, clock, client
-        self.follows: list[Any] = []
+        self.follows = 0
         follow = running.cases.follow
 
-        def keeping(*given: Any) -> Any:
-            self.follows.append(follow(*given))
-            return self.follows[-1]
+        def counting(*given: Any) -> Any:
+            self.follows += 1
+            return follow(*given)
 
-        running.cases.follow = keeping  # type: ignore[method-assign]
+        running.cases.follow = counting  # type: ignore[method-assign]
 
     async def happen(self, case: Case, kind: Kind, actor: str = HOLDER, **data: Any) -> None:
         await self.running.engine.happen(told(case.id, kind, actor, **data))
@@ -85,7 +89,10 @@ class World:
 
 def traced(handler: Handler) -> Any:
     async def handle(request: web.Request) -> web.StreamResponse:
-        return await handler(request, "trace")
+        try:
+            return await handler(request, "trace")
+        except Refusal as refusal:
+            return problem(refusal, language_of(request), "trace")
 
     return handle
 
@@ -116,10 +123,10 @@ async def test_a_stream_that_is_resumed_after_the_end_does_not_begin(stores: Sto
         status, names = await there.events(case, 0)
         whole = len(names)
         assert (status, names[-1]) == (200, "withdrawn" if how == "withdrawn" else "delivered")
-        followed = len(there.follows)
+        followed = there.follows
         for after in (whole, whole + 7):
             assert await there.events(case, after) == (204, [])
-        assert len(there.follows) == followed, "nobody watches a case that is over"
+        assert there.follows == followed, "nobody watches a case that is over"
         assert await there.events(case, whole - 1) == (200, names[-1:])
 
 
@@ -138,8 +145,23 @@ async def test_a_stream_that_ends_gives_its_watchers_place_back(stores: Stores):
     async with world(stores) as there:
         case = await there.ended("refused")
         await there.events(case, 0)
-        assert [one.ag_frame for one in there.follows] == [None]
+        assert there.follows == 1
         assert there.running.cases._watchers == 0
+
+
+async def test_whoever_finds_no_watchers_place_is_refused_before_a_stream_begins(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(feature, "_MOST_WATCHERS", 1)
+    async with world(stores) as there:
+        there.running.locator.rounds = [Located({HOLDER: "hit"}, [found()])]
+        case = await there.is_(await there.running.accept("1"), State.DISPATCHED)
+        path = f"/v1/cases/{case.id}/events"
+        async with there.client.get(path) as followed:
+            assert followed.status == 200
+            async with there.client.get(path) as answer:
+                assert answer.status == 503
+                assert answer.content_type == "application/problem+json"
 
 
 async def test_a_case_that_goes_on_is_followed_whatever_was_read(

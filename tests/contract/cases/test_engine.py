@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from federation.mail import Claimed, mail_id, write
 from federation.reasons import Reason, Refusal
-from gateway.cases.case import MAIL, Case
+from gateway.cases.case import MAIL, Case, Entry
 from gateway.cases.engine import MOST_RUNNING
 from gateway.cases.machine import TICK
 from gateway.cases.ports import HookAnswer, Located
@@ -241,8 +241,12 @@ async def test_a_tick_the_store_refuses_keeps_nothing_of_the_others_from_being_t
 
         monkeypatch.setattr(running.writer, "submit", submit)
         kept = [stored(running.store, case) for case in cases]
-        follow = running.cases.follow
-        waiting = [asyncio.create_task(anext(follow(case.id, case.version, 600.0))) for case in kept[1:]]
+
+        async def next_of(case: Case) -> list[Entry]:
+            async with running.cases.follow(case.id, case.version, 600.0) as lines:
+                return await anext(lines)
+
+        waiting = [asyncio.create_task(next_of(case)) for case in kept[1:]]
         await asyncio.sleep(0)
         clock.now_ms = max(case.wake_at_ms for case in kept)  # all desks are to be warned
         running.engine.archive_returned(HOLDER)

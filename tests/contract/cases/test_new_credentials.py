@@ -449,7 +449,6 @@ async def test_a_running_gateway_asks_when_the_archive_returns_and_calls_the_pla
         ) as running:
             store = running.store
             case = issued_with_hook(store)
-            followed = running.cases.follow(case.id, case.version, 30.0)
             there: set[str] = set()
             notices = SignedAnewNotices([HOLDER, FAR], agent, there.__contains__, store, running.engine, log)
             serving = asyncio.create_task(notices.run())
@@ -457,7 +456,8 @@ async def test_a_running_gateway_asks_when_the_archive_returns_and_calls_the_pla
             agent.notices.append(notice(case.id))
             there.add(HOLDER)
             notices.returned(HOLDER)
-            [entry] = await anext(followed)
+            async with running.cases.follow(case.id, case.version, 30.0) as lines:
+                [entry] = await anext(lines)
             assert (entry.kind, entry.data) == (Kind.SIGNED_ANEW, {"credential": NEW, "before": FIRST})
             calls = await until(lambda: [body for _c, _id, body in hooks.calls if b"signed_anew" in body])
             assert json.loads(calls[0])["data"] == {
