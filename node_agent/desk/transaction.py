@@ -113,11 +113,15 @@ class Transaction:
         self._do("delete from outbox where receipted_ms > 0 and receipted_ms < ?", (before_ms,))
 
     def forget_people(self, before_ms: int) -> int:
-        """Take requests and proofs out of items that ended before; what was decided, when and by whom stays. How many."""
-        is_over = f"state not in ({tables.OPEN_STATES}, 'issuing') and max(decided_ms, received_ms) < ?"
+        """Take requests and proofs out of items that ended before; what was decided, when and by whom stays. How many. What came
+        without a request, or before it, counts from its arrival.
+        """
+        is_over = (
+            f"state not in ({tables.OPEN_STATES}, 'issuing') and max(decided_ms, received_ms, queued_ms) < ?"
+        )
         done = self._do(
             "update items set dispatch = null, proofs = cast('[]' as blob)"  # noqa: S608 - states are our own words
-            f" where dispatch is not null and {is_over}",
+            f" where (dispatch is not null or proofs <> cast('[]' as blob)) and {is_over}",
             (before_ms,),
         )
         return done.rowcount

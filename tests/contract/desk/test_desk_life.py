@@ -7,6 +7,7 @@ import contextlib
 import sqlite3
 import threading
 
+import msgspec
 import pytest
 
 from federation import mail
@@ -699,6 +700,17 @@ def test_a_full_disk_is_named_the_item_stays_and_the_message_comes_again(desk):
     desk.store._connection.execute("pragma max_page_count = 1000000")
     assert give(desk, dispatch(), f"f{taken}") is None
     assert desk.item(f"f{taken}").state is State.WAITING
+
+
+def test_evidence_whose_request_never_came_is_forgotten_after_its_time_too(desk, clock):
+    give(desk, mail.Evidence(1, proofs=(mail.Proof("death", "ab" * 32, note="金丝雀 330483197001010017"),)))
+    desk.tick()
+    clock.go(179 * 86_400)
+    desk.tick()
+    assert len(msgspec.json.decode(desk.item("c1").proofs)) == 1
+    clock.go(2 * 86_400)
+    desk.tick()
+    assert (desk.item("c1").proofs, desk.item("c1").reason) == (b"[]", "not_dispatched")
 
 
 def test_people_are_forgotten_after_their_time_and_decisions_are_not(tmp_path, clock):
