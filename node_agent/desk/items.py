@@ -60,7 +60,9 @@ class Item(msgspec.Struct):
     rung: int = 0
     told: int = -1
     told_to: str = ""
-    """Who was told last, names joined by spaces: when others come on duty, they are told too."""
+    """Who was told last, names joined by spaces, which none can hold (`users.is_name`): when others come on duty, they are told
+    too.
+    """
     proofs: bytes = b"[]"
     archival_code: str = ""
     release: bytes = b"{}"

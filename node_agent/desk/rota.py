@@ -18,6 +18,7 @@ from federation.service_hours import (
     local_minute,
     read_span,
 )
+from node_agent.desk.users import is_name
 
 LEVELS = ("first", "second", "lead")
 """Who is told at each rung of the escalation."""
@@ -81,14 +82,22 @@ class Rota:
         ):
             raise RotaError("值班表写法不对 · the rota is not written as it should be")
         webhook = _address(written.get("webhook", ""))
+        if not all(is_name(str(name)) for name in channels):
+            raise RotaError(_NO_NAME.format(zh="channels", en="channels"))
         return cls(
-            tuple(_shift(one) for one in shifts),
+            tuple(_shift(number, one) for number, one in enumerate(shifts, 1)),
             webhook,
             {str(name): _address(url) for name, url in channels.items()},
         )
 
 
-def _shift(written: Any) -> Shift:
+_NO_NAME = (
+    "{zh} 中有一个名字不能是用户名：可用文字、数字和 _ . - ·，不含空格，最多 40 字"
+    " · {en}: one of the names can be no user's: letters, digits and _ . - ·, no space, 40 at most"
+)
+
+
+def _shift(number: int, written: Any) -> Shift:
     if not isinstance(written, Mapping):
         raise RotaError("班次应为表 · a shift is a table")
     if unknown := sorted(map(str, set(written) - {"days", "span", *LEVELS})):
@@ -105,7 +114,13 @@ def _shift(written: Any) -> Shift:
             raise RotaError(
                 f"班次的日子应为 {'、'.join(WEEKDAYS)} 或日期 · days of a shift are weekdays or dates"
             )
-    return Shift(frozenset(days), span, {level: _words(written.get(level, ())) for level in LEVELS})
+    names = {level: _words(written.get(level, ())) for level in LEVELS}
+    for level, said in names.items():
+        if not all(map(is_name, said)):
+            raise RotaError(
+                _NO_NAME.format(zh=f"第 {number} 个班次的 {level}", en=f"{level} of shift {number}")
+            )
+    return Shift(frozenset(days), span, names)
 
 
 def _words(written: Any) -> tuple[str, ...]:

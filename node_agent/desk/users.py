@@ -24,9 +24,14 @@ _SECRET_BYTES = 32
 _NAME = re.compile(r"[\w.\-·]{1,40}")
 
 
+def is_name(text: str) -> bool:
+    """Whether a user can be called so: letters, digits, characters, `_ . - ·`, 40 at most, and no space."""
+    return _NAME.fullmatch(text) is not None and text not in NOT_NAMES
+
+
 def add(store: Store, name: str, role: str, now_ms: int) -> str:
     """Make a user; the token. Refusal(OUT_OF_RANGE) for an unusable name or role, Refusal(TAKEN) when the name is in use."""
-    if not _NAME.fullmatch(name) or name in NOT_NAMES:
+    if not is_name(name):
         raise Refusal(Reason.OUT_OF_RANGE, "/name")
     if role not in ROLES:
         raise Refusal(Reason.OUT_OF_RANGE, "/role")

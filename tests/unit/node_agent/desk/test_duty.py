@@ -192,9 +192,27 @@ def test_escalation_goes_on_while_the_gateway_is_away(desk, clock):
         {"shift": []}, {"shifts": {}}, {"shifts": ["mon"]}, {"shifts": [{"days": ["someday"], "span": "08:00-09:00"}]},
         {"shifts": [{"days": ["mon"], "span": "09:00-08:00"}]}, {"shifts": [{"days": ["mon"], "span": "8-9"}]},
         {"shifts": [{"days": "mon", "span": "08:00-09:00"}]}, {"shifts": [{"days": ["mon"], "span": "08:00-09:00", "boss": []}]},
-        {"webhook": "ftp://x"}, {"channels": {"甲": 7}},
+        {"webhook": "ftp://x"}, {"channels": {"甲": 7}}, {"channels": {"Li Wei": "http://messenger.example"}},
     ],
 )  # fmt: skip
 def test_a_rota_written_wrongly_is_refused_in_both_languages(written):
     with pytest.raises(RotaError, match=" · "):
         Rota.from_dict(written)
+
+
+@pytest.mark.parametrize("name", ["Li Wei", "李\u3000伟", " 沈甲", "沈甲\n", "", "clock", "沈" * 41])
+@pytest.mark.parametrize("level", ["first", "second", "lead"])
+def test_a_name_on_the_rota_that_no_user_can_have_is_refused_by_its_place_and_not_said_back(name, level):
+    shift = ROTA["shifts"][0]
+    with pytest.raises(RotaError, match=f"{level} of shift 2") as caught:
+        Rota.from_dict({"shifts": [shift, {**shift, level: ["沈甲", name]}]})
+    assert len(name) < 2 or name not in str(caught.value)
+
+
+def test_names_of_the_rota_are_whose_a_user_can_be(desk):
+    names = ("Li.Wei", "阿依古丽·买买提", "li-wei_2")
+    give(desk, dispatch())
+    desk.rota = Rota.from_dict({"shifts": [{**shift, "first": names} for shift in ROTA["shifts"]]})
+    for _second in range(3):
+        desk.tick()
+    assert told(desk) == [(0, "pick_up", ("沈甲",)), (0, "pick_up", names)]
