@@ -260,7 +260,7 @@ class Comparer:
         self._event = DateComparer(query.event) if query.event is not None else None
         self._place = find(query.place) if query.place else ""
         self._place_words = fold(query.place) if query.place and not query.place.isdigit() else ""
-        self._certificate = fold_certificate(query.certificate_no) if query.certificate_no else ""
+        self._certificate = fold_certificate(query.certificate_no)
         self._places: dict[tuple[str, str], PlaceLevel] = {}
 
     def levels(
@@ -309,9 +309,8 @@ class Comparer:
         if self._other is not None or self._other_id:
             other_level, other_id = self._other_party(persons, subject)
         certificate = _NO_TEXT
-        if self._certificate and certificate_no:
-            same = fold_certificate(certificate_no) == self._certificate
-            certificate = TextLevel.EQUAL if same else TextLevel.DIFFERENT
+        if self._certificate and (held := fold_certificate(certificate_no)):
+            certificate = TextLevel.EQUAL if held == self._certificate else TextLevel.DIFFERENT
         same_category = _NO_TEXT
         if self._category:
             same_category = _EQUAL if category == self._category else TextLevel.DIFFERENT

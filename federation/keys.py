@@ -25,6 +25,7 @@ from federation.names import (
     surname_alternatives,
     surname_length,
 )
+from federation.placeholders import PLACEHOLDERS
 from federation.query import Query
 
 KEY_BITS = 48
@@ -157,7 +158,7 @@ class Keyer:
                 add(self.id_key(number), KeyKind.ID)
             if whole is not None and (twin := other_century(whole)):
                 add(self.id_key(twin), KeyKind.ID)
-        if query.certificate_no:
+        if fold_certificate(query.certificate_no):
             add(self.certificate_key(query.certificate_no), KeyKind.CERTIFICATE)
         folded = fold(query.name)
         if folded:
@@ -195,10 +196,16 @@ def _widened(digests: bytes) -> bytes:
 
 
 def fold_certificate(text: str) -> str:
-    """A certificate number in comparison form: letters, digits and Han characters only."""
-    if text.isascii() and text.isalnum():
-        return text.upper()
+    """A certificate number in comparison form: letters, digits and Han characters only; "" where it says none (无, ——, 000)."""
+    folded = text.upper() if text.isascii() and text.isalnum() else _alphanumeric(text)
+    return "" if folded in _NO_NUMBER or not folded.strip("0") else folded
+
+
+def _alphanumeric(text: str) -> str:
     return "".join(char for char in fold_text(strip(text)) if char.isalnum())
+
+
+_NO_NUMBER = frozenset(_alphanumeric(text).upper() for text in PLACEHOLDERS)
 
 
 def _pattern(sounds: tuple[str, ...], place: int) -> tuple[str, ...]:

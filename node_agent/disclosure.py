@@ -18,6 +18,10 @@ from node_agent.index import Found
 from node_agent.index.packing import year_of
 
 _FINGERPRINT_BYTES = 16
+_SHORTEST_NUMBER = 3
+"""Characters of a folded certificate number below which it tells no two events apart."""
+_MOST_NAMES = 6
+"""Parties of whom each gets a digest with day and number: a household has many members, a gateway reads eight digests."""
 
 
 class Disclosure:
@@ -66,22 +70,30 @@ class Disclosure:
         return b64u(tag + body)
 
     def fingerprints(self, found: Found) -> tuple[bytes, ...]:
-        """Keyed digests of the event: the parties and its day, and its certificate number, where known."""
+        """Keyed digests of the event; one that is equal in two archives makes their records copies of each other.
+
+        Offices numbered alike and began anew each year, so that a number alone is no event. It is one with all parties
+        and, where it is known, the year; and with the very day and one party, where a clerk misspelt the other.
+        """
         if self._federation_key is None:
             return ()
         told = found.told
-        marks = []
+        marks: list[tuple[str, ...]] = []
         names = sorted(fold(person.name) for person in told.persons if person.name)
-        if told.first and told.first == told.last and names:
-            marks.append(f"event\0{found.category}\0{told.first}\0" + "\0".join(names))
-        if told.certificate_no and names:
-            marks.append(f"certificate\0{found.category}\0{fold_certificate(told.certificate_no)}")
+        number = fold_certificate(told.certificate_no)
+        day = str(told.first) if told.first and told.first == told.last else ""
+        if day and names:
+            marks.append(("event", day, *names))
+        if names and len(number) >= _SHORTEST_NUMBER and any(map(str.isnumeric, number)):
+            marks.append(("certificate", str(year_of(told.event)), number, *names))
+            if day:
+                marks += [("registered", day, number, name) for name in names[:_MOST_NAMES]]
         return tuple(
             blake2b(
-                mark.encode("utf-8", "surrogatepass"),
+                "\0".join((kind, found.category, *rest)).encode("utf-8", "surrogatepass"),
                 digest_size=_FINGERPRINT_BYTES,
                 key=self._federation_key[:64],
                 person=b"lantai-event",
             ).digest()
-            for mark in marks
+            for kind, *rest in marks
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
+from federation.keys import fold_certificate
 from federation.query import Query
 from federation.reasons import Reason, Refusal
 
@@ -67,5 +68,6 @@ def check_minimum(query: Query) -> None:
         raise Refusal(Reason.MINIMUM_QUERY, "/subject")
     event = query.event
     narrow = event is not None and event.last_year - event.first_year <= 2 * _YEAR_TOLERANCE
-    if not (query.other_name or query.other_id_number or narrow or query.place or query.certificate_no):
+    number = fold_certificate(query.certificate_no)
+    if not (query.other_name or query.other_id_number or narrow or query.place or number):
         raise Refusal(Reason.MINIMUM_QUERY, "/event")

@@ -10,7 +10,7 @@ from federation.archival_code import comparison_form, from_columns
 from federation.dates import DateSpan
 from federation.places import find
 from node_agent.catalogue.account import RowAccount, TableAccount
-from node_agent.catalogue.cells import cleaned, quoted, says_yes, text_of
+from node_agent.catalogue.cells import cleaned, number_in, quoted, says_yes, text_of
 from node_agent.catalogue.findings import Finding
 from node_agent.catalogue.head import Head
 from node_agent.catalogue.headings import category_named
@@ -103,7 +103,7 @@ class CarefulReader:
             event=event,
             place=self._place(cells, place_text),
             place_text=place_text,
-            certificate_no=plain(text(cells, "certificate_no")),
+            certificate_no=number_in(plain(text(cells, "certificate_no"))),
             open_status=plain(text(cells, "open_status")),
             digitised=says_yes(text(cells, "digitised")),
             is_copy=self._is_copy,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date, datetime
 
+from federation.keys import fold_certificate
 from federation.names.invisible import visible
 from node_agent.catalogue.names import clean_text
 
@@ -41,6 +42,14 @@ _SHOWN = 40  # characters; the longest dates have some twenty
 def cleaned(text: str) -> str:
     """The text without entities, control and invisible characters."""
     return clean_text(text)[0] if text else ""
+
+
+def number_in(text: str) -> str:
+    """A certificate number as written, "" where a placeholder stands in its place (无, ——, 不详, 000)."""
+    return text if len(text) > _LONGEST_PLACEHOLDER or fold_certificate(text) else ""
+
+
+_LONGEST_PLACEHOLDER = 8  # characters; what is longer is not looked into, for an import has millions
 
 
 def says_yes(text: str) -> bool:

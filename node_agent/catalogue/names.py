@@ -15,8 +15,8 @@ from federation.identity_number import IdJudgement, canonical, judge, tidy
 from federation.names import fold
 from federation.names.invisible import INVISIBLE, visible
 from federation.names.many import chars_of
+from federation.placeholders import PLACEHOLDERS
 from node_agent.catalogue.findings import Finding
-from node_agent.catalogue.notation import PLACEHOLDERS
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _SPACES = re.compile(r"[\s\u3000\xa0]+")

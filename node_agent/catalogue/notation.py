@@ -15,12 +15,9 @@ from functools import lru_cache
 from borax.calendars.lunardate import LunarDate
 
 from federation.dates import DateSpan
+from federation.placeholders import PLACEHOLDERS
 from node_agent.catalogue.findings import Finding
 from node_agent.catalogue.tables import DAY_ZERO
-
-PLACEHOLDERS = frozenset(
-    {"", "无", "無", "不详", "不詳", "不明", "未详", "未詳", "待查", "—", "——", "-", "--", "/", "\\", "0", "空", "缺", "略", "None", "NULL", "null", "nan", "N/A", "暂无", "XXXXXX", "?"}
-)  # fmt: skip
 
 _EARLIEST, _LATEST = 1800, 2035  # civil registers of people who may still be asked about
 _FIRST_SERIAL, _LAST_SERIAL = 3_000, 50_000  # 1908 … 2036, counted from 1900

@@ -15,8 +15,9 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from federation.categories import CATEGORIES
+from federation.placeholders import PLACEHOLDERS
 from federation.places import find
-from node_agent.catalogue.cells import says_yes
+from node_agent.catalogue.cells import number_in, says_yes
 from node_agent.catalogue.headings import category_named
 from node_agent.catalogue.identity_numbers import read_numbers
 from node_agent.catalogue.names import (
@@ -28,7 +29,7 @@ from node_agent.catalogue.names import (
     odd_names,
     read_name,
 )
-from node_agent.catalogue.notation import PLACEHOLDERS, read_birth, read_date
+from node_agent.catalogue.notation import read_birth, read_date
 from node_agent.record import PersonCells, Records, Role
 
 _REMEMBERED = 250_000  # cells of one kind; then all are forgotten
@@ -178,7 +179,7 @@ class PlainRows:
             lasts,
             [code for _text, code in placed],
             [text for text, _code in placed],
-            list(map(str.strip, block.columns[self._certificate])),
+            list(map(number_in, map(str.strip, block.columns[self._certificate]))),
             block.said(self._texts, self._status),
             block.said(self._digitised, self._scanned),
             [self._is_copy] * len(codes),

@@ -170,3 +170,19 @@ def test_a_day_inside_the_asked_years_never_stands_off(first, length, day):
 def test_dates_agree_so_far(asked, held, level):
     assert compare_dates(DateSpan.written(asked), DateSpan.written(held)) is level
     assert compare_dates(DateSpan.written(held), DateSpan.written(asked)) is level
+
+
+@pytest.mark.parametrize(
+    ("asked", "held", "level"),
+    [
+        ("结字第5号", "無", TextLevel.NOT_COMPARED),
+        ("结字第5号", "——", TextLevel.NOT_COMPARED),
+        ("不详", "结字第5号", TextLevel.NOT_COMPARED),
+        ("不详", "不详", TextLevel.NOT_COMPARED),
+        ("结字第5号", "结字第6号", TextLevel.DIFFERENT),
+        ("结字第5号", "结字第 ５ 號", TextLevel.EQUAL),
+    ],
+)
+def test_a_placeholder_for_a_certificate_number_neither_agrees_nor_contradicts(asked, held, level):
+    said = levels({"certificate_no": asked}, Person("王强"), certificate_no=held)[0]
+    assert said.certificate_no == level

@@ -136,6 +136,14 @@ def test_a_certificate_number_is_one_however_it_is_punctuated(text):
     assert fold_certificate(text) == "88桐婚字第12号"
 
 
+@pytest.mark.parametrize(
+    "text", ["无", "無", "—", "－－", "不详", "不詳", "N/A", "null", "0", "０００", "", " ", "（无）"]
+)
+def test_where_no_certificate_number_is_said_none_is_looked_up(text):
+    assert fold_certificate(text) == ""
+    assert KEYER.probes(Query(certificate_no=text)) == ()
+
+
 def test_another_secret_has_other_keys():
     assert not set(Keyer(b"other").name_keys("钱伟明")) & set(KEYER.name_keys("钱伟明"))
 

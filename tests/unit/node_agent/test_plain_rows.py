@@ -40,6 +40,9 @@ TEXTS = [
     "开放",
     "曾用名王小妹",
     "(同名)",
+    "无",
+    "——",
+    "000",
     "a,b",
     "&amp;",
     "\x01",
@@ -160,6 +163,14 @@ def test_both_paths_read_and_report_the_same(table, name):
     assert short[1] == long[1]
     assert short[2] == long[2]
     assert adds_up(short[2])
+
+
+@pytest.mark.parametrize("cell", ["无", "無", "—", "－－", "不详", " 不詳 ", "N/A", "0", "000"])
+@pytest.mark.parametrize("code", ["J1-1", "j1.1"])  # read the short way, and the long way
+def test_a_placeholder_is_no_certificate_number(cell, code):
+    row = [code, "", "marriage", "王芳", "", "", "钱伟明", "", "1985", "桐乡县", cell, "开放", "", ""]
+    (record,), _told, _report = read(LAYOUTS["canonical"], [row], [None], "")
+    assert (record.certificate_no, record.cells[10]) == ("", cell)
 
 
 def test_a_plain_row_goes_the_short_way(monkeypatch):

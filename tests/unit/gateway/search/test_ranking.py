@@ -130,6 +130,7 @@ FULL = Query(
         (structs.replace(FULL, birth=None), "/subject"),
         (structs.replace(FULL, event=None), "/event"),
         (structs.replace(FULL, event=DateSpan.of_years(1970, 1990)), "/event"),
+        (structs.replace(FULL, event=None, certificate_no="无"), "/event"),
     ],
 )
 def test_too_little_is_refused_with_the_field(query, pointer):
