@@ -353,10 +353,12 @@ class Edge:
             raise Refusal(Reason.MISSING_FIELD, "/client_assertion")
         audience = f"{self._tokens.issuer}{_TOKEN}"
         try:
-            client, scope = self._clients.authenticate(assertion, audience)
-        except Refusal:  # what is wrong with it is not told to a stranger; the audience is no secret, and easily taken for another
+            client, scope = self._clients.authenticate(assertion, audience, self._limit.take)
+        except Refusal as refusal:
+            if refusal.reason not in {Reason.TOKEN_INVALID, Reason.TOKEN_EXPIRED}:
+                raise
+            # what is wrong with it is not told to a stranger; the audience is no secret, and easily taken for another
             raise Refusal(Reason.ASSERTION_INVALID, allowed=f"aud = {audience}") from None
-        self._limit.take(client)
         token = self._tokens.mint(client, scope, TOKEN_LIFETIME_S)
         return self._json(
             {"access_token": token, "token_type": "Bearer", "expires_in": TOKEN_LIFETIME_S, "scope": scope}

@@ -14,9 +14,11 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from federation.http.limits import RateLimit
 from federation.reasons import Reason, Refusal
 from gateway.__main__ import main
-from gateway.edge.tokens import Clients, SigningKey, Tokens, is_usable
+from gateway.edge import tokens as tokens_module
+from gateway.edge.tokens import ALGORITHM, Clients, SigningKey, Tokens, _Key, is_usable
 from tests.fakes.edge import AUDIENCE, CONTRACT, ISSUER, QUESTION, Gateway, public_jwk
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -214,6 +216,50 @@ async def test_a_platform_gets_a_token_for_its_key_once_an_assertion():
         assert (await gateway.ask(QUESTION, token=body["access_token"]))[0] == 200
         status, problem = await exchange(gateway, proof)
         assert (status, problem["reason"]) == (401, "assertion_invalid")  # a replay
+
+
+async def test_an_assertion_used_again_takes_nothing_of_the_platforms_rate():
+    async with Gateway(per_minute=12) as gateway:  # a burst of two
+        proof = assertion(gateway)
+        assert (await exchange(gateway, proof))[0] == 200
+        for _ in range(5):
+            assert (await exchange(gateway, proof))[0] == 401
+        assert (await exchange(gateway, assertion(gateway)))[0] == 200
+
+
+async def test_a_platform_over_its_rate_is_refused_before_its_assertion_is_remembered():
+    async with Gateway(per_minute=6) as gateway:  # a burst of one
+        assert (await exchange(gateway, assertion(gateway)))[0] == 200
+        proof = assertion(gateway)
+        for _ in range(2):
+            status, problem = await exchange(gateway, proof)
+            assert (status, problem["reason"]) == (429, "rate_limited")
+        gateway.edge._limit = RateLimit(6_000, time.monotonic)
+        assert (await exchange(gateway, proof))[0] == 200, "nothing had used it"
+
+
+async def test_a_platform_that_used_too_many_assertions_locks_out_itself_alone(monkeypatch):
+    monkeypatch.setattr(tokens_module, "_MOST_ASSERTIONS", 3)
+    now = [1e9]
+    keys = {name: ec.generate_private_key(ec.SECP256R1()) for name in ("eager", "other")}
+    clients = Clients(
+        {name: (_Key(ALGORITHM, key.public_key()), "search") for name, key in keys.items()},
+        clock=lambda: now[0],
+    )
+    async with Gateway() as gateway:
+        gateway.edge._clients = clients
+
+        def proof(name):
+            at = int(now[0])
+            return assertion(gateway, keys[name], iss=name, sub=name, iat=at, exp=at + 60)
+
+        for _ in range(3):
+            assert (await exchange(gateway, proof("eager")))[0] == 200
+        status, problem = await exchange(gateway, proof("eager"))
+        assert (status, problem["reason"], problem["error"]) == (503, "overloaded", "temporarily_unavailable")
+        assert (await exchange(gateway, proof("other")))[0] == 200
+        now[0] += 121  # all of them have been forgotten
+        assert (await exchange(gateway, proof("eager")))[0] == 200
 
 
 async def test_a_wrong_assertion_gets_nothing():
