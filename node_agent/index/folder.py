@@ -29,6 +29,16 @@ FEDERATION_KEY = "federation.key"
 
 _KEY_BYTES = 32
 _INDEX_FILE = re.compile(r"index\.[0-9]+\.sqlite")
+_MADE = re.compile(
+    rf"(?P<index>{_INDEX_FILE.pattern})(-wal|-shm|-journal|(?P<spill>\.[0-9]+\.(keys|owners)\.spill))?"
+)
+"""An index with what SQLite keeps beside it, and the parts of one that is being built (`builder.py`)."""
+
+_SECRET = re.compile(r"(index|federation|messenger)\.key\.[0-9]+\.new")
+"""A secret of this folder on its way to its place (`write_secret`)."""
+
+_WRITTEN_WITHIN_S = 86_400.0
+"""Long after any writer of a secret, which takes milliseconds, has ended or was killed."""
 
 
 class BusyError(Exception):
@@ -76,7 +86,8 @@ class DataFolder:
         sync(self.path)
 
     def sweep(self) -> None:
-        """Remove what a killed import or an earlier index left behind. Open readers keep their file until they close it.
+        """Remove what a killed import or an earlier index left behind, and secrets whose writing was killed a day ago or before;
+        nothing else, for others keep files here too. Open readers keep their file until they close it.
 
         UnusableIndexError, and nothing is removed, when CURRENT names no file that is there: another may be all that is
         left of the index.
@@ -86,12 +97,9 @@ class DataFolder:
             raise UnusableIndexError(Trouble.FILE_MISSING)
         keep = current.name if current is not None else ""
         for path in self.path.iterdir():
-            stale = (
-                path.name.startswith("index.")
-                and ".sqlite" in path.name
-                and not path.name.startswith(keep or "\0")
-            )
-            if stale or path.name.endswith((".spill", ".new")):
+            made = _MADE.fullmatch(path.name)
+            stale = made is not None and (made["index"] != keep or made["spill"] is not None)
+            if stale or path.name == f"{POINTER}.new" or _is_old_secret(path):
                 path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
@@ -126,6 +134,15 @@ class DataFolder:
             return (self.path / FEDERATION_KEY).read_bytes()
         except FileNotFoundError:
             return None
+
+
+def _is_old_secret(path: Path) -> bool:
+    if _SECRET.fullmatch(path.name) is None:
+        return False
+    try:
+        return time.time() - path.stat().st_mtime > _WRITTEN_WITHIN_S
+    except FileNotFoundError:  # it has its place now
+        return False
 
 
 def imported_at(path: Path) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import string
 import time
 
@@ -228,6 +229,35 @@ def test_the_same_row_twice_in_a_file_is_two_records_whenever_it_came(folder, co
         more = put(folder, [one(0), *several, one(0)], file)
         assert (more.unchanged, more.imported) == (count + 1, 1)
     assert len(Lookup(folder).prefix("J-0", limit=9)) == 6
+
+
+def test_an_import_removes_what_killed_ones_left_and_nothing_of_others(folder):
+    put(folder, many(3))
+    current = DataFolder(folder).current().name
+    others = [
+        "archive.toml.new", "node.pem.new", "spoils.spill", "index.notes.spill", "index.3.sqlite.bak", "index.key.old",
+        "index.3.sqlite.spill", "index.key.new", "index.key.12.new", "messenger.key.7.new", "node.key.9.new",
+    ]  # fmt: skip
+    left = [
+        "CURRENT.new", "index.7.sqlite", "index.7.sqlite-wal", "index.7.sqlite-shm", "index.7.sqlite-journal",
+        "index.7.sqlite.12.keys.spill", "index.7.sqlite.12.owners.spill", f"{current}.0.keys.spill",
+        "index.key.13.new", "federation.key.14.new", "messenger.key.15.new",
+    ]  # fmt: skip
+    for name in (*others, *left):
+        (folder / name).write_bytes(b"x")
+    for name in ("index.key.13.new", "federation.key.14.new", "messenger.key.15.new", "node.key.9.new"):
+        yesterday = time.time() - 90_000
+        os.utime(folder / name, (yesterday, yesterday))
+
+    def names():
+        return {
+            path.name for path in folder.iterdir() if path.name not in {f"{current}-wal", f"{current}-shm"}
+        }
+
+    before = names()
+    put(folder, many(3))
+    assert before - names() == set(left)
+    assert names() <= before
 
 
 def test_another_file_is_left_alone_by_a_change_and_by_a_rebuild(folder):
