@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from federation.mail import Dispatch
 from federation.reasons import Reason, Refusal
 from federation.tlog.anchor import FileAnchor
 from federation.tlog.checkpoint import Quorum
-from federation.tlog.flaws import EvidenceError
+from federation.tlog.flaws import EvidenceError, Flaw
 from federation.tlog.keeping import authority_at
 from federation.tlog.note import VerifierKey
 from federation.tlog.stamping import TimeAuthority as LogAuthority
@@ -266,23 +266,24 @@ class Documents:
     # time --------------------------------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
-        """Log what was revoked or replaced, by whatever process."""
+        """Log what was revoked or replaced, by whatever process; what can not be logged now is tried again."""
         seen = 0
         while True:
             with contextlib.suppress(Refusal, EvidenceError):
-                for seq, _at, number, state, reason, successor in await asyncio.to_thread(
-                    self.store.changes, seen
-                ):
-                    entry = self.store.entry(number)
-                    case_id, digest = entry.case_id, entry.sha256
-                    if reason == ISSUED_IN_VAIN:
-                        await asyncio.to_thread(self.log.in_vain, number, case_id, reason, digest)
-                    else:
-                        await asyncio.to_thread(
-                            self.log.standing, number, case_id, state, reason, successor, digest
-                        )
-                    seen = seq
+                for change in await asyncio.to_thread(self.store.changes, seen):
+                    await asyncio.to_thread(self._log_change, *change)
+                    seen = change[0]
             await asyncio.sleep(_LOOK_EVERY_S)
+
+    def _log_change(
+        self, _seq: int, _at_ms: int, number: str, state: str, reason: str, successor: str
+    ) -> None:
+        with _left_out():
+            entry = self.store.entry(number)
+            if reason == ISSUED_IN_VAIN:
+                self.log.in_vain(number, entry.case_id, reason, entry.sha256)
+            else:
+                self.log.standing(number, entry.case_id, state, reason, successor, entry.sha256)
 
     async def _watch_signed_anew(self) -> None:
         """Log what was signed anew, by whatever process."""
@@ -295,12 +296,14 @@ class Documents:
             await asyncio.sleep(_LOOK_EVERY_S)
 
     def _log_signed_anew(self, signed: list[SignedAnew]) -> None:
-        self.log.add([
-            self.log.signed_anew(
-                self.store.entry(one.kept.number).case_id, one.kept.number, one.kept.kind, one.kept.reference, one.at_ms
-            )
-            for one in signed
-        ])  # fmt: skip
+        events = []
+        for one in signed:
+            with _left_out():
+                kept, case_id = one.kept, self.store.entry(one.kept.number).case_id
+                events.append(
+                    self.log.signed_anew(case_id, kept.number, kept.kind, kept.reference, one.at_ms)
+                )
+        self.log.add(events)
 
     async def _sweep(self) -> None:
         """Remove what a process that was killed left behind: at start, and each hour."""
@@ -326,6 +329,23 @@ class Documents:
                 continue
             if done:
                 telemetry.log.info("documents stamped", action="documents.stamped", records=done)
+
+
+@contextlib.contextmanager
+def _left_out() -> Iterator[None]:
+    """Around one change of a document: what no event may say, and what is of no document, is counted and left out of the log.
+    Trying again would not help it, and would keep out all that came after.
+    """
+    try:
+        yield
+    except EvidenceError as error:
+        if error.flaw is not Flaw.MALFORMED_EVENT:
+            raise
+        telemetry.left_out(error.flaw.value)
+    except Refusal as refusal:
+        if refusal.reason is not Reason.UNKNOWN_DOCUMENT:
+            raise
+        telemetry.left_out(refusal.reason.value)
 
 
 def trust_list(folder: Path, settings: NodeSettings) -> TrustList | None:

@@ -85,6 +85,12 @@ STAMP_FAILURES = Counter(
     ["what", "why"],
     registry=REGISTRY,
 )
+LEFT_OUT = Counter(
+    "agent_log_left_out_total",
+    "Changes of documents that the evidence log can not hold, by reason; each once in a process's life.",
+    ["why"],
+    registry=REGISTRY,
+)
 CONNECTIONS = Gauge(
     "agent_http_connections",
     "Connections an HTTP server of the agent holds now.",
@@ -168,3 +174,9 @@ class StampObserver:
     def stamp_failed(self, what: str, why: str) -> None:
         STAMP_FAILURES.labels(what=what, why=why).inc()
         log.warning("no stamp of the evidence log", action=f"evidence.no_{what}", reason=why)
+
+
+def left_out(why: str) -> None:
+    """A change of a document is not in the evidence log and never will be."""
+    LEFT_OUT.labels(why=why).inc()
+    log.warning("a change of a document left out", action="evidence.left_out", reason=why)

@@ -12,6 +12,7 @@ import pypdfium2
 import pytest
 import zxingcpp
 from PIL import Image
+from structlog.testing import capture_logs
 
 from federation.credential import qr, sd_jwt
 from federation.credential.certificate import present
@@ -29,6 +30,7 @@ from federation.verify.challenge import Challenge, MemoryNonces
 from federation.verify.documents import verify
 from federation.verify.report import Verdict, VerificationReason
 from federation.verify.status import State, StatusReference
+from node_agent import documents, telemetry
 from node_agent.__main__ import main
 from node_agent.certificates import wording
 from node_agent.desk.issuing import IssueDeferredError
@@ -140,6 +142,40 @@ def test_a_document_made_in_vain_is_revoked_once_and_logged_where_it_is_known(ar
     assert logged == ["document_committed", "revoked" if announced else "closed"]
     account = Account.read(archive.fetch("log/account"))
     assert bool(account.requests) is announced  # a gateway that was told of none misses none
+
+
+def test_a_revocation_no_event_may_tell_of_keeps_no_later_one_out_of_the_log(archive, monkeypatch):
+    monkeypatch.setattr(documents, "_LOOK_EVERY_S", 0.01)
+    store, issuer = archive.documents.store, archive.documents.issuer
+    first, second = (issuer.issue(archive.order(case)).number for case in ("case-1", "case-2"))
+    store.revoke(first, "no word at all", 1)
+    store._connection.execute(
+        "insert into changes(at_ms, number, state, reason, successor) values (1, '330483-1999-9', 'revoked', '', '')"
+    )
+    store.revoke(second, "issued_in_error", 2)
+
+    def left_out(why):
+        return telemetry.LEFT_OUT.labels(why=why)._value.get()
+
+    async def until_logged():
+        loops = archive.documents.loops()
+        watching = asyncio.create_task(loops.pop("document standing"))
+        for other in loops.values():
+            other.close()
+        while not any(one.kind == "revoked" for one in archive.documents.log._log.of_request("case-2")):
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)  # ten looks more
+        watching.cancel()
+
+    before = left_out("malformed_event"), left_out("unknown_document")
+    with capture_logs() as lines:
+        asyncio.run(until_logged())
+    assert (left_out("malformed_event"), left_out("unknown_document")) == (before[0] + 1, before[1] + 1)
+    assert [line["reason"] for line in lines if line.get("action") == "evidence.left_out"] == [
+        "malformed_event",
+        "unknown_document",
+    ]
+    assert "no word at all" not in str(lines)
 
 
 def test_pieces_a_killed_process_left_are_swept_by_the_running_agent(archive):
