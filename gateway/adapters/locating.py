@@ -121,6 +121,7 @@ def _found(ranked: Ranked) -> dict[str, Any]:
         "year": one.year,
         "level": level_word(one.levels),
         "explanation": explain(one.levels, "zh", one.category),
+        "explanation_en": explain(one.levels, "en", one.category),
         "digitised": one.digitised,
         "copies": list(ranked.copies),
     }

@@ -10,7 +10,9 @@ from gateway.cases.states import ANSWER_IN_THE_CASE, STAGE_OF, WITH_DOCUMENT, Ki
 
 
 class Found(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A masked candidate as the case keeps it. `decision` is likely or possible; `copies` hold the same record."""
+    """A masked candidate as the case keeps it. `decision` is likely or possible; `copies` hold the same record. `explanation` is in
+    Chinese, as desks are sent it; `explanation_en` is "" in what versions kept that had only the one.
+    """
 
     ref: str
     archive: str
@@ -21,6 +23,7 @@ class Found(msgspec.Struct, frozen=True, omit_defaults=True):
     year: int = 0
     level: str = ""
     explanation: str = ""
+    explanation_en: str = ""
     digitised: bool = False
     copies: tuple[str, ...] = ()
 

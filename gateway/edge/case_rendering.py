@@ -107,7 +107,7 @@ def case_body(
                 "score": round(one.score, 1),
                 "level": one.level,
                 "decision": one.decision,
-                "explanation": one.explanation,
+                "explanation": _said((one.explanation, one.explanation_en or one.explanation), language),
                 "copies": list(one.copies),
             }
             for one in case.candidates

@@ -335,6 +335,9 @@ def test_a_person_chooses_only_where_there_is_a_choice(world: World):
     case = world.reaches(world.accept(), "awaiting_selection")
     assert {one["archive"] for one in case["candidates"]} == {HOLDER, OTHER}
     assert all("*" in one["name"] for one in case["candidates"]), "only masked names before approval"
+    assert all(one["explanation"].startswith("姓名一致；") for one in case["candidates"])
+    in_english = world.ask("GET", f"/v1/cases/{case['id']}", headers={"Accept-Language": "en"})[2]
+    assert all(one["explanation"].startswith("name equal; ") for one in in_english["candidates"])
     path = case["links"]["selection"]
     status, _h, body = world.ask("POST", path, {"ref": "330483.nothing"})
     assert (status, body["reason"]) == (422, "unknown_candidate")
