@@ -110,12 +110,16 @@ def relation(one: str, other: str) -> PlaceLevel:
     successors = _GAZETTEER.successors
     if there in successors.get(one, ()) or here in successors.get(other, ()):
         return PlaceLevel.SUCCESSOR
-    if here[:4] == there[:4] and (here.endswith("00") or there.endswith("00")):
+    if in_region(here, there) or in_region(there, here):
         return PlaceLevel.SUCCESSOR
     return PlaceLevel.DIFFERENT
 
 
 def in_region(code: str, region: str) -> bool:
-    """Whether a division lies in a region given as a code or its first digits ("33", "3304", "330483")."""
-    short = region.rstrip("0") if len(region) == 6 and region.endswith("00") else region
-    return code.startswith(short)
+    """Whether a division lies in a region given as a code or its first digits ("33", "3304", "330483").
+
+    Two digits each name province, city and county: 330000 ends after 33, 331000 (台州) after 3310.
+    """
+    while len(region) > 2 and region.endswith("00"):
+        region = region[:-2]
+    return code.startswith(region)

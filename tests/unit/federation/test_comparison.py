@@ -186,3 +186,11 @@ def test_dates_agree_so_far(asked, held, level):
 def test_a_placeholder_for_a_certificate_number_neither_agrees_nor_contradicts(asked, held, level):
     said = levels({"certificate_no": asked}, Person("王强"), certificate_no=held)[0]
     assert said.certificate_no == level
+
+
+@pytest.mark.parametrize(
+    ("asked", "held"), [("上海市", "310115"), ("浙江省", "330483"), ("330000", "330483")]
+)
+def test_a_province_asked_for_does_not_count_against_a_record_of_it(asked, held):
+    said = levels({"place": asked}, Person("王强"), place=held)[0]
+    assert said.place == PlaceLevel.SUCCESSOR

@@ -1,5 +1,6 @@
 """Divisions of the delta over the years: one place under several codes and names."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -42,6 +43,15 @@ def test_a_city_is_around_its_counties_and_two_counties_are_apart():
     assert relation("330483", "") is PlaceLevel.NOT_COMPARED
 
 
+def test_a_province_is_around_its_cities_and_counties():
+    assert relation("310000", "310115") is PlaceLevel.SUCCESSOR  # 上海市, 浦东新区
+    assert relation("330483", "330000") is PlaceLevel.SUCCESSOR
+    assert relation("330000", "330400") is PlaceLevel.SUCCESSOR
+    assert relation("330000", "332222") is PlaceLevel.SUCCESSOR  # 平湖 under its code of 1980
+    assert relation("330000", "310115") is PlaceLevel.DIFFERENT
+    assert relation("331000", "331100") is PlaceLevel.DIFFERENT  # 台州, 丽水
+
+
 @settings(deadline=None, max_examples=200)
 @given(CODES, CODES)
 def test_relations_hold_both_ways_and_for_todays_codes(one, other):
@@ -70,3 +80,20 @@ def test_a_region_is_given_by_its_first_digits():
     assert in_region("330483", "330400")
     assert in_region("330483", "330000")
     assert not in_region("330483", "330481")
+
+
+@pytest.mark.parametrize(
+    ("city", "own", "others"),
+    [
+        ("331000", "331081", "331102"),  # 台州, 丽水
+        ("321000", "321003", "321102"),  # 扬州, 镇江
+        ("321000", "321000", "321200"),
+        ("341000", "341002", "341102"),  # 黄山, 滁州
+    ],
+)
+def test_a_city_whose_number_ends_in_nought_is_no_more_than_itself(city, own, others):
+    assert exists(city)
+    assert in_region(own, city)
+    assert in_region(city, city)
+    assert not in_region(others, city)
+    assert not in_region(others[:4] + "00", city)
