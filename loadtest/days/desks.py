@@ -218,6 +218,7 @@ def _holding(one: Drawn) -> Holding:
             id_number=IdLevel.EQUAL if one.is_id_exact else IdLevel.NOT_COMPARED,
             event=DateLevel.YEAR,
         ),
+        dates_meet=True,
     )
 
 

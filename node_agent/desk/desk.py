@@ -438,7 +438,7 @@ def request_of(item: Item) -> mail.Dispatch | None:
 def judgement_of(item: Item) -> Judgement | None:
     """What the release rule said when the item came."""
     written = msgspec.json.decode(item.release)
-    return Judgement(tuple(written["failed"])) if "failed" in written else None
+    return Judgement(tuple(written["failed"]), written["rule"]) if "failed" in written else None
 
 
 def _not_taken(tx: Transaction, item: Item, kind: str, reason: str) -> None:

@@ -26,13 +26,16 @@ _CANDIDATES = 50
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """A record of this archive as the desk needs it, unmasked. `hits` counts records that may be the one asked for."""
+    """A record of this archive as the desk needs it, unmasked. `hits` counts records that may be the one asked for;
+    `dates_meet`: each date that was asked can be the day the record has.
+    """
 
     archival_code: str
     category: str
     digitised: bool
     hits: int
     levels: Levels
+    dates_meet: bool = False
     title: str = ""
     names: tuple[str, ...] = ()
     id_numbers: tuple[str, ...] = ()
@@ -107,6 +110,8 @@ class IndexRecords:
             digitised=found.digitised,
             hits=hits,
             levels=found.levels,
+            dates_meet=_meet(query.event, told.event)
+            and _meet(query.birth, told.persons[found.person].birth if told.persons else None),
             title=told.title,
             names=tuple(one.name for one in told.persons),
             id_numbers=tuple(one.id_number for one in told.persons if one.id_number),
@@ -114,6 +119,11 @@ class IndexRecords:
             place=told.place_text or found.place,
             catalogue_row=row,
         )
+
+
+def _meet(asked: DateSpan | None, held: DateSpan | None) -> bool:
+    """Whether two spans have a day in common; nothing speaks against a date that is not known."""
+    return asked is None or held is None or (asked.first <= held.last and held.first <= asked.last)
 
 
 def query_of(dispatch: Dispatch) -> Query:

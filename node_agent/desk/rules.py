@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from federation.categories import CATEGORIES
-from federation.levels import DateLevel, IdLevel, NameLevel, TextLevel
+from federation.levels import DateLevel, IdLevel, NameLevel, PlaceLevel, TextLevel
 from federation.mail import Dispatch
 from federation.query import Relation
 from federation.reasons import Text
 from node_agent.desk.records import Holding
 
-NAME, VERSION = "self-exact-single", 1
+NAME, VERSION = "self-exact-single", 2
 """The rule's name and version, as they stand in decisions; any change of a condition is a new version."""
 
 HIGHEST_SENSITIVITY = 2
@@ -49,7 +49,6 @@ _AGREEING_DATES = frozenset(
         DateLevel.DAY,
         DateLevel.MONTH,
         DateLevel.YEAR,
-        DateLevel.OFF_1,
         DateLevel.WITHIN,
         DateLevel.WITHIN_WIDE,
     }
@@ -62,18 +61,16 @@ class RuleError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What the rule said of one case. `failed` are the conditions that did not hold; none = released."""
+    """What the rule said of one case. `failed` are the conditions that did not hold; none = released. `rule` is how the
+    decision names the rule: as it was when it was asked.
+    """
 
     failed: tuple[str, ...]
+    rule: str = f"{NAME}/{VERSION}"
 
     @property
     def released(self) -> bool:
         return not self.failed
-
-    @property
-    def rule(self) -> str:
-        """How the decision names the rule."""
-        return f"{NAME}/{VERSION}"
 
     def explained(self, language: str) -> str:
         """Why, for people: everything that held, or what did not."""
@@ -161,12 +158,17 @@ class ReleaseRule:
 
 
 def _agrees(holding: Holding) -> bool:
-    """What was stated beside name and number: the birth, the other party, the event, the certificate number."""
+    """What was stated beside name and number: the birth, the other party, the event, its place and certificate number.
+
+    Dates of one year have one level whether or not they can be the same day, so that the days themselves are asked too.
+    """
     levels = holding.levels
     return (
         levels.other_name not in _CONTRADICTING_NAMES
         and levels.other_id_number in {IdLevel.NOT_COMPARED, IdLevel.EQUAL}
         and levels.birth in _AGREEING_DATES
         and levels.event in _AGREEING_DATES
+        and holding.dates_meet
+        and levels.place != PlaceLevel.DIFFERENT
         and levels.certificate_no != TextLevel.DIFFERENT
     )

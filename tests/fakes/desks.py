@@ -26,6 +26,7 @@ HOLDING = Holding(
     digitised=True,
     hits=1,
     levels=Levels(name=NameLevel.EXACT, id_number=IdLevel.EQUAL),
+    dates_meet=True,
     names=("欧阳试验",),
 )
 

@@ -14,7 +14,7 @@ from federation import mail
 from federation.categories import CATEGORIES
 from federation.dates import DateSpan
 from federation.identity_number import canonical, check_digit
-from federation.levels import DateLevel, IdLevel, NameLevel, TextLevel
+from federation.levels import DateLevel, IdLevel, NameLevel, PlaceLevel, TextLevel
 from federation.query import Query
 from node_agent.desk.desk import judgement_of
 from node_agent.desk.items import State
@@ -68,7 +68,8 @@ def test_each_condition_stops_it_alone(condition):
     "changes",
     [
         {"other_name": NameLevel.DIFFERENT}, {"other_id_number": IdLevel.DIFFERENT}, {"event": DateLevel.FAR},
-        {"certificate_no": TextLevel.DIFFERENT},
+        {"certificate_no": TextLevel.DIFFERENT}, {"place": PlaceLevel.DIFFERENT}, {"event": DateLevel.OFF_1},
+        {"birth": DateLevel.OFF_1}, {"birth": DateLevel.DAY_MONTH_SWAPPED},
     ],
 )  # fmt: skip
 def test_any_contradiction_stops_it(changes):
@@ -219,6 +220,53 @@ def test_no_wrong_person_is_ever_released(tmp_path_factory):
 
     check()
     assert released  # a rule that releases nobody would hold it too
+
+
+@pytest.mark.parametrize(
+    ("birth", "event", "released"),
+    [
+        ("", {}, True),
+        ("1970-01-01", {"from": "1990-05-01", "to": "1990-05-01", "place": "330483"}, True),
+        ("1970-01", {"from": "1988", "to": "1992", "place": "330000"}, True),
+        ("1970", {"from": "1990", "to": "1990", "place": "嘉兴市"}, True),
+        ("1970-06-01", {}, False),  # a day of the same year is another day
+        ("1970-02", {}, False),
+        ("1971", {}, False),
+        ("", {"from": "1990-05-02", "to": "1990-05-02"}, False),
+        ("", {"from": "1990-06", "to": "1990-12"}, False),
+        ("", {"from": "1991", "to": "1991"}, False),
+        ("", {"from": "1990", "to": "1990", "place": "330481"}, False),
+        ("", {"from": "1990", "to": "1990", "place": "310000"}, False),
+    ],
+)
+def test_a_stated_date_or_place_that_can_not_be_the_records_stops_it(tmp_path, birth, event, released):
+    number = NUMBERS[0]
+    person = Person.born("欧阳试", Role.PARTY, number, DateSpan(19700101, 19700101), ())
+    record = Record(
+        "marriage", "T001-1", "T001-1", "", (person,), DateSpan(19900501, 19900501), "330483", digitised=True
+    )
+    with open_for_import(tmp_path) as importer:
+        importer.put("a.csv", bytes(16), [Part("", ("x",), [record])])
+    lookup = Lookup(tmp_path)
+    disclosure = Disclosure(b"k" * 32, None)
+    (found,) = lookup.search(Query(category="marriage", name="欧阳试")).found
+    request = dispatch(
+        ref=disclosure.reference(found),
+        subject=mail.Subject(name="欧阳试", id_number=number, birth=birth),
+        event=event,
+    )
+    judged = ON.judge(request, IndexRecords(lookup, disclosure.reference).holding(request), 0)
+    lookup.close()
+    assert judged.failed == (() if released else ("nothing_contradicts",))
+
+
+def test_a_case_shows_the_version_of_the_rule_that_was_asked(tmp_path):
+    desk = desk_at(tmp_path, Clock())
+    give(desk, dispatch())
+    item = desk.item("c1")
+    item.release = item.release.replace(f"{NAME}/{VERSION}".encode(), f"{NAME}/1".encode())
+    assert judgement_of(item).rule == f"{NAME}/1"
+    desk.store.close()
 
 
 def theirs(register, name, number):
