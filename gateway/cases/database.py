@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -136,6 +137,7 @@ def _sqlite(url: str) -> Engine:
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
         connection.isolation_level = None
+        connection.text_factory = _text
         for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
 
@@ -147,6 +149,12 @@ def _sqlite(url: str) -> Engine:
         )
 
     return engine
+
+
+_text = partial(str, encoding="utf-8", errors="surrogateescape")
+"""Text of a file. A damaged one is given as it can be, for whoever decodes the row to refuse it: the driver would refuse
+the whole answer, with all the other rows in it.
+"""
 
 
 def _locked(path: Path) -> IO[bytes]:

@@ -199,13 +199,22 @@ async def test_platforms_that_hang_hold_up_nobody(stores: Stores):
 
 
 async def test_a_case_the_clock_can_not_read_holds_up_no_other(stores: Stores):
+    await holds_up_no_other(stores, "{")
+
+
+async def test_a_case_whose_bytes_are_no_text_holds_up_no_other(file: Stores):
+    """PostgreSQL holds no such bytes."""
+    await holds_up_no_other(file, sa.cast(sa.literal(b'{"id":"\xff"}'), sa.Text))
+
+
+async def holds_up_no_other(stores: Stores, damaged: Any) -> None:
     clock = Clock()
     async with core(stores.url, locator=FakeLocator(FOUND), clock=clock) as running:
         bad, good = await running.accept("1"), await running.accept("2")
         for case in (bad, good):
             await is_(running, case, State.DISPATCHED)
         with running.store.engine.begin() as connection:
-            connection.execute(sa.update(CASES).where(CASES.c.id == bad.id).values(data="{"))
+            connection.execute(sa.update(CASES).where(CASES.c.id == bad.id).values(data=damaged))
         running.store.forget(bad.id)
         clock.go(50)  # half of picking up: both are to be warned
         running.engine.archive_returned(HOLDER)
@@ -218,6 +227,7 @@ async def test_a_case_the_clock_can_not_read_holds_up_no_other(stores: Stores):
         await until(
             lambda: bad.id not in running.store.due_cases(10)
         )  # or it would be looked at without pause
+        assert (await running.cases.scorecard(HOLDER, 30)).unreadable == 1
 
 
 async def test_a_tick_the_store_refuses_keeps_nothing_of_the_others_from_being_told(
