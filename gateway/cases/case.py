@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from gateway.cases.states import ANSWER_IN_THE_CASE, STAGE_OF, WITH_DOCUMENT, Kind, Stage, State
+
+
+def when(ms: int) -> str:
+    """A time as RFC 3339 in UTC, as callers and platforms are told it."""
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class Found(msgspec.Struct, frozen=True, omit_defaults=True):

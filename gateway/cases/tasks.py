@@ -9,7 +9,6 @@ import asyncio
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ import msgspec
 
 from federation.mail import mail_id, read_to_desk, write
 from federation.reasons import Reason, Refusal
-from gateway.cases.case import MAIL, SEARCH, Case, Event, Task, decode_case
+from gateway.cases.case import MAIL, SEARCH, Case, Event, Task, decode_case, when
 from gateway.cases.letters import to_desk
 from gateway.cases.ports import CaseObserver, Desks, Evidence, Hooks, Locator
 from gateway.cases.states import ANSWER_IN_THE_CASE, Kind, State
@@ -153,7 +152,7 @@ class Tasks:
         payload = task.payload
         body = {
             "type": f"case.{payload['kind']}",
-            "timestamp": datetime.fromtimestamp(payload["at"] / 1000, UTC).isoformat(timespec="milliseconds"),
+            "timestamp": when(payload["at"]),
             "data": {"case": task.case_id, "seq": payload["seq"], "state": payload["state"]},
         }
         answer = await self._hooks.call(task.target, mail_id(task.id).hex(), msgspec.json.encode(body))

@@ -15,10 +15,10 @@ import msgspec
 from aiohttp import web
 
 from federation.reasons import Reason, Refusal
-from gateway.cases.case import Case
+from gateway.cases.case import Case, when
 from gateway.cases.states import WITH_DOCUMENT, State
 from gateway.edge.accepting import accepted
-from gateway.edge.case_rendering import decided, when
+from gateway.edge.case_rendering import decided
 from gateway.edge.delivery import Carried, Deliveries, hand_over, wanted_from
 
 MOST_AT_ONCE = 256

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from federation.mail import EVIDENCE_KINDS, REFUSAL_REASONS
-from gateway.cases.case import Case, Entry
+from gateway.cases.case import Case, Entry, when
 from gateway.cases.minutes import Minutes
 from gateway.cases.scorecard import Scorecard
 from gateway.cases.states import ENDED, WITH_DOCUMENT, State
@@ -52,11 +51,6 @@ STATE_WORDS: dict[State, tuple[str, str]] = {
     State.WITHDRAWN: ("已撤回", "Withdrawn"),
     State.EXPIRED: ("已终止", "Ended without an answer"),
 }
-
-
-def when(ms: int) -> str:
-    """A time as RFC 3339 in UTC."""
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def case_body(

@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 import hmac
 import secrets
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from federation.reasons import Refusal
 from node_agent import telemetry
 from node_agent.desk.desk import Desk
 from node_agent.desk.items import Notice
+from node_agent.desk.showing import when
 from node_agent.desk.thread import DeskThread
 
 KEY_FILE = "messenger.key"
@@ -63,7 +63,7 @@ def body_of(notice: Notice, archive: str, now_ms: int) -> bytes:
     return msgspec.json.encode(
         {
             "type": "desk.notice",
-            "timestamp": datetime.fromtimestamp(notice.at_ms / 1000, UTC).isoformat(timespec="milliseconds"),
+            "timestamp": when(notice.at_ms),
             "data": {
                 "archive": archive,
                 "case": notice.case_id,

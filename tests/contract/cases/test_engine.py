@@ -7,6 +7,7 @@ import itertools
 import threading
 from typing import Any
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
@@ -20,6 +21,7 @@ from gateway.cases.schema import CASES, JOURNAL, TASKS
 from gateway.cases.states import Kind, State
 from gateway.cases.store import Done, Store, Unit
 from gateway.cases.upkeep import dead_letters, replay
+from gateway.edge.case_rendering import event_body
 from tests.fakes.case_engines import PATIENCE_S, Core, core, until
 from tests.fakes.case_stores import Stores, tasks
 from tests.fakes.cases import FAR, HOLDER, Clock, FakeHooks, FakeLocator, found
@@ -116,6 +118,9 @@ async def test_work_that_takes_longer_than_a_lease_is_done_once_and_counts(store
         await until(called)
         messages = [message for _client, message, _body in hooks.calls]
         assert len(messages) == len(set(messages)), "called again while the first call was still open"
+        told = {msgspec.json.decode(body)["timestamp"] for _client, _message, body in hooks.calls}
+        journal = running.store.journal(case.id)
+        assert told <= {event_body(entry)["at"] for entry in journal}, "as the API writes times"
         assert running.observer.count("lease_lost") == 0
 
 

@@ -97,6 +97,7 @@ async def test_a_call_is_signed_and_says_case_stage_and_minutes_only(tmp_path):
     expected = base64.b64encode(hmac.new(KEY, signed, hashlib.sha256).digest()).decode()
     assert headers["webhook-signature"] == f"v1,{expected}"
     said = json.loads(body)
+    assert said["timestamp"] == "2026-01-15T01:30:00.000Z", "as the API writes times"
     assert said["data"].keys() == {"archive", "case", "stage", "minutes_left", "escalated", "text"}
     assert (said["type"], said["data"]["case"], said["data"]["minutes_left"]) == (
         "desk.notice",
