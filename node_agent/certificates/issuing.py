@@ -15,13 +15,14 @@ import msgspec
 from federation import short_code
 from federation.documents import CHINA, PROOF_FILE, STATEMENT_FILE, content_digest
 from federation.reasons import Reason, Refusal
+from node_agent import telemetry
 from node_agent.certificates import attachments, statements, wording
 from node_agent.certificates.attachments import Attachment
 from node_agent.certificates.scans import CopiedPage, Scan, ScanReader
-from node_agent.certificates.sealing import Sealer, SealError
+from node_agent.certificates.sealing import Sealer, SealError, can_take_time
 from node_agent.certificates.sealing import now as utc_now
 from node_agent.certificates.statements import CertifiedCopy, Statement
-from node_agent.certificates.store import CertificateStore, Entry
+from node_agent.certificates.store import CertificateStore, DocumentState, Entry
 from node_agent.certificates.time_stamps import NoTimeStampError
 from node_agent.certificates.typesetting import Typesetter
 
@@ -172,13 +173,26 @@ class Issuing:
         return self._scans.pages(decision.scans)
 
     def _check_time(self) -> None:
-        oldest = next(iter(self._store.pending()), None) if self._sealer.has_authority else None
-        if oldest is not None and _ms(self._now()) - oldest.issued_ms > LONGEST_PENDING_S * 1000:
+        """CannotIssueError when a document has waited too long for its time. One that is revoked or replaced, or that no
+        time can be put into, says nothing of the authority.
+        """
+        before = _ms(self._now()) - LONGEST_PENDING_S * 1000
+        pending = self._store.pending() if self._sealer.has_authority else ()
+        if any(one.issued_ms < before and self._is_waiting(one) for one in pending):
             raise CannotIssueError(
                 "time_authority",
                 "时间戳机构中断已超过 4 小时，暂停出证；请检查 time_authority 设置与网络 · the time-stamp authority has "
                 "been away for more than 4 hours, so nothing is issued; check the setting time_authority and the network",
             )
+
+    def _is_waiting(self, entry: Entry) -> bool:
+        """Whether a pending document could get a time if there were one."""
+        if entry.state != DocumentState.VALID:
+            return False
+        try:
+            return can_take_time(self._store.read(entry.number))
+        except Refusal:
+            return False
 
     def _sheets(self, decision: Decision, number: str, issued_on: str, pages: int) -> list[dict[str, Any]]:
         head = wording.Letterhead(
@@ -254,14 +268,22 @@ class Issuing:
 
 
 def add_times(store: CertificateStore, sealer: Sealer) -> int:
-    """Give pending documents their trusted time; returns how many got it. Ends quietly when no authority answers."""
+    """Give pending documents their trusted time; returns how many got it. Ends quietly when no authority answers.
+
+    One that is damaged, missing or in any other way unfit is logged by its place among the pending, and the next is taken.
+    """
     done = 0
-    for entry in store.pending() if sealer.has_authority else ():
+    for place, entry in enumerate(store.pending() if sealer.has_authority else ()):
         try:
             pdf = sealer.add_time(store.read(entry.number))
+            store.keep_stamped(entry.number, pdf)
         except NoTimeStampError:
             break
-        store.keep_stamped(entry.number, pdf)
+        except Exception as error:
+            telemetry.log.error(
+                "no time stamp", action="documents.time", records=place, kind=type(error).__name__
+            )
+            continue
         done += 1
     return done
 

@@ -318,6 +318,14 @@ def _load_crl(path: Path) -> bytes:
     return crl.public_bytes(serialization.Encoding.DER)
 
 
+def can_take_time(pdf: bytes) -> bool:
+    """Whether a time stamp can be appended to it: a PDF that reads, with a seal. Never raises."""
+    try:
+        return bool(PdfFileReader(BytesIO(pdf)).embedded_signatures)
+    except Exception:  # whatever a damaged file makes its reader raise
+        return False
+
+
 def now() -> datetime:
     """The time, UTC, whole seconds."""
     return datetime.now(UTC).replace(microsecond=0)

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from federation.documents import content_digest
 from federation.reasons import Reason, Refusal
@@ -352,6 +353,40 @@ def test_after_four_hours_without_trusted_time_nothing_more_is_issued(tmp_path: 
             bureau.with_time(TimeAuthority(server.url, bureau.stamper.chain, bureau.crls))
             assert bureau.issuing.add_times() == 2
             assert bureau.issuing.issue(bureau.decision("third:1")).stamped
+
+
+@pytest.mark.parametrize("unfit", ["missing", "damaged", "no PDF"])
+def test_a_document_that_can_not_be_stamped_holds_up_no_other(tmp_path: Path, unfit: str) -> None:
+    with Bureau(tmp_path, stamped=False, time_url="http://127.0.0.1:9/") as bureau:
+        first = bureau.issuing.issue(bureau.decision("first:1"))
+        path = tmp_path / f"documents/{first.sha256[:2]}/{first.sha256}.pdf"
+        if unfit == "missing":
+            path.unlink()
+        elif unfit == "damaged":
+            path.write_bytes(path.read_bytes()[:1_000])
+        else:
+            entry = bureau.store.reserve("never:1", "recorded_facts", b"x", 2026, 1)
+            bureau.store.keep(entry.number, b"%PDF", 1, stamped=False)
+        bureau.now += timedelta(hours=3)
+        bureau.issuing.issue(bureau.decision("second:1"))
+        bureau.now += timedelta(hours=0.9 if unfit == "no PDF" else 3)
+        assert bureau.issuing.issue(bureau.decision("third:1")), "the authority has not been away so long"
+        with TimeStampServer(bureau.stamper) as server, capture_logs() as logged:
+            bureau.with_time(TimeAuthority(server.url, bureau.stamper.chain, bureau.crls))
+            assert bureau.issuing.add_times() == (3 if unfit == "no PDF" else 2)
+        assert [(one["action"], one["records"]) for one in logged] == [("documents.time", 0)]
+        assert len(bureau.store.pending()) == 1
+
+
+def test_documents_that_do_not_stand_say_nothing_of_the_authority(tmp_path: Path) -> None:
+    with Bureau(tmp_path, stamped=False, time_url="http://127.0.0.1:9/") as bureau:
+        bureau.issuing.revoke(bureau.issuing.issue(bureau.decision("first:1")).number, "issued_in_error")
+        bureau.now += timedelta(hours=5)
+        second = bureau.issuing.issue(bureau.decision("second:1"))
+        bureau.now += timedelta(hours=3)
+        bureau.issuing.issue(bureau.decision("third:1", statement=facts("王芳"), replaces=second.number))
+        bureau.now += timedelta(hours=3)
+        assert bureau.issuing.issue(bureau.decision("fourth:1"))
 
 
 def test_a_time_authority_has_an_address_of_the_web() -> None:
