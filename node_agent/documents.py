@@ -39,6 +39,7 @@ from node_agent.certificates import keys as key_files
 from node_agent.certificates.fonts import FontsMissingError
 from node_agent.certificates.keys import KeysMissingError
 from node_agent.certificates.registry import Deliverable, Registry, SignedAnew
+from node_agent.certificates.revocation_lists import ListFiles
 from node_agent.certificates.scans import ScanReader
 from node_agent.certificates.sealing import Sealer, SealError
 from node_agent.certificates.standing import Standing
@@ -402,7 +403,9 @@ def _time_authority(folder: Path, table: dict[str, Any]) -> TimeAuthority | None
         return None
     try:
         chain = x509.load_pem_x509_certificates((folder / str(table["time_certificate"])).read_bytes())
-        crls = [(folder / str(path)).read_bytes() for path in table.get("time_crls", ())]
+        paths = [folder / str(path) for path in table.get("time_crls", ())]
+        crls = ListFiles(lambda: paths, "time_revocation_list")
+        crls()
         return TimeAuthority(str(table["time_authority"]), chain, crls)
-    except (KeyError, OSError, ValueError) as error:
+    except (KeyError, OSError, ValueError, SealError) as error:
         raise SettingsError(f"[documents] time_authority: {error}") from error

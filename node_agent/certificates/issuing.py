@@ -87,7 +87,7 @@ class EvidenceLog(Protocol):
 
 
 class CannotIssueError(Exception):
-    """Nothing can be issued now: `kind` is font, key, certificate, revocation_list or time_authority; the text says what to do."""
+    """Nothing can be issued now: `kind` is that of SealError, font or time_authority; the text says what to do."""
 
     def __init__(self, kind: str, text: str) -> None:
         super().__init__(text)
@@ -155,11 +155,11 @@ class Issuing:
 
     def _checked(self, decision: Decision) -> list[CopiedPage]:
         """Everything that can refuse, before a number is given; and the pages, copied and redacted."""
-        self._check_time()
         try:
             self._sealer.check(self._now())
         except SealError as error:
             raise CannotIssueError(error.kind, str(error)) from error
+        self._check_time()  # after what may be the cause of it
         attachments.check(decision.records, frozenset({STATEMENT_FILE, PROOF_FILE}))
         if decision.replaces and not self._store.entry(decision.replaces).issued:
             raise Refusal(Reason.UNKNOWN_DOCUMENT, "/replaces")
@@ -181,8 +181,8 @@ class Issuing:
         if any(one.issued_ms < before and self._is_waiting(one) for one in pending):
             raise CannotIssueError(
                 "time_authority",
-                "时间戳机构中断已超过 4 小时，暂停出证；请检查 time_authority 设置与网络 · the time-stamp authority has "
-                "been away for more than 4 hours, so nothing is issued; check the setting time_authority and the network",
+                "4 小时以上没有得到可用的时间戳，暂停出证；请检查 time_authority 设置与网络 · no usable time stamp could be had "
+                "for more than 4 hours, so nothing is issued; check the setting time_authority and the network",
             )
 
     def _is_waiting(self, entry: Entry) -> bool:

@@ -26,6 +26,7 @@ from federation.suites.registry import suite
 from federation.tlog.note import KeyKind, SecondSigner, Signer
 from federation.trust import Use
 from federation.verify.report import VerifyError, rfc3339
+from node_agent.certificates.revocation_lists import ListFiles
 from node_agent.certificates.sealing import SealError, SealKey
 
 FOLDER = "keys"
@@ -150,7 +151,8 @@ def load(folder: Path) -> ArchiveKeys:
     certificate = home / "seal.pem"
     seal = None
     if certificate.exists():
-        seal = SealKey.load(home / "seal.key", certificate, sorted(home.glob("*.crl")))
+        lists = ListFiles(lambda: sorted(home.glob("*.crl")))
+        seal = SealKey.load(home / "seal.key", certificate, lists)
     return ArchiveKeys(
         named[Use.CREDENTIAL],
         named[Use.STATUS],

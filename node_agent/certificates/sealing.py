@@ -7,10 +7,10 @@ Everything a verifier needs lies in the revision that is signed, so that the sig
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -27,17 +27,21 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pyhanko.pdf_utils.content import PdfContent
 from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
 from pyhanko.pdf_utils.layout import AxisAlignment, BoxConstraints, InnerScaling, Margins, SimpleBoxLayoutRule
+from pyhanko.pdf_utils.misc import PdfError
 from pyhanko.pdf_utils.reader import PdfFileReader
 from pyhanko.pdf_utils.writer import BasePdfFileWriter
 from pyhanko.sign import PdfSignatureMetadata, PdfSigner, PdfTimeStamper, SimpleSigner, fields
 from pyhanko.sign.signers.pdf_signer import DSSContentSettings, SigDSSPlacementPreference
 from pyhanko.stamp import StaticStampStyle
-from pyhanko_certvalidator import ValidationContext
+from pyhanko_certvalidator import CertificateValidator, ValidationContext
+from pyhanko_certvalidator.errors import InsufficientRevinfoError, PathError, ValidationError
 from pyhanko_certvalidator.registry import SimpleCertificateStore
 
 from federation import second_seal
 from federation.documents import DOCUMENT_SIGNING, SEAL_FIELD, TIME_FIELD
 from federation.suites.base import PrivateKey
+from node_agent import telemetry
+from node_agent.certificates.revocation_lists import Lists, SealError, current, flaw
 from node_agent.certificates.time_stamps import NoTimeStampError, TimeAuthority
 from node_agent.certificates.typesetting import SealPlace
 
@@ -48,15 +52,13 @@ TRY_TIME_AGAIN_S = 30.0
 logging.getLogger("pyhanko.sign.signers.pdf_signer").setLevel(logging.ERROR)
 
 _SPARE_BYTES = 1024
+_SEAL_USAGE = {"non_repudiation"}
+"""The key usage pyHanko asks of a signer."""
+
+_TROUBLES = (PathError, ValidationError, PdfError, ValueError, OSError)
+"""What pyHanko raises when it will not sign, or not with this time stamp."""
+
 _ALONE = DSSContentSettings(include_vri=False, placement=SigDSSPlacementPreference.TOGETHER_WITH_SIGNATURE)
-
-
-class SealError(Exception):
-    """The seal can not be used: `kind` is key, certificate or revocation_list; the text says what to do."""
-
-    def __init__(self, kind: str, text: str) -> None:
-        super().__init__(text)
-        self.kind = kind
 
 
 @dataclass(frozen=True)
@@ -65,12 +67,13 @@ class SealKey:
 
     key: ec.EllipticCurvePrivateKey
     chain: tuple[x509.Certificate, ...]
-    crls: tuple[bytes, ...] = field(default=(), repr=False)
+    crls: Lists = field(default=(), repr=False)
 
     @classmethod
-    def load(cls, key: Path, certificate: Path, crls: Sequence[Path] = ()) -> SealKey:
-        """Read PEM files (CRLs may be DER). Raises SealError naming the file and what to do."""
-        return cls(_load_key(key), _load_chain(certificate), tuple(_load_crl(path) for path in crls))
+    def load(cls, key: Path, certificate: Path, crls: Lists = ()) -> SealKey:
+        """Read PEM files. Raises SealError naming the file and what to do."""
+        current(crls)
+        return cls(_load_key(key), _load_chain(certificate), crls)
 
     def check(self, at: datetime) -> None:
         """SealError unless this key may seal documents at a time."""
@@ -87,18 +90,21 @@ class SealKey:
                 "certificate",
                 "证书用途不是文件签章（RFC 9336 documentSigning） · the certificate is not for document signing (RFC 9336)",
             )
-        lists = [x509.load_der_x509_crl(data) for data in self.crls]
-        if {one.subject for one in self.chain[1:]} - {one.issuer for one in lists}:
-            raise SealError(
-                "revocation_list",
-                "缺少签发机构的吊销列表，请取得后设置 · a revocation list of an issuer is missing; fetch it and set it",
-            )
-        for one in lists:
-            until = one.next_update_utc
-            if until is not None and until <= at:
+        match flaw(self.chain, current(self.crls), at):
+            case "missing":
+                raise SealError(
+                    "revocation_list",
+                    "缺少签发机构的吊销列表，请取得后设置 · a revocation list of an issuer is missing; fetch it and set it",
+                )
+            case "stale":
                 raise SealError(
                     "revocation_list",
                     "证书吊销列表已过期，请取得新的 · a revocation list is out of date; fetch a new one",
+                )
+            case "revoked":
+                raise SealError(
+                    "certificate",
+                    "印章证书或其签发机构已被吊销，请更换 · the seal's certificate or an issuer of it is revoked; renew it",
                 )
 
     @cached_property
@@ -148,11 +154,49 @@ class Sealer:
         return self._authority is not None
 
     def check(self, at: datetime) -> None:
-        """SealError unless the seal can be used at a time."""
+        """SealError unless the seal can be used at a time, and the time-stamp authority's certificate be looked at."""
         self._key.check(at)
+        try:
+            asyncio.run(self._validate())
+        except InsufficientRevinfoError as error:
+            raise SealError(
+                "revocation_list",
+                "吊销列表通不过检验，请重新取得 · a revocation list does not validate; fetch it anew",
+            ) from error
+        except (PathError, ValidationError) as error:
+            raise SealError(
+                "certificate",
+                "印章证书链通不过检验，请核对证书与吊销列表 · the seal's chain does not validate; check it and its revocation lists",
+            ) from error
+        if self._authority is not None:
+            self._check_authority(self._authority, at)
+
+    async def _validate(self) -> None:
+        """As pyHanko does before it signs; its errors."""
+        context = self._context(None)
+        validator = CertificateValidator(
+            self._key.signer.signing_cert, self._key.signer.cert_registry, validation_context=context
+        )
+        await validator.async_validate_usage(_SEAL_USAGE)  # type: ignore[no-untyped-call]
+
+    def _check_authority(self, authority: TimeAuthority, at: datetime) -> None:
+        match flaw(authority.chain, self._lists(authority), at):
+            case "missing" | "stale":
+                raise SealError(
+                    "time_revocation_list",
+                    "时间戳机构的吊销列表缺少或已过期，请取得新的（time_crls） · a revocation list of the time-stamp "
+                    "authority is missing or out of date; fetch a new one (time_crls)",
+                )
+            case "revoked":
+                raise SealError(
+                    "time_authority",
+                    "时间戳机构的证书已被吊销，请更换 · the certificate of the time-stamp authority is revoked; set another",
+                )
 
     def seal(self, pdf: bytes, place: SealPlace, reason: str, at: datetime) -> Sealed:
-        """Sign a document and draw the seal into the signature's field. Raises SealError."""
+        """Sign a document and draw the seal into the signature's field; without a time stamp that can be had and validates,
+        its time is pending. Raises SealError.
+        """
         self._key.check(at)
         with self._lock:
             if self._authority is not None and time.monotonic() >= self._not_before:
@@ -160,24 +204,38 @@ class Sealer:
                     return Sealed(self._sign(pdf, place, reason, self._authority), stamped=True)
                 except NoTimeStampError:
                     self._not_before = time.monotonic() + TRY_TIME_AGAIN_S
-            return Sealed(self._sign(pdf, place, reason, None), stamped=False)
+                except _TROUBLES as error:
+                    telemetry.log.error("no time stamp", action="documents.time", kind=type(error).__name__)
+                    self._not_before = time.monotonic() + TRY_TIME_AGAIN_S
+            try:
+                return Sealed(self._sign(pdf, place, reason, None), stamped=False)
+            except _TROUBLES as error:
+                raise SealError(
+                    "seal",
+                    "签章未能完成，请核对印章证书与吊销列表 · sealing failed; check the seal's certificate and lists",
+                ) from error
 
     def add_time(self, pdf: bytes) -> bytes:
         """A document whose time was pending, with a document time stamp appended: the old bytes stay as they are.
 
-        Raises NoTimeStampError.
+        Raises NoTimeStampError, also when the authority's stamp does not validate; what pyHanko raises for a damaged PDF.
         """
         if self._authority is None:
             raise NoTimeStampError("没有设置时间戳机构 · no time-stamp authority is set")
         with self._lock:
             out = BytesIO()
-            PdfTimeStamper(timestamper=self._authority.stamper, field_name=TIME_FIELD).timestamp_pdf(
-                IncrementalPdfFileWriter(BytesIO(pdf)),
-                "sha256",
-                validation_context=self._context(self._authority),
-                output=out,
-                dss_settings=_ALONE.get_settings_for_ts(),
-            )
+            try:
+                PdfTimeStamper(timestamper=self._authority.stamper, field_name=TIME_FIELD).timestamp_pdf(
+                    IncrementalPdfFileWriter(BytesIO(pdf)),
+                    "sha256",
+                    validation_context=self._context(self._authority),
+                    output=out,
+                    dss_settings=_ALONE.get_settings_for_ts(),
+                )
+            except (PathError, ValidationError, SealError) as error:
+                raise NoTimeStampError(
+                    "时间戳通不过检验，请核对 time_crls · the time stamp does not validate; check time_crls"
+                ) from error
             return out.getvalue()
 
     def _sign(self, pdf: bytes, place: SealPlace, reason: str, authority: TimeAuthority | None) -> bytes:
@@ -226,18 +284,22 @@ class Sealer:
 
     def _context(self, authority: TimeAuthority | None) -> ValidationContext:
         chain = [_asn1(one) for one in self._key.chain]
-        others, crls, roots = chain[:-1], list(self._key.crls), [chain[-1]]
+        others, roots = chain[:-1], [chain[-1]]
         if authority is not None:
             stamped_by = [_asn1(one) for one in authority.chain]
             others, roots = others + stamped_by[:-1], [*roots, stamped_by[-1]]
-            crls += [one for one in authority.crls if one not in crls]
         return ValidationContext(
             trust_roots=roots,
             other_certs=others,
-            crls=[asn1_crl.CertificateList.load(one) for one in crls],
+            crls=[asn1_crl.CertificateList.load(one) for one in self._lists(authority)],
             allow_fetching=False,
             revocation_mode="require",
         )
+
+    def _lists(self, authority: TimeAuthority | None) -> list[bytes]:
+        """The lists of the seal, and of the authority: one may issue the certificates of both."""
+        lists = current(self._key.crls)
+        return lists + [one for one in (current(authority.crls) if authority else ()) if one not in lists]
 
 
 class _Drawing(PdfContent):
@@ -307,17 +369,6 @@ def _load_chain(path: Path) -> tuple[x509.Certificate, ...]:
     return chain
 
 
-def _load_crl(path: Path) -> bytes:
-    data = _read(path, "revocation_list", "吊销列表")
-    try:
-        crl = x509.load_pem_x509_crl(data) if data.startswith(b"-----") else x509.load_der_x509_crl(data)
-    except ValueError as error:
-        raise SealError(
-            "revocation_list", f"{path.name} 不是证书吊销列表 · {path.name} is not a revocation list"
-        ) from error
-    return crl.public_bytes(serialization.Encoding.DER)
-
-
 def can_take_time(pdf: bytes) -> bool:
     """Whether a time stamp can be appended to it: a PDF that reads, with a seal. Never raises."""
     try:
@@ -329,3 +380,6 @@ def can_take_time(pdf: bytes) -> bool:
 def now() -> datetime:
     """The time, UTC, whole seconds."""
     return datetime.now(UTC).replace(microsecond=0)
+
+
+__all__ = ["TRY_TIME_AGAIN_S", "SealError", "SealKey", "Sealed", "Sealer", "can_take_time", "now"]

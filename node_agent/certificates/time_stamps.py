@@ -12,6 +12,7 @@ from pyhanko.sign.timestamps import TimeStamper
 from rfc3161_client import VerificationError, VerifierBuilder, decode_timestamp_response
 
 from federation.http.posting import RedirectedError, post
+from node_agent.certificates.revocation_lists import Lists
 
 WAIT_S = 3.0
 """How long a document waits for its time stamp: a quarter of the 12 s a case has for issuing."""
@@ -23,19 +24,19 @@ class NoTimeStampError(Exception):
 
 
 class TimeAuthority:
-    """One authority: where it answers, its certificate chain (leaf first, root last), and revocation lists (DER)."""
+    """One authority: where it answers, its certificate chain (leaf first, root last), and revocation lists."""
 
     def __init__(
         self,
         url: str,
         chain: Sequence[x509.Certificate],
-        crls: Sequence[bytes] = (),
+        crls: Lists = (),
         *,
         wait_s: float = WAIT_S,
     ) -> None:
         if urlsplit(url).scheme not in {"http", "https"}:
             raise ValueError("时间戳机构须为 http(s) 地址 · a time-stamp authority is an http(s) address")
-        self.url, self.chain, self.crls, self.wait_s = url, tuple(chain), tuple(crls), wait_s
+        self.url, self.chain, self.crls, self.wait_s = url, tuple(chain), crls, wait_s
 
     @cached_property
     def stamper(self) -> TimeStamper:

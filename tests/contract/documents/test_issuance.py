@@ -372,6 +372,16 @@ def test_no_note_is_issued_over_a_search_that_was_not_complete(archive):
         archive.documents.issuer.issue(archive.order("case-9", request=note(archives=gone)))
 
 
+def test_a_running_agent_takes_up_a_fresh_revocation_list(archive):
+    path = archive.folder / "keys" / "issuer-0.crl"
+    good = path.read_bytes()
+    path.write_bytes(good[:100])
+    with pytest.raises(IssueDeferredError, match="revocation_list"):
+        archive.documents.issuer.issue(archive.order())
+    path.write_bytes(good)
+    assert archive.documents.issuer.issue(archive.order()).number.endswith("-000001")
+
+
 def test_a_birth_is_told_no_more_precisely_than_the_record_says(archive, tmp_path):
     """An age of 24 at a day of 1964 leaves three years open; a month written is that month."""
     csv = tmp_path / "石门婚姻.csv"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import stat
 import threading
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -21,9 +22,10 @@ from structlog.testing import capture_logs
 from federation.documents import content_digest
 from federation.reasons import Reason, Refusal
 from federation.verify.report import Verdict
-from loadtest.authorities.seals import SealAuthority, TimeStampServer
+from loadtest.authorities.seals import Leaf, SealAuthority, TimeStampServer
 from node_agent.certificates.issuing import CannotIssueError
-from node_agent.certificates.sealing import SealError, SealKey
+from node_agent.certificates.revocation_lists import ListFiles
+from node_agent.certificates.sealing import Sealer, SealError, SealKey
 from node_agent.certificates.store import CertificateStore
 from node_agent.certificates.time_stamps import NoTimeStampError, TimeAuthority
 from tests.fakes.documents import ARCHIVE, Bureau, facts, failures, no_record, statement_of
@@ -238,6 +240,100 @@ def test_a_seal_that_expires_stops_issuing_before_a_number_is_given(tmp_path: Pa
             bureau.issuing.issue(bureau.decision())
         assert error.value.kind == "revocation_list"
         assert bureau.store.of_decision("case-1:1") is None
+
+
+def revoked_in(authority: SealAuthority, leaf: Leaf, at: datetime) -> tuple[bytes, ...]:
+    return authority.crls({leaf.chain[0].serial_number: at - timedelta(minutes=2)}, at=at)
+
+
+@pytest.mark.parametrize(("flawed", "kind"), [("revoked", "certificate"), ("forged", "revocation_list")])
+def test_a_seal_that_no_verifier_would_believe_gets_no_number(tmp_path: Path, flawed: str, kind: str) -> None:
+    with Bureau(tmp_path) as bureau:
+        bureau.crls = {
+            "revoked": revoked_in(bureau.authority, bureau.seal, bureau.start),
+            "forged": SealAuthority(starts=bureau.start).crls(
+                at=bureau.start
+            ),  # another authority of the same name
+        }[flawed]
+        bureau.with_time(None)
+        with pytest.raises(CannotIssueError) as error:
+            bureau.issuing.issue(bureau.decision())
+        assert error.value.kind == kind
+        assert bureau.store.of_decision("case-1:1") is None
+
+
+@pytest.mark.parametrize(
+    ("flawed", "kind"),
+    [("stale", "time_revocation_list"), ("missing", "time_revocation_list"), ("revoked", "time_authority")],
+)
+def test_a_time_authority_that_no_verifier_would_believe_is_told_before_a_number_is_given(
+    tmp_path: Path, flawed: str, kind: str
+) -> None:
+    with Bureau(tmp_path, stamped=False) as bureau:
+        others = SealAuthority(starts=bureau.start, name="时间")
+        stamper = others.issue("时间戳", "time")
+        lists = {
+            "stale": others.crls(at=bureau.start - timedelta(days=60)),
+            "missing": (),
+            "revoked": revoked_in(others, stamper, bureau.start),
+        }
+        with TimeStampServer(stamper) as server:
+            bureau.with_time(TimeAuthority(server.url, stamper.chain, lists[flawed]))
+            with pytest.raises(CannotIssueError) as error:
+                bureau.issuing.issue(bureau.decision())
+            assert error.value.kind == kind
+            assert bureau.store.of_decision("case-1:1") is None
+            bureau.with_time(TimeAuthority(server.url, stamper.chain, others.crls(at=bureau.start)))
+            assert bureau.issuing.issue(bureau.decision()).stamped
+
+
+def test_a_stamp_that_does_not_validate_leaves_the_time_pending(tmp_path: Path) -> None:
+    """Lists by another authority of the same name: only who checks their signatures sees it."""
+    with Bureau(tmp_path, stamped=False) as bureau:
+        others = SealAuthority(starts=bureau.start, name="时间")
+        stamper = others.issue("时间戳", "time")
+        forged = SealAuthority(starts=bureau.start, name="时间").crls(at=bureau.start)
+        with TimeStampServer(stamper) as server:
+            bureau.with_time(TimeAuthority(server.url, stamper.chain, forged))
+            assert not bureau.issuing.issue(bureau.decision()).stamped
+            with capture_logs() as logged:
+                assert bureau.issuing.add_times() == 0
+            assert logged == [], "no fault of the document"
+            bureau.with_time(TimeAuthority(server.url, stamper.chain, others.crls(at=bureau.start)))
+            assert bureau.issuing.add_times() == 1
+
+
+def test_a_seal_that_fails_while_it_signs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Bureau(tmp_path) as bureau:
+        monkeypatch.setattr(Sealer, "check", lambda _self, _at: None)  # as if it was revoked just now
+        monkeypatch.setattr(SealKey, "check", lambda _self, _at: None)
+        bureau.crls = revoked_in(bureau.authority, bureau.seal, bureau.start)
+        bureau.with_time(bureau.time)
+        with pytest.raises(CannotIssueError) as error:
+            bureau.issuing.issue(bureau.decision())
+        assert error.value.kind == "seal"
+
+
+def test_a_fresh_list_counts_at_once_also_beside_an_old_one(tmp_path: Path) -> None:
+    now, authority = datetime.now(UTC), SealAuthority()
+    leaf = authority.issue("印章")
+
+    def write(lists: Sequence[bytes], prefix: str = "") -> None:
+        for place, one in enumerate(lists):
+            (tmp_path / f"{prefix}{place}.crl").write_bytes(one)
+
+    write(authority.crls(at=now - timedelta(days=60)))
+    key = SealKey.load(*leaf.write(tmp_path, "seal"), ListFiles(lambda: sorted(tmp_path.glob("*.crl"))))
+    with pytest.raises(SealError, match="过期"):
+        key.check(now)
+    write(authority.crls(), "new-")
+    key.check(now)
+    write([b"half a file"], "new-")
+    with pytest.raises(SealError, match=r"new-0\.crl"):
+        key.check(now)
+    write(revoked_in(authority, leaf, now), "new-")
+    with pytest.raises(SealError, match="吊销"):
+        key.check(now)
 
 
 # trusted time --------------------------------------------------------------------------------------------------------
