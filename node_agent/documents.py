@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import time
 from collections.abc import Awaitable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +21,6 @@ from cryptography import x509
 
 from federation import signed_anew
 from federation.bulk.answering import Object
-from federation.mail import Dispatch
 from federation.reasons import Reason, Refusal
 from federation.tlog.anchor import FileAnchor
 from federation.tlog.checkpoint import Quorum
@@ -46,14 +44,13 @@ from node_agent.certificates.standing import Standing
 from node_agent.certificates.store import CertificateStore, DocumentState
 from node_agent.certificates.time_stamps import TimeAuthority
 from node_agent.certificates.typesetting import Typesetter
-from node_agent.desk.records import query_of
+from node_agent.desk.records import IndexRecords
 from node_agent.desk.setup import now_ms
 from node_agent.disclosure import Disclosure
 from node_agent.evidence.archive_log import ArchiveLog, ArchiveWitness
-from node_agent.index import Lookup, NoIndexError
+from node_agent.index import Lookup
 from node_agent.issuance import ISSUED_IN_VAIN, DocumentIssuer, Workshop
 from node_agent.objects import Shelf, in_memory
-from node_agent.record import Record
 from node_agent.settings import NodeSettings, SettingsError
 
 KEYS = frozenset({
@@ -64,7 +61,6 @@ SEAL_PURPOSE = "查档证明专用章"
 _LOOK_EVERY_S = 2.0
 _TIMES_EVERY_S = 60.0
 _SWEEP_EVERY_S = 3_600.0
-_FIND_WITHIN_S = 2.0
 _MOST_CHANGES, _LONGEST_SEQ = 10_000, 18
 
 
@@ -83,7 +79,6 @@ class Documents:
         if urlsplit(address).scheme not in {"http", "https"}:
             raise SettingsError("[documents] gateway 应为 http(s) 地址 · gateway must be an http(s) address")
         log_authority = _log_authority(folder, table)
-        self._archive, self._lookup, self._disclosure = settings.archive, lookup, disclosure
         trust = trust_list(folder, settings)
         try:
             keys = key_files.load(folder)
@@ -153,7 +148,7 @@ class Documents:
             status_uri=self.standing.uri,
             verify_at=f"{address}/verify",
         )
-        self.issuer = DocumentIssuer(folder, workshop, self._find)
+        self.issuer = DocumentIssuer(folder, workshop, IndexRecords(lookup, disclosure.reference).find)
 
     def shelve(self, shelf: Shelf) -> None:
         """Put on the shelf what gateways may fetch."""
@@ -241,28 +236,6 @@ class Documents:
                         signed_anew.Notice(entry.case_id, kept.number, kept.kind, kept.reference, one.at_ms)
                     )
         return in_memory(signed_anew.write(upto, notices), "application/json")
-
-    # records -----------------------------------------------------------------------------------------------------
-
-    def _find(self, request: Dispatch | None, code: str) -> Record | None:
-        """The record a request points at, else the one with this code; None when there is none, or more than one."""
-        try:
-            if request is not None and request.ref:
-                deadline = time.monotonic() + _FIND_WITHIN_S
-                with self._lookup.reading():
-                    answer = self._lookup.search(query_of(request), limit=50, deadline=deadline)
-                    for found in answer.found:
-                        if self._disclosure.reference(found) == request.ref:
-                            return self._lookup.fetch([found.rid])[found.rid]
-            if not code:
-                return None
-            with self._lookup.reading():
-                rids = self._lookup.prefix(code, limit=50)
-                under = self._lookup.fetch(rids).values()
-            found_by_code = [one for one in under if code in {one.raw_code, one.archival_code}]
-        except NoIndexError:
-            return None
-        return found_by_code[0] if len(found_by_code) == 1 else None
 
     # time --------------------------------------------------------------------------------------------------------
 

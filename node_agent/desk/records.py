@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Protocol
 
+from federation.archival_code import comparison_form
 from federation.dates import DateSpan
 from federation.explanation import explain
 from federation.levels import Levels
@@ -18,10 +19,12 @@ from federation.query import Query
 from federation.reasons import Refusal
 from federation.scoring import Decision, decide
 from node_agent.index import Found, Lookup, NoIndexError
-from node_agent.record import CatalogueRow
+from node_agent.record import CatalogueRow, Record
 
 FIND_WITHIN_S = 0.25
+_STATE_WITHIN_S = 2.0
 _CANDIDATES = 50
+_SAME_CODE = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,31 @@ class IndexRecords:
             place=told.place_text or found.place,
             catalogue_row=row,
         )
+
+    def find(self, dispatch: Dispatch | None, code: str) -> Record | None:
+        """The record a document is to state: the one with this code, which a reviewer may have given in any writing, else the one
+        the request names. None when there is none, or more than one of the code and none of them is named.
+        """
+        form = comparison_form(code)
+        try:
+            with self._lookup.reading():
+                named = self._named(dispatch) if dispatch is not None and dispatch.ref else None
+                if named is not None and (not form or form == named.code):
+                    return self._lookup.fetch([named.rid])[named.rid]
+                if not form:
+                    return None
+                rids = self._lookup.prefix(form, limit=_SAME_CODE)
+                alike = [one for one in self._lookup.fetch(rids).values() if one.archival_code == form]
+        except NoIndexError:
+            return None
+        if len(alike) > 1:
+            alike = [one for one in alike if one.raw_code == code]
+        return alike[0] if len(alike) == 1 else None
+
+    def _named(self, dispatch: Dispatch) -> Found | None:
+        deadline = monotonic() + _STATE_WITHIN_S
+        answer = self._lookup.search(query_of(dispatch), limit=_CANDIDATES, deadline=deadline)
+        return next((one for one in answer.found if self._reference(one) == dispatch.ref), None)
 
 
 def _meet(asked: DateSpan | None, held: DateSpan | None) -> bool:

@@ -8,6 +8,7 @@ from operator import itemgetter
 
 import msgspec
 
+from federation.archival_code import comparison_form
 from federation.comparison import Comparer, Vector
 from federation.dates import DateSpan
 from federation.keys import KeyKind
@@ -119,6 +120,7 @@ class Search:
         self._weak = weak
         self._floor = -1e9 if weak else likely_from(index.records) - POSSIBLE_BELOW_LIKELY - _MOST_MISJUDGED
         self._category = CATEGORY_NUMBER.get(query.category, 0)
+        self._code = comparison_form(query.archival_code)
         self._values: dict[int, int] = {}
         self._by_slack: dict[int | None, list[tuple[int, int]]] = {}
         self._scored: list[tuple[float, int, str | None, int, Vector, Row]] = []
@@ -148,8 +150,8 @@ class Search:
 
     def _collect(self) -> None:
         index, query = self._index, self._query
-        if query.archival_code:
-            for rid in index.by_code(query.archival_code, self._limit, ""):
+        if self._code:
+            for rid in index.by_code(self._code, self._limit, ""):
                 self._values.setdefault(rid, 0)
         if query.title:
             for rid in index.by_title(query.title, self._limit, 0):
@@ -228,10 +230,9 @@ class Search:
         self._scored.append((value, -rid, name, person, vector, row))
 
     def _has_words(self, code: str, title: str) -> bool:
-        asked = self._query
-        if asked.archival_code and code.startswith(asked.archival_code):
+        if self._code and code.startswith(self._code):
             return True
-        return bool(asked.title) and contains(title, asked.title)
+        return bool(self._query.title) and contains(title, self._query.title)
 
     def answer(self, *, soft_timeout: bool) -> Answer:
         """Rank by the real frequency of the names, as far as one can still make the list."""

@@ -409,6 +409,22 @@ def test_the_english_page_has_a_word_for_every_role(role):
     assert row[0].isascii()
 
 
+SECOND = "X032-ZY·JH·1991-0003-002"
+
+
+@pytest.mark.parametrize("written", [SECOND, SECOND.replace("·", "."), "x032—zy．jh．1991—0003—002"])
+def test_the_record_a_reviewer_names_is_stated_and_not_the_one_that_was_asked_for(archive, written):
+    issued = archive.documents.issuer.issue(archive.order(archival_code=written))
+    report = check(archive, archive.fetch(f"document/{issued.reference}"))
+    assert report.facts["statement"]["record"]["archival_code"] == SECOND
+
+
+def test_the_record_that_was_asked_for_is_stated_though_its_code_is_written_otherwise(archive):
+    issued = archive.documents.issuer.issue(archive.order(archival_code="X032-ZY.JH.1990-0127-018"))
+    report = check(archive, archive.fetch(f"document/{issued.reference}"))
+    assert report.facts["statement"]["record"]["archival_code"] == "X032-ZY·JH·1990-0127-018"
+
+
 def test_a_record_that_is_gone_and_a_full_disk_are_named_and_nothing_is_issued(archive, monkeypatch):
     order = archive.order(archival_code="no such code")
     lost = msgspec.structs.replace(order, request=msgspec.structs.replace(order.request, ref="gone"))
