@@ -125,7 +125,7 @@ class GatewayLog:
         """In the writer's thread; all of a batch are told in one turn of the loop."""
         error = done.exception()
         is_conflict = isinstance(error, EvidenceError) and error.flaw is Flaw.EVENT_CONFLICT
-        if is_conflict and (first_stays or self._is_known(event)):
+        if is_conflict and (first_stays or self.knows(event)):
             error = None
         with self._settling:
             is_first = not self._settled
@@ -133,15 +133,6 @@ class GatewayLog:
         if is_first:
             with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
                 self._loop.call_soon_threadsafe(self._tell)
-
-    def _is_known(self, event: Event) -> bool:
-        """Whether it was logged before and says the same but for its time."""
-        with contextlib.suppress(EvidenceError):
-            entry = self._log.entry(event.id, event.request)
-            if entry is not None:
-                before = entry.read()
-                return before is None or (before.kind, before.fields) == (event.kind, event.fields)
-        return False
 
     def _tell(self) -> None:
         with self._settling:
@@ -222,6 +213,15 @@ class GatewayLog:
             event = entry.read() if entry.kind == kind.value else None
             if event is not None and event.fields.get("archive") == archive:
                 return True
+        return False
+
+    def knows(self, event: Event) -> bool:
+        """Whether it was logged before and says the same but for its time; of an erased one nothing is left to compare."""
+        with contextlib.suppress(EvidenceError):
+            entry = self._reader.entry(event.id, event.request)
+            if entry is not None:
+                before = entry.read()
+                return before is None or (before.kind, before.fields) == (event.kind, event.fields)
         return False
 
     def account(self, archive: str, *, since_ms: int = 0, requests: Iterable[str] | None = None) -> Account:

@@ -47,6 +47,9 @@ class Log:
     def has(self, _request: str, _kind: EventKind, _archive: str) -> bool:
         return True
 
+    def knows(self, _event: Any) -> bool:
+        return False
+
     async def note(self, event: Any) -> None:
         self.noted.append(event.fields["archive"])
 
