@@ -6,6 +6,7 @@ bound, and are written sorted. Peak memory does not grow with the archive.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -21,7 +22,7 @@ from node_agent.index.key_check import KEY_CHECK
 from node_agent.index.many_keys import ManyKeys
 from node_agent.index.packing import CATEGORY_NUMBER, LAST_PLACE, UNDATED, Numbers, pack_all, years_of
 from node_agent.index.payload import TRAINING_ROWS, Codec, train
-from node_agent.index.schema import FLAG_COPY, FLAG_DIGITISED, create, finish, versions
+from node_agent.index.schema import FLAG_COPY, FLAG_DIGITISED, IMPORTED_AT, create, finish, versions
 from node_agent.index.titles import bigrams
 from node_agent.record import Record, Records
 
@@ -312,6 +313,7 @@ class Builder:
             **versions(),
             "epoch": self._epoch,
             "dictionary": self._dictionary,
+            IMPORTED_AT: time.time(),
             KEY_CHECK: self._key_check,
         }
         connection.executemany("insert into meta values(?,?)", list(settings.items()))

@@ -145,10 +145,16 @@ def _is_old_secret(path: Path) -> bool:
         return False
 
 
-def imported_at(path: Path) -> float:
-    """When the index file last changed, as a wall-clock time; its age goes into the manifest."""
-    wal = path.with_name(path.name + "-wal")
+def imported_at(path: Path, told: float) -> float:
+    """When an import last wrote the index, as a wall-clock time; its age goes into the manifest, and onto no-record notes.
+
+    It is what the index tells of itself, for the file's own time is that of a copy: a backup put back is not of today. Only
+    where it tells nothing (0), the time of the file. An import that finds nothing changed does not move it. FileNotFoundError.
+    """
     newest = path.stat().st_mtime
+    if told:
+        return min(told, time.time())
+    wal = path.with_name(path.name + "-wal")
     with contextlib.suppress(FileNotFoundError):
         newest = max(newest, wal.stat().st_mtime) if wal.stat().st_size else newest
     return min(newest, time.time())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from node_agent.index.payload import Codec, digests_of, encode, restore
 from node_agent.index.schema import (
     FLAG_COPY,
     FLAG_DIGITISED,
+    IMPORTED_AT,
     meta,
     open_for_change,
     open_for_reading,
@@ -395,7 +397,10 @@ class _Change:
             ],
         )
         connection.execute("update meta set value=? where name='epoch'", (self._epoch,))
-        connection.execute("insert or replace into meta values(?,?)", (KEY_CHECK, self._keyer.check_value))
+        connection.executemany(
+            "insert or replace into meta values(?,?)",
+            [(KEY_CHECK, self._keyer.check_value), (IMPORTED_AT, time.time())],
+        )
 
     def _close_old(self) -> None:
         if self._old is not None:

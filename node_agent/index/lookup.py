@@ -105,7 +105,7 @@ class Lookup:
         """What the archive holds now; NoIndexError before the first import, UnusableIndexError."""
         index = self._index()
         try:
-            imported = imported_at(index.path)
+            imported = imported_at(index.path, index.imported_at)
         except FileNotFoundError as error:
             if self._folder.pointer_stamp() == index.stamp:
                 raise UnusableIndexError(Trouble.FILE_MISSING) from error

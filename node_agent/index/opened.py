@@ -23,7 +23,7 @@ from node_agent.index.packing import (
     year_range,
 )
 from node_agent.index.payload import Codec, restore
-from node_agent.index.schema import FLAG_COPY, FLAG_DIGITISED, meta, open_for_reading
+from node_agent.index.schema import FLAG_COPY, FLAG_DIGITISED, IMPORTED_AT, meta, open_for_reading
 from node_agent.index.titles import contains, match_expression
 from node_agent.index.troubles import Trouble, UnusableIndexError, is_damage
 from node_agent.record import CatalogueRow, Record
@@ -112,6 +112,7 @@ class OpenIndex:
     def _read_state(self) -> None:
         found = meta(self.connection)
         self.epoch = int(found["epoch"])
+        self.imported_at = float(found.get(IMPORTED_AT, 0.0))  # 0 = the file does not say
         self.codec = Codec(bytes(found["dictionary"]))
         self.places = Places(self.connection)
         self.holdings = self._count_holdings()

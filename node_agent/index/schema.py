@@ -32,6 +32,9 @@ _CHANGING = {"hashsize": 1 << 20, "automerge": 4, "crisismerge": 16}
 
 FLAG_COPY, FLAG_DIGITISED = 1, 2
 
+IMPORTED_AT = "imported_at"
+"""In `meta`: when an import last wrote the index (UTC, seconds); not there in files of before it was kept."""
+
 
 def create(path: Path) -> sqlite3.Connection:
     """A new, empty file for a bulk build: no journal, because a half-built file is never switched to."""

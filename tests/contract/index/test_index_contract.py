@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
+import sqlite3
 import string
 import time
 
@@ -258,6 +261,42 @@ def test_an_import_removes_what_killed_ones_left_and_nothing_of_others(folder):
     put(folder, many(3))
     assert before - names() == set(left)
     assert names() <= before
+
+
+DAY_S = 86_400
+
+
+def test_an_index_put_back_from_a_backup_is_as_old_as_its_import(folder, tmp_path, monkeypatch):
+    """A copy has the time of the copying: what was imported a month ago is not the catalogue of today."""
+    real = time.time
+    for days, count in (
+        (30, 1_000),
+        (20, 1_020),
+        (10, 3_000),
+    ):  # a first file, a change inside it, a new file
+        with monkeypatch.context() as patch:
+            patch.setattr(time, "time", lambda days=days: real() - days * DAY_S)
+            put(folder, many(count))
+        copied = tmp_path / f"put back {days}"
+        shutil.copytree(folder, copied, copy_function=shutil.copyfile)
+        assert Lookup(copied).holdings().age_s // DAY_S == days
+    assert put(folder, many(3_000)).unchanged == 3_000
+    assert Lookup(folder).holdings().age_s // DAY_S == 10
+    put(folder, many(3_001))
+    assert Lookup(folder).holdings().age_s < DAY_S
+
+
+def test_an_index_that_does_not_tell_its_import_is_as_old_as_its_file(folder):
+    put(folder, many(3))
+    path = DataFolder(folder).current()
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("delete from meta where name='imported_at'")
+    path.with_name(f"{path.name}-wal").unlink(missing_ok=True)
+    before = time.time() - 5 * DAY_S
+    os.utime(path, (before, before))
+    assert Lookup(folder).holdings().age_s // DAY_S == 5
+    put(folder, many(4))
+    assert Lookup(folder).holdings().age_s < DAY_S
 
 
 def test_another_file_is_left_alone_by_a_change_and_by_a_rebuild(folder):
