@@ -21,6 +21,7 @@ from ssl import SSLContext
 from typing import Any, Literal, Protocol, cast
 
 from aiohttp import hdrs, web
+from aiohttp.http_exceptions import ContentEncodingError
 from aiohttp.web_protocol import RequestHandler
 
 from federation.http import problems
@@ -42,6 +43,9 @@ HANDSHAKE_S = 10.0
 """Seconds a TLS handshake may take; asyncio would wait for a minute."""
 
 RETRY_AFTER_S = 5.0
+
+CODINGS = "gzip, deflate"
+"""How a body may be coded (RFC 9110, 8.4), one of them at a time."""
 
 _ACCEPTED_AT_ONCE = 32
 _BACKLOG = 128
@@ -107,9 +111,13 @@ async def _answered(
     observer: Observer,
     request: web.BaseRequest,
 ) -> web.StreamResponse:
-    """What the handlers of the application answer. An expectation (RFC 9110, 10.1.1) that is none is refused before any of them,
-    and aiohttp would quote it.
+    """What the handlers of the application answer. Before any of them is refused: an expectation (RFC 9110, 10.1.1) that is none,
+    which aiohttp would quote, and a body in a coding we do not know, which aiohttp would hand on as it is.
     """
+    if request.body_exists and not _is_coding_known(request):
+        trace = secrets.token_hex(8)
+        observer.unreadable(415, "UnknownContentEncoding", trace)
+        return _unknown_coding(trace, problems.language_of(request))
     try:
         return await handler(request)
     except web.HTTPExpectationFailed as error:
@@ -117,6 +125,11 @@ async def _answered(
         answer = _problem(Reason.MALFORMED_REQUEST, trace)
         observer.unreadable(answer.status, type(error).__name__, trace)
         return answer
+
+
+def _is_coding_known(request: web.BaseRequest) -> bool:
+    said = [one.strip().lower() for one in request.headers.getall(hdrs.CONTENT_ENCODING, ())]
+    return not said or (len(said) == 1 and said[0] in {"", "identity", *CODINGS.split(", ")})
 
 
 async def _bind(host: str, port: int) -> list[socket.socket]:
@@ -278,10 +291,14 @@ class _Connection(RequestHandler):
     ) -> web.StreamResponse:
         del message
         trace = secrets.token_hex(8)
-        self._observer.unreadable(status, type(exc).__name__, trace)
+        is_coding = isinstance(exc, ContentEncodingError)  # one that aiohttp knows, and lacks the library for
+        self._observer.unreadable(415 if is_coding else status, type(exc).__name__, trace)
         if request.writer.output_size > 0:
             raise ConnectionError("an answer has begun")
-        answer = _problem(Reason.INTERNAL if status >= 500 else Reason.MALFORMED_REQUEST, trace)
+        if is_coding:
+            answer = _unknown_coding(trace)
+        else:
+            answer = _problem(Reason.INTERNAL if status >= 500 else Reason.MALFORMED_REQUEST, trace)
         answer.force_close()
         return answer
 
@@ -325,6 +342,16 @@ def _problem(reason: Reason, trace: str, retry_after_s: float | None = None) -> 
     refusal = Refusal(reason, retry_after_s=retry_after_s)
     answer = problems.response(refusal, problems.STATUS[reason], "zh", {"trace_id": trace})
     answer.headers[hdrs.SERVER] = NAME
+    return answer
+
+
+def _unknown_coding(trace: str, language: str = "zh") -> web.Response:
+    """What is accepted is also said in `Accept-Encoding` (RFC 9110, 12.5.3)."""
+    reason = Reason.UNSUPPORTED_MEDIA_TYPE
+    refusal = Refusal(reason, allowed=f"Content-Encoding: {CODINGS}")
+    answer = problems.response(refusal, problems.STATUS[reason], language, {"trace_id": trace})
+    answer.headers[hdrs.SERVER] = NAME
+    answer.headers[hdrs.ACCEPT_ENCODING] = CODINGS
     return answer
 
 

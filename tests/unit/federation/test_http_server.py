@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import inspect
 import json
 import os
 import resource
 import socket
 import ssl
+import zlib
 from collections import Counter
 
 import pytest
@@ -65,6 +67,9 @@ def app():
     async def ok(_request):
         return web.Response(text="ok")
 
+    async def echo(request):
+        return web.Response(body=await request.read())
+
     async def large(_request):
         return web.Response(body=b"x" * LARGE)
 
@@ -80,7 +85,13 @@ def app():
 
     made = web.Application()
     made.add_routes(
-        [web.get("/ok", ok), web.get("/large", large), web.get("/fails", fails), web.get("/events", events)]
+        [
+            web.get("/ok", ok),
+            web.post("/ok", echo),
+            web.get("/large", large),
+            web.get("/fails", fails),
+            web.get("/events", events),
+        ]
     )
     return made
 
@@ -350,6 +361,33 @@ async def test_every_answer_tells_our_name_and_no_version_and_repeats_nothing(se
         assert "钱" not in body.decode()
         assert "330483" not in body.decode()
     assert "钱" not in "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize("coding", ["br", "zstd", "BR", "compress", "x-gzip", "gzip, gzip", "钱"])
+@on_both_loops
+async def test_a_body_in_a_coding_we_do_not_know_is_refused_with_those_we_do(seen, coding):
+    sent = f"POST /ok HTTP/1.1\r\nHost: x\r\nAccept-Language: en\r\nContent-Encoding: {coding}\r\nContent-Length: 2\r\n\r\n{{}}"
+    async with serve(seen, 8) as port, Caller(port) as caller:
+        status, headers, body = await caller.ask(sent.encode())
+        problem = json.loads(body)
+        assert (status.split()[1], problem["reason"]) == ("415", "unsupported_media_type")
+        assert problem["errors"][0]["allowed"] == "Content-Encoding: gzip, deflate"
+        assert (headers["Accept-Encoding"], headers["Server"]) == ("gzip, deflate", "lantai")
+        assert seen.unread[0][::2] == (415, problem["trace_id"])
+        assert "钱" not in body.decode()
+
+
+@pytest.mark.parametrize("coding", ["gzip", "GZIP", "deflate", "identity", "", "compress"])
+@on_both_loops
+async def test_a_known_coding_or_one_of_no_body_is_not_in_the_way(seen, coding):
+    body = {"gzip": gzip.compress(b"{}"), "deflate": zlib.compress(b"{}"), "compress": b""}.get(
+        coding.lower(), b"{}"
+    )
+    method = b"POST" if body else b"GET"
+    head = f" /ok HTTP/1.1\r\nHost: x\r\nContent-Encoding: {coding}\r\nContent-Length: {len(body)}\r\n\r\n"
+    async with serve(seen, 8) as port, Caller(port) as caller:
+        status, _headers, text = await caller.ask(method + head.encode() + body)
+        assert (status.split()[1], text) == ("200", b"{}" if body else b"ok")
 
 
 @on_both_loops
