@@ -32,7 +32,7 @@ class Households:
 
     def take(self, number: int, cells: list[Any], problem: Finding | None) -> Iterator[Record]:
         """Read the next row; the household before it when it opens another."""
-        if self._careful.code(cells)[1] or self._columns.value(cells, "name"):
+        if self._is_opening(cells):
             record = self._careful.read(number, cells, problem)
             if self._open is not None and self._careful.repeated == self._account.base | self._opened_at:
                 return  # its opening row again, as on the next page of a register: the household goes on
@@ -52,11 +52,23 @@ class Households:
         self._account.skip(number, Finding.MEMBER)
         self._add_member(cells, number, self._open)
 
+    def pass_over(self, number: int, cells: list[Any]) -> Iterator[Record]:
+        """A row that could not be read or does not count, without `cells` when nothing of it is known. Where it may have opened a
+        household, the members below it are not of the one above, which ends.
+        """
+        missing = [""] * (len(self._columns.headings) - len(cells))
+        if not cells or self._is_opening([*cells, *missing]):
+            yield from self.close()
+            self._lost, self._opened_at = True, number
+
     def close(self) -> Iterator[Record]:
         """The household that is still open."""
         if self._open is not None:
             yield self._open
             self._open = None
+
+    def _is_opening(self, cells: list[Any]) -> bool:
+        return bool(self._careful.code(cells)[1] or self._columns.value(cells, "name"))
 
     def _add_member(self, cells: list[Any], number: int, household: Record, *, said: bool = False) -> None:
         """A member into its household; what is amiss with the row is told here unless it was `said` before."""

@@ -122,24 +122,16 @@ class TableReader:
     def _with_care(self, row: Row) -> Iterator[Record]:
         """The record of any row, if it has one; in a table of households the one before it."""
         number, cells, problem = row
-        if problem is Finding.DELETED:
-            self._account.skip(number, Finding.DELETED)
-            return
-        if not cells and problem is not None:  # what could not be read is not blank
-            self._account.set_aside(number, problem)
-            return
-        kind = self._no_records.kind_of(cells)
-        if kind is not None:
-            self._account.skip(number, kind)
-            return
-        found = len(cells)
-        if found != self._width and not self._fits(cells):
-            counts = f"应为 {self._width} 列，实为 {found} 列 · {self._width} cells expected, {found} found"
-            self._account.set_aside(number, Finding.WRONG_COLUMNS, detail=counts)
-            return
-        if problem is Finding.UNDECODABLE or problem is Finding.WRONG_COLUMNS:
-            where = self._columns.called(self._where.pop(number, ()))
-            self._account.set_aside(number, problem, where)
+        if problem is not Finding.DELETED and (
+            cells or problem is None
+        ):  # what could not be read is not blank
+            kind = self._no_records.kind_of(cells)
+            if kind is not None:
+                self._account.skip(number, kind)
+                return
+        if self._is_passed_over(number, cells, problem):
+            if self._households is not None:
+                yield from self._households.pass_over(number, cells)
             return
         if self._households is not None:
             yield from self._households.take(number, cells, problem)
@@ -147,6 +139,25 @@ class TableReader:
         record = self._careful.read(number, cells, problem)
         if record is not None:
             yield record
+
+    def _is_passed_over(self, number: int, cells: list[Any], problem: Finding | None) -> bool:
+        """Whether a row is deleted, or can not be cut into the cells of the table or decoded; it is told of then."""
+        if problem is Finding.DELETED:
+            self._account.skip(number, Finding.DELETED)
+            return True
+        if not cells and problem is not None:
+            self._account.set_aside(number, problem)
+            return True
+        found = len(cells)
+        if found != self._width and not self._fits(cells):
+            counts = f"应为 {self._width} 列，实为 {found} 列 · {self._width} cells expected, {found} found"
+            self._account.set_aside(number, Finding.WRONG_COLUMNS, detail=counts)
+            return True
+        if problem is Finding.UNDECODABLE or problem is Finding.WRONG_COLUMNS:
+            where = self._columns.called(self._where.pop(number, ()))
+            self._account.set_aside(number, problem, where)
+            return True
+        return False
 
     def _fits(self, cells: list[Any]) -> bool:
         """A row whose surplus is as blank as the header's, as spreadsheets export it; a surplus beyond is a shift."""

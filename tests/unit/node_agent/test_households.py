@@ -59,3 +59,27 @@ def test_each_member_of_a_household_that_was_not_taken_in_is_told_of(tmp_path, l
     lost_ones = [one for one in told if one[1] is Finding.LOST_MEMBER]
     assert lost_ones == [(row, Finding.LOST_MEMBER, "第 4 行 · row 4") for row in (5, 6)]
     assert table.reasons[Finding.MEMBER] == 1
+
+
+@pytest.mark.parametrize(
+    "unread",
+    [
+        ",A-1-2,赵四,赵四,户主,1959-03-01",
+        "1,,A-1-2,赵四,赵四,户主,1959-03-01,崇福镇",
+        ',A-1-2,赵四,赵四,户主,"1959-03-01,崇福镇',
+    ],
+    ids=["a cell too few", "a cell too many", "a quote without an end"],
+)
+def test_a_member_below_a_row_that_may_have_opened_its_household_is_not_of_the_one_above(tmp_path, unread):
+    lines = (head("A-1-1", "王强"), member("李芳"), unread, member("赵小明"), head("A-1-3", "孙八"))
+    people, told, _table = read(tmp_path, *lines, member("孙小"))
+    assert people == {"A-1-1": ["王强", "李芳"], "A-1-3": ["孙八", "孙小"]}
+    assert [one[:2] for one in told] == [(4, Finding.WRONG_COLUMNS), (5, Finding.LOST_MEMBER)]
+    assert told[1][2] == "第 4 行 · row 4"
+
+
+def test_a_household_goes_on_below_a_members_row_that_could_not_be_read(tmp_path):
+    lines = (head("A-1-1", "王强"), ",,,李芳,妻,", member("王小明"))
+    people, told, _table = read(tmp_path, *lines)
+    assert people == {"A-1-1": ["王强", "王小明"]}
+    assert [one[:2] for one in told] == [(3, Finding.WRONG_COLUMNS)]
