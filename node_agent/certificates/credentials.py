@@ -63,7 +63,8 @@ def certificate_of(content: dict[str, Any], digest: bytes, at: datetime) -> Cert
 
 
 class ArchiveCredentials:
-    """Makes the credentials of one order, once: they are kept before the document that carries them. Fits
+    """Makes the credentials of one order, once: they are kept before the document that carries them, and made anew only when
+    the order's content was corrected before it had one. Fits
     `node_agent.certificates.issuing.Credentials`. Several one-time credentials are delivered a line each; without a key of
     the applicant's phone the text of the QR code is delivered, which nobody can present as the holder. An archive with keys
     of a second suite signs with both, and its SD-JWTs take the flattened JSON form, which has room for that.
@@ -108,7 +109,7 @@ class ArchiveCredentials:
 
         form = COMPACT if second is None else FLATTENED
         media_type = form if self._holders else "text/plain"
-        kept = self._registry.keep(number, "credential", media_type, fresh)
+        kept = self._registry.keep(number, "credential", media_type, fresh, digest)
         self.reference = kept.reference
         texts = self._registry.path(kept).read_text("ascii").split("\n") if self._holders else []
         ending = (

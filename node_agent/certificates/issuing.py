@@ -72,7 +72,9 @@ class Credential(msgspec.Struct, frozen=True):
 
 
 class Credentials(Protocol):
-    """Makes credentials. Asked again for the same number after a crash: the status reference must be the same then."""
+    """Makes credentials. Asked again for the same number after a crash: the status reference must be the same then, and all it
+    gives must state the content it is given now, which may have been corrected.
+    """
 
     def make(self, content: dict[str, Any], digest: bytes) -> Credential: ...
 
@@ -136,7 +138,9 @@ class Issuing:
         entry = self._store.reserve(decision.id, kind, asked, at.astimezone(CHINA).year, _ms(at))
         if not entry.issued:
             pdf, stamped = self._made(decision, pages, entry, at)
-            entry = self._store.keep(entry.number, pdf, _ms(at), stamped=stamped, replaces=decision.replaces)
+            entry = self._store.keep(
+                entry.number, pdf, _ms(at), stamped=stamped, replaces=decision.replaces, asked=asked
+            )
         return _issued(entry)
 
     def read(self, number: str, *, stamped: bool = False) -> bytes:

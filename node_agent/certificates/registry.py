@@ -11,8 +11,8 @@ import hashlib
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +37,8 @@ create table if not exists short_codes(number text primary key, code text not nu
 create table if not exists deliverables(reference text primary key, number text not null, kind text not null,
   media_type text not null, size integer not null) strict, without rowid;
 create index if not exists of_number on deliverables(number);
+create table if not exists stated(number text not null, kind text not null, content blob not null,
+  primary key(number, kind)) strict, without rowid;
 create table if not exists signed_anew(seq integer primary key autoincrement, number text not null, kind text not null,
   reference text not null unique, media_type text not null, size integer not null, at_ms integer not null,
   unique(number, kind)) strict;
@@ -150,20 +152,58 @@ class Registry:
 
     # deliverables ------------------------------------------------------------------------------------------------
 
-    def keep(self, number: str, kind: str, media_type: str, data: Callable[[], bytes]) -> Deliverable:
-        """What is delivered of a number: kept from `data()` the first time, the same ever after. Durable on return."""
+    def keep(
+        self, number: str, kind: str, media_type: str, data: Callable[[], bytes], content: bytes = b""
+    ) -> Deliverable:
+        """What is delivered of a number: kept from `data()` the first time, the same ever after. Durable on return.
+
+        `content` is the digest of the content it states. A number's content may be corrected until it has a document, and so
+        long nothing of it was handed out: what was kept of another content is then replaced.
+        """
         with self._lock:
-            known = self.of_number(number, kind)
+            known = self._kept_of(number, kind, content)
             if known is not None:
                 return known
-            content = data()
-            reference = hashlib.sha256(content).hexdigest()
-            self._write(reference, content)
-            self._do(
-                "insert into deliverables(reference, number, kind, media_type, size) values (?, ?, ?, ?, ?)",
-                reference, number, kind, media_type, len(content),
-            )  # fmt: skip
-            return Deliverable(reference, number, kind, media_type, len(content))
+            made = data()
+            reference = hashlib.sha256(made).hexdigest()
+            self._write(reference, made)
+            with self._writing():
+                known = self._kept_of(number, kind, content)  # another process may have been faster
+                if known is not None:
+                    return known
+                self._do("delete from deliverables where number = ? and kind = ?", number, kind)
+                self._do(
+                    "insert into deliverables(reference, number, kind, media_type, size) values (?, ?, ?, ?, ?)",
+                    reference, number, kind, media_type, len(made),
+                )  # fmt: skip
+                if content:
+                    self._do(
+                        "insert or replace into stated(number, kind, content) values (?, ?, ?)",
+                        number,
+                        kind,
+                        content,
+                    )
+            return Deliverable(reference, number, kind, media_type, len(made))
+
+    def _kept_of(self, number: str, kind: str, content: bytes) -> Deliverable | None:
+        """What was kept of a number; None when that states another content than the one asked for."""
+        known = self.of_number(number, kind)
+        if known is None or not content:
+            return known
+        row = self._do("select content from stated where number = ? and kind = ?", number, kind).fetchone()
+        return known if row is not None and row[0] == content else None
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One transaction: all of it or nothing."""
+        self._do("begin immediate")
+        try:
+            yield
+            self._do("commit")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                self._connection.execute("rollback")
+            raise
 
     def of_number(self, number: str, kind: str) -> Deliverable | None:
         """What is delivered of a number, None when nothing of this kind was kept."""
@@ -221,8 +261,7 @@ class Registry:
             ]
             for reference, _kind, _media_type, content in kept:
                 self._write(reference, content)
-            self._do("begin immediate")
-            try:
+            with self._writing():
                 if not self.anew(number):
                     for reference, kind, media_type, content in kept:
                         self._do(
@@ -230,11 +269,6 @@ class Registry:
                             " values (?, ?, ?, ?, ?, ?)",
                             number, kind, reference, media_type, len(content), at_ms,
                         )  # fmt: skip
-                self._do("commit")
-            except BaseException:
-                with suppress(sqlite3.Error):
-                    self._connection.execute("rollback")
-                raise
 
     def anew(self, number: str) -> dict[str, Deliverable]:
         """What was signed anew of a number, by kind; empty when nothing was."""

@@ -111,7 +111,7 @@ class CertificateStore:
         """The row of a decision, with its number; a new number if it is the first time. Durable on return.
 
         Refusal(DECISION_CHANGED) when the decision was issued before with other content. Until it is issued, the
-        content may still be corrected under the same number.
+        content may still be corrected under the same number (what was kept of it beside is then replaced, see Registry.keep).
         """
         with self._writing() as do:
             row = do(f"select {_FIELDS} from documents where decision = ?", (decision,)).fetchone()  # noqa: S608
@@ -135,19 +135,33 @@ class CertificateStore:
             row = do(f"select {_FIELDS} from documents where decision = ?", (decision,)).fetchone()  # noqa: S608
         return Entry(*row)
 
-    def keep(self, number: str, pdf: bytes, now_ms: int, *, stamped: bool, replaces: str = "") -> Entry:
+    def keep(
+        self,
+        number: str,
+        pdf: bytes,
+        now_ms: int,
+        *,
+        stamped: bool,
+        replaces: str = "",
+        asked: bytes | None = None,
+    ) -> Entry:
         """Make the document of a number durable; the first one kept is the only one, and is returned to all who come later.
 
-        `replaces` names the document this one takes the place of, in the same transaction.
+        `replaces` names the document this one takes the place of, in the same transaction; `asked` is what the number was
+        reserved for: Refusal(DECISION_CHANGED) when it was corrected meanwhile.
         """
         with self._kept(pdf) as (do, digest):
             done = do(
-                "update documents set sha256 = ?, size = ?, stamped = ?, issued_ms = ? where number = ? and sha256 = ''",
-                (digest, len(pdf), int(stamped), now_ms, number),
+                "update documents set sha256 = ?, size = ?, stamped = ?, issued_ms = ? where number = ? and sha256 = ''"
+                " and asked = coalesce(?, asked)",
+                (digest, len(pdf), int(stamped), now_ms, number, asked),
             )
             if done.rowcount and replaces:
                 self._change(do, replaces, DocumentState.REPLACED, "corrected", number, now_ms)
-        return self.entry(number)
+        entry = self.entry(number)
+        if asked is not None and entry.asked != asked:
+            raise Refusal(Reason.DECISION_CHANGED)
+        return entry
 
     def keep_stamped(self, number: str, pdf: bytes) -> Entry:
         """Keep the version with a time stamp beside the first bytes, which stay what they are."""

@@ -444,6 +444,50 @@ def test_a_record_that_is_gone_and_a_full_disk_are_named_and_nothing_is_issued(a
     assert archive.documents.issuer.issue(archive.order()).number.endswith("-000001")  # the number was kept
 
 
+@pytest.mark.parametrize("by_phone", [True, False])
+def test_a_record_corrected_between_two_tries_is_stated_alike_by_document_and_credential(
+    archive, tmp_path, monkeypatch, by_phone
+):
+    phone = suite("intl-1").generate("ES256")
+    wishes = Wishes(holder_keys=(suite("intl-1").jwk(phone.public),)) if by_phone else Wishes()
+    order = archive.order(wishes=wishes, archival_code="X032-ZY·JH·1990-0127-018")
+    order = msgspec.structs.replace(order, request=msgspec.structs.replace(order.request, ref=""))
+
+    def full(*_args, **_more):
+        raise Refusal(Reason.STORE_UNAVAILABLE)
+
+    registry, number = archive.documents.registry, "330483-2026-000001"
+    kept = []
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(archive.documents.store, "keep", full)
+            with pytest.raises(IssueDeferredError, match="store_unavailable"):
+                archive.documents.issuer.issue(order)
+        kept.append(registry.of_number(number, "credential"))
+    first, again = kept
+    assert first == again, "the same content: the same credential"
+    indexes = registry.indexes(number)
+    csv = tmp_path / "结婚登记.csv"
+    csv.write_text(csv.read_text("utf-8").replace("桐石字第127号", "桐石字第128号"), "utf-8")
+    assert main(["import", str(csv), "--data", str(archive.folder), "--json"]) == 0
+    archive.close()
+    archive.open()
+    issued = archive.documents.issuer.issue(order)
+    assert issued.number == number
+    pdf = check(archive, archive.fetch(f"document/{issued.reference}"))
+    assert pdf.verdict is Verdict.VALID, pdf.as_json()
+    credential = archive.fetch(f"credential/{issued.credential}")
+    report = check(archive, credential)
+    assert report.verdict is Verdict.VALID, report.as_json()
+    assert report.facts["digest"] == pdf.facts["content_sha256"]
+    assert "桐石字第128号" in str(pdf.facts)
+    registry = archive.documents.registry
+    assert registry.indexes(number) == indexes
+    with pytest.raises(Refusal, match="not_found"):
+        registry.find("credential", first.reference)
+    assert archive.documents.issuer.issue(order) == issued
+
+
 def test_the_log_holds_the_commitment_before_the_seal_and_others_can_fetch_it(archive):
     issued = archive.documents.issuer.issue(archive.order())
     text = archive.fetch("log/checkpoint").decode()

@@ -49,6 +49,25 @@ def test_another_content_under_an_issued_decision_is_refused(bureau: Bureau) -> 
     assert refused.value.reason is Reason.DECISION_CHANGED
 
 
+def test_a_document_is_not_kept_for_content_that_was_corrected_meanwhile(
+    bureau: Bureau, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corrected = bureau.decision("meanwhile:1", statement=facts("王芳"))
+    make = bureau.credentials.make
+
+    def overtaken(content: dict, digest: bytes):
+        bureau.store.reserve(corrected.id, "recorded_facts", corrected.fingerprint(), 2026, 1)
+        return make(content, digest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bureau.credentials, "make", overtaken)
+        with pytest.raises(Refusal) as refused:
+            bureau.issuing.issue(bureau.decision("meanwhile:1"))
+    assert refused.value.reason is Reason.DECISION_CHANGED
+    assert not bureau.store.of_decision("meanwhile:1").issued
+    assert "王芳" in str(statement_of(bureau.pdf(corrected))["content"])
+
+
 def test_what_the_credential_commits_to_is_what_the_document_states(bureau: Bureau) -> None:
     pdf = bureau.pdf(bureau.copy("digest:1"))
     report = bureau.check(pdf)
