@@ -21,7 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "documents": ("node_agent.document_commands", "已出具的文书 · what was issued"),
     "evidence": ("node_agent.evidence_commands", "存证日志 · the evidence log"),
     "run": ("node_agent.app", "启动节点 · run the node agent"),
-    "desk": ("node_agent.desk.commands", "审核台 · the review desk"),
+    "desk": ("node_agent.desk_commands", "审核台 · the review desk"),
     "user": ("node_agent.desk.commands", "审核台用户 · who may use the review desk"),
 }
 """command -> (module, help). The module offers `configure_<command>(parser)` and `run_<command>(args) -> int`."""

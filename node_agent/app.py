@@ -229,7 +229,9 @@ async def serve(folder: Path, settings: NodeSettings) -> None:
     )
     documents = Documents(folder, settings, lookup, disclosure) if settings.documents else None
     office = Office(
-        open_desk(folder, settings, lookup, disclosure),
+        open_desk(
+            folder, settings, lookup, disclosure, None if documents is None else documents.issuer.can_issue
+        ),
         ApprovalNotice() if documents is None else documents.issuer,
         messenger.key_of(folder),
         None if documents is None else documents.log,

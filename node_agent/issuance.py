@@ -82,11 +82,37 @@ class Workshop:
     verify_at: str
 
 
+class OrderCheck:
+    """Says before an approval whether its document could be made. Fits `node_agent.desk.issuing.CanIssue`."""
+
+    def __init__(self, folder: Path, find: FindRecord, scans: ScanReader) -> None:
+        self._folder, self._find, self._scans = folder, find, scans
+
+    def __call__(self, request: Dispatch | None, code: str, pages: tuple[dict[str, Any], ...]) -> None:
+        """Refusal (OUT_OF_RANGE, FILE_UNREADABLE, FILE_TOO_LARGE) with a pointer to the code, file or page that is at fault."""
+        record = self._find(request, code)
+        if record is None:
+            raise Refusal(Reason.OUT_OF_RANGE, "/archival_code")
+        last: dict[Path, tuple[int, int]] = {}  # the highest page asked of a file, and where it is asked
+        for place, one in enumerate(pages):
+            path = scan_file(self._folder, record.archival_code, one)
+            if not path.is_file():
+                raise Refusal(Reason.OUT_OF_RANGE, f"/pages/{place}/file")
+            if path.suffix.lower() not in RECORDINGS:
+                last[path] = max(last.get(path, (0, 0)), (int(one.get("page", 1)), place))
+        for path, (page, place) in last.items():  # those before it are there when it is
+            try:
+                self._scans.pages([Scan(path=str(path), pages=(page,))])
+            except Refusal as refusal:
+                raise Refusal(refusal.reason, f"/pages/{place}") from refusal
+
+
 class DocumentIssuer:
-    """Issues the documents of one archive's desk."""
+    """Issues the documents of one archive's desk. `can_issue` says before an approval whether there is something to issue."""
 
     def __init__(self, folder: Path, workshop: Workshop, find: FindRecord) -> None:
         self._folder, self._shop, self._find = folder, workshop, find
+        self.can_issue = OrderCheck(folder, find, workshop.scans)
 
     def issue(self, order: Order) -> Document:
         """The document of an order; the same order gives the same one. IssueDeferredError names what is missing."""
@@ -192,7 +218,7 @@ class DocumentIssuer:
         """
         scans, recordings = [], []
         for one in chosen:
-            path = scan_folder(self._folder, code) / Path(str(one["file"])).name
+            path = scan_file(self._folder, code, one)
             if path.suffix.lower() in RECORDINGS:
                 recordings.append(_recording(path))
                 continue
@@ -263,6 +289,11 @@ def _recording(path: Path) -> Attachment:
 def scan_folder(folder: Path, code: str) -> Path:
     """Where the scans of a record lie: a folder named by its archival code, separators that no path may have replaced."""
     return folder / SCANS / code.replace("/", "_").replace("\\", "_").lstrip(".")
+
+
+def scan_file(folder: Path, code: str, chosen: dict[str, Any]) -> Path:
+    """The file of one choice of a reviewer: never one outside the record's folder."""
+    return scan_folder(folder, code) / Path(str(chosen["file"])).name
 
 
 def cite(record: Record) -> CitedRecord:

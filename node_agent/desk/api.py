@@ -39,6 +39,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Doing = Callable[[Desk, str, str, Any], Item]
 
 MOST_SHOWN = 200
+_READING_SCANS = frozenset({"approve"})
+"""Actions that may take seconds: the desk's one thread does not wait for them."""
 REQUESTS_PER_MINUTE = 1_200
 """Of one user: a page that renews its claim and looks at every event stays far below."""
 
@@ -214,6 +216,9 @@ class DeskApi:
                     raise
                 return _json(item_body(item, language, self._desk.now_ms()))
 
+            if name in _READING_SCANS:
+                user = await self._do(request, lambda user: user)
+                return await asyncio.to_thread(work, user)
             response: web.Response = await self._do(request, work)
             return response
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from federation.mail import EVIDENCE_KINDS, REFUSAL_REASONS
 from federation.reasons import TEXTS, Refusal
 from node_agent.desk import messenger, users
 from node_agent.desk.desk import Desk
+from node_agent.desk.issuing import CanIssue
 from node_agent.desk.items import Item
 from node_agent.desk.setup import now_ms, open_desk
 from node_agent.desk.showing import action_body, case_body, item_body
@@ -111,14 +113,21 @@ def configure_desk(parser: argparse.ArgumentParser) -> None:
                 one.add_argument("--to", required=True, metavar="USER", help="接手的人 · who takes it over")
 
 
-def run_desk(args: argparse.Namespace) -> int:
+Checking = Callable[[Path, NodeSettings, Lookup, Disclosure], AbstractContextManager[CanIssue | None]]
+"""Gives what the desk asks before an approval, for as long as the command runs."""
+
+
+def run_desk(args: argparse.Namespace, checking: Checking | None = None) -> int:
     """One look or one action. Exit 1 with the reason when it was refused."""
     if args.action == "secret":
         with _reported("desk") as ended:
             secret = messenger.written(messenger.key_of(_settings(args.data)[0]))
             _print({"secret": secret}, args, secret)
         return ended[0]
-    with _reported("desk") as ended, _opened(args.data) as desk:
+    with (
+        _reported("desk") as ended,
+        _opened(args.data, checking if args.action == "approve" else None) as desk,
+    ):
         match args.action:
             case "list":
                 _list(desk, args)
@@ -299,17 +308,19 @@ def _reported(command: str) -> Iterator[list[int]]:
 
 
 @contextlib.contextmanager
-def _opened(data: str) -> Iterator[Desk]:
+def _opened(data: str, checking: Checking | None) -> Iterator[Desk]:
     folder, settings = _settings(data)
     lookup = Lookup(folder)
     keys = DataFolder(folder)
     disclosure = Disclosure(keys.index_key(), keys.federation_key(), frozenset(settings.closed_categories))
-    desk = open_desk(folder, settings, lookup, disclosure)
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.callback(lookup.close)
+        can_issue = None
+        if checking is not None:
+            can_issue = stack.enter_context(checking(folder, settings, lookup, disclosure))
+        desk = open_desk(folder, settings, lookup, disclosure, can_issue)
+        stack.callback(desk.store.close)
         yield desk
-    finally:
-        desk.store.close()
-        lookup.close()
 
 
 @contextlib.contextmanager

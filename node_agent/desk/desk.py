@@ -18,7 +18,7 @@ from federation.mail import UnreadableMailError
 from federation.reasons import Reason, Refusal
 from federation.service_hours import ServiceHours
 from node_agent.desk import incoming, issuing, reviewing
-from node_agent.desk.issuing import Document, Order
+from node_agent.desk.issuing import CanIssue, Document, Order
 from node_agent.desk.items import DECIDED, OPEN, Action, Item, Notice, State
 from node_agent.desk.records import Holding, Records
 from node_agent.desk.reviewing import LEASE_MS
@@ -71,9 +71,13 @@ class Desk:
         rota: Rota | None = None,
         hours: ServiceHours | None = None,
         records: Records | None = None,
+        can_issue: CanIssue | None = None,
         keep_people_ms: int = KEEP_PEOPLE_MS,
     ) -> None:
-        """`keep_people_ms`: how long after its end an item keeps its request and proofs."""
+        """`can_issue` is asked before an approval, None = the archive makes no documents. `keep_people_ms`: how long after its
+        end an item keeps its request and proofs.
+        """
+        self._can_issue = can_issue
         self._keep_people_ms = keep_people_ms
         self.store, self.archive = store, archive
         self.rules, self.rota, self.hours = rules or ReleaseRule(), rota or Rota(), hours
@@ -374,10 +378,17 @@ class Desk:
         archival_code: str = "",
         pages: tuple[dict[str, Any], ...] = (),
     ) -> Item:
-        """`archival_code` names the record when the index did not. `pages` are the scans to copy, each {"file", "page",
-        "hidden": [[left, top, right, bottom], …]} in shares of the page; without any a certificate of the facts is issued.
+        """`archival_code` names the record when the index did not, or another one. `pages` are the scans to copy, each
+        {"file", "page", "hidden": [[left, top, right, bottom], …]} in shares of the page; without any a certificate of the
+        facts is issued. Where the archive makes documents, the holder's approval is refused when record or page is not there:
+        the gateway can not be told to take an approval back. That may take seconds.
         """
-        return self._act(case_id, reviewer, version, "approve", reviewing.approving(archival_code, pages))
+        work = reviewing.approving(archival_code, pages)
+        item = self.item(case_id)
+        is_new = item.version == version and item.state in OPEN  # else it is refused, or was done before
+        if self._can_issue is not None and is_new and not item.on_behalf_of:
+            self._can_issue(request_of(item), archival_code or item.archival_code, pages)
+        return self._act(case_id, reviewer, version, "approve", work)
 
     def refuse(self, case_id: str, reviewer: str, version: int, reason: str) -> Item:
         """`reason` is a word of `REFUSAL_REASONS`."""

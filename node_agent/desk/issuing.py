@@ -6,6 +6,7 @@ and only when it exists is the gateway told. Whoever makes documents fills `Issu
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import msgspec
@@ -45,6 +46,12 @@ class Document(msgspec.Struct, frozen=True):
     form: str = ""
     credential: str = ""
     paper: mail.Paper | None = None
+
+
+CanIssue = Callable[[mail.Dispatch | None, str, tuple[dict[str, Any], ...]], None]
+"""Whether a document could be made of a request, an archival code and chosen pages: Refusal whose pointer names what is not
+there. It may take seconds, for it reads scans.
+"""
 
 
 class IssueDeferredError(Exception):

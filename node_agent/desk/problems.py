@@ -23,6 +23,8 @@ STATUS: dict[Reason, int] = {
         Reason.TOO_DEEP,
         Reason.TOO_LONG,
         Reason.OUT_OF_RANGE,
+        Reason.FILE_UNREADABLE,
+        Reason.FILE_TOO_LARGE,
         Reason.UNSUPPORTED_MEDIA_TYPE,
         Reason.TOKEN_MISSING,
         Reason.TOKEN_INVALID,

@@ -145,7 +145,11 @@ class IndexRecords:
 
     def _named(self, dispatch: Dispatch) -> Found | None:
         deadline = monotonic() + _STATE_WITHIN_S
-        answer = self._lookup.search(query_of(dispatch), limit=_CANDIDATES, deadline=deadline)
+        try:
+            query = query_of(dispatch)
+        except Refusal:  # a date of it that nobody can read
+            return None
+        answer = self._lookup.search(query, limit=_CANDIDATES, deadline=deadline)
         return next((one for one in answer.found if self._reference(one) == dispatch.ref), None)
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from federation.service_hours import CalendarError, ServiceHours
 from node_agent.desk.desk import Desk
+from node_agent.desk.issuing import CanIssue
 from node_agent.desk.records import IndexRecords
 from node_agent.desk.rota import Rota, RotaError
 from node_agent.desk.rules import ReleaseRule, RuleError
@@ -46,7 +47,13 @@ def rule_of(settings: NodeSettings) -> ReleaseRule:
         raise SettingsError(f"[release] {error}") from error
 
 
-def open_desk(folder: Path, settings: NodeSettings, lookup: Lookup, disclosure: Disclosure) -> Desk:
+def open_desk(
+    folder: Path,
+    settings: NodeSettings,
+    lookup: Lookup,
+    disclosure: Disclosure,
+    can_issue: CanIssue | None = None,
+) -> Desk:
     """The desk of a data folder; SettingsError names what is wrong with its tables."""
     hours, rota, rules = hours_of(settings), rota_of(settings), rule_of(settings)
     return Desk(
@@ -57,6 +64,7 @@ def open_desk(folder: Path, settings: NodeSettings, lookup: Lookup, disclosure: 
         rota=rota,
         hours=hours,
         records=IndexRecords(lookup, disclosure.reference),
+        can_issue=can_issue,
         keep_people_ms=settings.desk_forget_after_days * 86_400_000,
     )
 

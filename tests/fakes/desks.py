@@ -10,7 +10,7 @@ from typing import Any
 from federation import mail
 from federation.levels import IdLevel, Levels, NameLevel
 from node_agent.desk.desk import Desk
-from node_agent.desk.issuing import ApprovalNotice, Document
+from node_agent.desk.issuing import ApprovalNotice, CanIssue, Document
 from node_agent.desk.records import Holding
 from node_agent.desk.rota import Rota
 from node_agent.desk.rules import ReleaseRule
@@ -66,6 +66,7 @@ def desk_at(
     rota: dict[str, Any] | None = None,
     records: FakeRecords | None = None,
     people: bool = True,
+    can_issue: CanIssue | None = None,
 ) -> Desk:
     """A desk with two reviewers and a lead."""
     store = Store(folder, archive)
@@ -79,6 +80,7 @@ def desk_at(
         rules=rules,
         rota=Rota.from_dict(rota or {}),
         records=records or FakeRecords(),
+        can_issue=can_issue,
     )
 
 

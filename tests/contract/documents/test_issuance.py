@@ -36,6 +36,7 @@ from node_agent.certificates import wording
 from node_agent.desk.issuing import IssueDeferredError
 from node_agent.issuance import cite
 from node_agent.record import Person, Record, Role
+from tests.fakes.desks import Clock, FakeRecords, desk_at, give
 
 
 def now():
@@ -410,6 +411,55 @@ def test_the_english_page_has_a_word_for_every_role(role):
 
 
 SECOND = "X032-ZY·JH·1991-0003-002"
+
+
+@pytest.mark.parametrize(
+    ("code", "pages", "reason", "pointer"),
+    [
+        ("X032-ZY·JH·1990-0127-999", (), Reason.OUT_OF_RANGE, "/archival_code"),
+        (
+            "",
+            ({"file": "卷.tif", "page": 2}, {"file": "没有.png", "page": 1}),
+            Reason.OUT_OF_RANGE,
+            "/pages/1/file",
+        ),
+        ("", ({"file": "../../archive.toml"},), Reason.OUT_OF_RANGE, "/pages/0/file"),
+        ("", ({"file": "卷.tif", "page": 2}, {"file": "卷.tif", "page": 4}), Reason.OUT_OF_RANGE, "/pages/1"),
+        ("", ({"file": "坏.png"},), Reason.FILE_UNREADABLE, "/pages/0"),
+        (SECOND, ({"file": "卷.tif"},), Reason.OUT_OF_RANGE, "/pages/0/file"),  # scans of the other record
+        ("", ({"file": "卷.tif", "page": 3}, {"file": "卷.tif", "page": 1}, {"file": "谈话.mp3"}), None, ""),
+        ("X032-ZY.JH.1990-0127-018", (), None, ""),
+        ("", (), None, ""),
+    ],
+)
+def test_before_an_approval_it_is_known_whether_record_and_pages_are_there(
+    archive, code, pages, reason, pointer
+):
+    folder = archive.folder / "scans" / "X032-ZY·JH·1990-0127-018"
+    folder.mkdir(parents=True)
+    first, *rest = (Image.new("L", (40, 60), shade) for shade in (10, 20, 30))
+    first.save(folder / "卷.tif", save_all=True, append_images=rest)
+    (folder / "坏.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50))
+    (folder / "谈话.mp3").write_bytes(b"ID3" + bytes(200))
+    request = archive.order().request
+    if reason is None:
+        archive.documents.issuer.can_issue(request, code, pages)
+        return
+    with pytest.raises(Refusal) as refused:
+        archive.documents.issuer.can_issue(request, code, pages)
+    assert (refused.value.reason, refused.value.pointer) == (reason, pointer)
+
+
+def test_the_command_refuses_what_could_never_be_issued_too(archive, capsys):
+    desk = desk_at(archive.folder, Clock(), records=FakeRecords(None))
+    give(desk, archive.order().request)
+    desk.store.close()
+    approve = ["desk", "approve", "c1", "--as", "沈甲", "--data", str(archive.folder)]
+    assert main([*approve, "--archival-code", "J1-无"]) == 1
+    assert "out_of_range /archival_code" in capsys.readouterr().err
+    assert main([*approve, "--page", "第1页.png:2"]) == 1
+    assert "out_of_range /pages/0/file" in capsys.readouterr().err
+    assert main([*approve, "--archival-code", "X032-ZY.JH.1990-0127-018"]) == 0
 
 
 @pytest.mark.parametrize("written", [SECOND, SECOND.replace("·", "."), "x032—zy．jh．1991—0003—002"])

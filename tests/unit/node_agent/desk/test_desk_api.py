@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 
 import aiohttp
 import pytest
@@ -14,7 +15,7 @@ from federation import mail
 from federation.http import bodies as json_bodies
 from federation.http import server as http_server
 from federation.http.limits import ConnectionBounds, RateLimit
-from federation.reasons import Reason
+from federation.reasons import Reason, Refusal
 from node_agent import telemetry
 from node_agent.desk import users
 from node_agent.desk.api import ACTIONS, DeskApi, openapi, serving
@@ -22,18 +23,18 @@ from node_agent.desk.issuing import ApprovalNotice
 from node_agent.desk.office import Office
 from node_agent.desk.problems import STATUS
 from node_agent.settings import NodeSettings
-from tests.fakes.desks import Clock, desk_at, dispatch, give
+from tests.fakes.desks import DEPUTY, HOLDER, Clock, desk_at, dispatch, give
 
 
 class Running:
     """A desk with one waiting case `c1`, served on loopback."""
 
     def __init__(self, folder):
-        self.folder = folder
+        self.folder, self.can_issue = folder, None
 
     async def __aenter__(self):
         self.clock = Clock()
-        self.desk = desk_at(self.folder, self.clock, people=False)
+        self.desk = desk_at(self.folder, self.clock, people=False, can_issue=self.can_issue)
         self.tokens = {
             name: users.add(self.desk.store, name, role, self.clock())
             for name, role in (("沈甲", "reviewer"), ("陆乙", "reviewer"), ("顾丙", "lead"))
@@ -256,6 +257,48 @@ async def test_what_is_approved_is_issued_by_the_running_office(running):
             ):
                 await asyncio.sleep(0.01)
         assert here.desk.item("c1").state == "issued"
+
+
+async def test_what_could_never_be_issued_is_not_approved_and_holds_up_nobody_meanwhile(running):
+    asked, look = [], threading.Event()
+
+    def can_issue(request, code, pages):
+        asked.append((request.ref, code, pages[0]["page"]))
+        assert look.wait(10)
+        if code == "none":
+            raise Refusal(Reason.OUT_OF_RANGE, "/archival_code")
+
+    running.can_issue = can_issue
+    body = {"version": 1, "archival_code": "none", "pages": [{"file": "a.pdf", "page": 9}]}
+    async with running as here:
+        approving = asyncio.ensure_future(here.ask("POST", "/desk/cases/c1/approve", body))
+        async with asyncio.timeout(10):
+            while not asked:
+                await asyncio.sleep(0.01)
+        assert (await here.ask("GET", "/desk/queue"))[1]["count"] == 1
+        look.set()
+        status, said = await approving
+        assert (status, said["reason"], said["errors"][0]["pointer"]) == (
+            422,
+            "out_of_range",
+            "/archival_code",
+        )
+        assert (here.desk.item("c1").state, here.desk.outbox()[-1:]) == ("waiting", here.desk.outbox()[:1])
+        status, done = await here.ask("POST", "/desk/cases/c1/approve", {**body, "archival_code": "有"})
+        assert (status, done["state"], done["archival_code"]) == (200, "approved", "有")
+        assert asked == [("r1", "none", 9), ("r1", "有", 9)]
+        again = await here.ask("POST", "/desk/cases/c1/approve", {**body, "archival_code": "有"})
+        assert (again, len(asked)) == ((200, done), 2)  # answered alike, though the scan may be gone since
+
+
+def test_a_deputy_approves_without_the_holders_record_at_hand(tmp_path):
+    def can_issue(*_asked):
+        raise Refusal(Reason.OUT_OF_RANGE, "/archival_code")
+
+    desk = desk_at(tmp_path, Clock(), archive=DEPUTY, can_issue=can_issue)
+    give(desk, dispatch(on_behalf_of=HOLDER))
+    assert desk.approve("c1", "沈甲", desk.item("c1").version).state == "approved"
+    desk.store.close()
 
 
 async def test_a_body_that_never_comes_and_one_that_is_not_as_it_is_coded_are_named(running, monkeypatch):
