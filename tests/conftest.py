@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
 
 if TYPE_CHECKING:  # it loads more than most tests need
     from tests.fakes.time_authority import Served
@@ -19,6 +20,17 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 def pytest_configure() -> None:
     """A run that is told to end clears away its processes and folders, as after Ctrl-C."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _loggers_keep_nothing() -> None:
+    """`capture_logs` hears only loggers that ask for their configuration at each line, and a process of ours has each keep it."""
+    configure = structlog.configure
+
+    def forgetful(**settings: Any) -> None:
+        configure(**{**settings, "cache_logger_on_first_use": False})
+
+    structlog.configure = forgetful
 
 
 @pytest.fixture
