@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from gateway.cases.schema import METADATA
 from gateway.cases.store import Done, Store, Unit
+from gateway.cases.writer import settle
 
 _T = TypeVar("_T")
 
@@ -58,12 +59,7 @@ class InlineWriter:
                 result = self._store.transact([work])[0] if isinstance(work, Unit) else work(self._store)
             except Exception as error:
                 result = error
-            if future.done():
-                continue
-            if isinstance(result, BaseException):
-                future.set_exception(result)
-            else:
-                future.set_result(result)
+            settle([(future, result)])
 
     async def close(self) -> None:
         """Nothing to end."""

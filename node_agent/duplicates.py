@@ -15,8 +15,9 @@ from node_agent.record import Record, Records, one_by_one
 class Passing:
     """The records of one file on their way: a sample of them, and what each is like, as a hash."""
 
-    def __init__(self, *, sampled: bool, kept: bool) -> None:
-        self.sample = Sample()
+    def __init__(self, *, is_new: bool, sampled: bool, kept: bool) -> None:
+        """`is_new`: the index holds no file of that name."""
+        self.is_new, self.sample = is_new, Sample()
         self._sampled, self._kept = sampled, kept
         self._hashes = array("q")
 
@@ -55,13 +56,14 @@ class Duplicates:
 
     def passing(self, index: Writing, name: str) -> Passing:
         """What the records of a file are to be led through."""
-        others = bool(self._kept) or any(file.name != name for file in index.files())
-        return Passing(sampled=others, kept=self._keeps)
+        held = {file.name for file in index.files()}
+        others = bool(self._kept) or bool(held - {name})
+        return Passing(is_new=name not in held, sampled=others, kept=self._keeps)
 
     def of_records(self, index: Writing, name: str, passed: Passing) -> str:
         """Why a file is refused whose records passed: most of them stand under other files. "" when they do not."""
         found = index.elsewhere(name, passed.sample.records)
-        if not found.are_most and all(file.name != name for file in index.files()):
+        if not found.are_most and passed.is_new:
             found = self._in_this_run(name, passed.sample.records)
         return _same_records(found) if found.are_most else ""
 

@@ -120,8 +120,7 @@ class _Asked(Asked):
     def on_lost(self) -> None:
         archive = self._line.member.code
         wrong = Reason.BAD_FRAME.value if self._session is not None and _by_its_frames(self._session) else ""
-        outcome = Outcome.BAD_ANSWER if wrong else Outcome.UNREACHABLE
-        self.item.on_reply(archive, Reply(archive, outcome, transport=True, lost=True, reason=wrong))
+        self.item.on_reply(archive, _no_session_reply(archive, wrong, lost=True))
 
     def _reply(self, archive: str, item: pb.ResultItem) -> Reply:
         match item.status:
@@ -241,8 +240,7 @@ class NodeSessions:
         session = line.session
         if session is None or session.ended:
             wrong = line.why_none(asyncio.get_running_loop().time())
-            outcome = Outcome.BAD_ANSWER if wrong else Outcome.UNREACHABLE
-            on_reply(archive, Reply(archive, outcome, transport=True, reason=wrong))
+            on_reply(archive, _no_session_reply(archive, wrong))
             return _nothing
         item: _Item | None = request.made
         if item is None:
@@ -543,6 +541,12 @@ class NodeSessions:
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._server is not None:
             await self._server.stop(0.5)
+
+
+def _no_session_reply(archive: str, wrong: str, *, lost: bool = False) -> Reply:
+    """What became of a question without a session; `wrong` = why by the archive's own fault, `lost` = it ended under the question."""
+    outcome = Outcome.BAD_ANSWER if wrong else Outcome.UNREACHABLE
+    return Reply(archive, outcome, transport=True, lost=lost, reason=wrong)
 
 
 def _by_its_frames(session: AskingSession) -> bool:

@@ -39,7 +39,8 @@ class Writer(Protocol):
     async def close(self) -> None: ...
 
 
-def _settle(settled: Sequence[tuple[asyncio.Future[Any], Any]]) -> None:
+def settle(settled: Sequence[tuple[asyncio.Future[Any], Any]]) -> None:
+    """Tell each future its result, or what was raised; in the loop's thread. Whoever waits no more is left alone."""
     for future, result in settled:
         if future.done():
             continue
@@ -112,7 +113,7 @@ class ThreadedWriter:
             self._flush(units, settled)
             self._observer.committed(time.perf_counter() - began, len(settled), len(self._waiting))
             try:
-                self._loop.call_soon_threadsafe(_settle, settled)
+                self._loop.call_soon_threadsafe(settle, settled)
             except RuntimeError:
                 return  # the loop has ended: nobody waits any more
 

@@ -213,9 +213,8 @@ class Clients:
 
     def __init__(self, keys: dict[str, tuple[_Key, str]], *, clock: Callable[[], float] = time.time) -> None:
         self._keys, self._clock = keys, clock
-        self._seen: dict[
-            str, OrderedDict[bytes, float]
-        ] = {}  # of each platform what it used, and until when it was good
+        # of each platform what it used, and until when it was good
+        self._seen: dict[str, OrderedDict[bytes, float]] = {}
 
     @classmethod
     def load(cls, path: Path | None, *, clock: Callable[[], float] = time.time) -> Clients:

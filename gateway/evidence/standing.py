@@ -143,7 +143,6 @@ class StandingNotices:
         try:
             await self._log.note(event)
         except EvidenceError as error:
-            if (
-                error.flaw is not Flaw.EVENT_CONFLICT
-            ):  # it said something else before: counted by the log, and that stays
+            # it said something else before: counted by the log, and that stays
+            if error.flaw is not Flaw.EVENT_CONFLICT:
                 raise

@@ -54,9 +54,8 @@ class StatusKeeper:
             for archive in self._archives
         }
         self._tokens: dict[tuple[str, str], bytes] = {}
-        self._beside: dict[
-            tuple[str, str], datetime
-        ] = {}  # when the newest of a form not believed here was signed
+        # when the newest of a form not believed here was signed
+        self._beside: dict[tuple[str, str], datetime] = {}
         self._recall()
         self._due = {archive: asyncio.Event() for archive in self._archives}
         self._apart = Apart("fetch status lists")

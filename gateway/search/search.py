@@ -319,10 +319,8 @@ class _FanOut:
         asked_at = self._asked_at[code]
         if reply.outcome is Outcome.OVERLOADED:
             circuit.busy(asked_at)
-        elif (
-            reply.outcome is Outcome.UNREACHABLE or reply.transport
-        ):  # no session: nothing of its speed or health
-            if reply.lost:
+        elif reply.outcome is Outcome.UNREACHABLE or reply.transport:
+            if reply.lost:  # without a session there is nothing of its speed or health
                 circuit.lost_session(asked_at)
         elif reply.outcome is Outcome.TIMEOUT and not reply.candidates:
             self._silent(code)

@@ -145,7 +145,7 @@ class Typesetter:
         return Set(pdf, SealPlace(where["page"] - 1, (left, bottom, left + side, bottom + side)))
 
     def _compiler(self, name: str, data: dict[str, Any]) -> typst.Compiler:
-        """For one use. typst reads the template from memory, and files by their descriptors; the disk is out of its reach."""
+        """For one use: typst finds the template in memory once. It reads files by their descriptors; the disk is out of its reach."""
         return typst.Compiler(
             {"main.typ": self._templates[name]},  # type: ignore[type-var]  # its manual knows it, its types do not yet
             root=_OPEN_FILES,

@@ -203,9 +203,8 @@ class Desk:
                 item = tx.item(seen.case_id, seen.grp)
                 if item is None or item.state not in OPEN:
                     continue
-                with contextlib.suppress(
-                    UnreadableMailError
-                ):  # it changed since: the next tick puts it aside
+                # if it changed since, the next tick puts it aside
+                with contextlib.suppress(UnreadableMailError):
                     reviewing.pass_time(tx, item)
                     self._notify(tx, item)
         self._changed()

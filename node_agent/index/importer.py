@@ -10,7 +10,7 @@ import contextlib
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +19,7 @@ import numpy as np
 from federation.keys import Keyer
 from node_agent.index import postings
 from node_agent.index.builder import BATCH, Builder, Places, Tally, filed_under, flags_of, record_keys
-from node_agent.index.calls import Agree, Elsewhere, HeldFile, Part, SourceCounts, agreed
-from node_agent.index.elsewhere import look_up
+from node_agent.index.calls import Agree, Part, SourceCounts, agreed
 from node_agent.index.folder import BusyError, DataFolder
 from node_agent.index.key_check import KEY_CHECK
 from node_agent.index.packing import CATEGORY_KEY, CATEGORY_NUMBER, Numbers, pack, year_of
@@ -34,7 +33,7 @@ from node_agent.index.schema import (
     open_for_reading,
 )
 from node_agent.index.seen import Seen, has_repeats
-from node_agent.index.standing import Preview, Standing, files_of, held_files, open_preview, set_apart
+from node_agent.index.standing import Held, Preview, Standing, open_preview, set_apart
 from node_agent.index.titles import bigrams
 from node_agent.index.troubles import Trouble, UnusableIndexError, is_damage
 from node_agent.record import Record, Records, side_by_side
@@ -98,31 +97,15 @@ def _refused_by_name() -> Iterator[None]:
         ) from error
 
 
-class Importer:
+class Importer(Held):
     """Replaces files in the index, one at a time."""
 
     def __init__(self, folder: DataFolder) -> None:
         self._folder = folder
         self._keyer = Keyer(folder.index_key())
 
-    def files_of(self, digest: bytes) -> list[str]:
-        """The files that were imported from bytes of this digest."""
-        with self._reading() as connection:
-            return files_of(connection, digest) if connection is not None else []
-
-    def elsewhere(self, file_name: str, sample: Sequence[Record]) -> Elsewhere:
-        """How many of these records of a file stand under other files already."""
-        with self._reading() as connection:
-            return look_up(connection, file_name, sample) if connection is not None else Elsewhere()
-
-    def files(self) -> list[HeldFile]:
-        """The files the index was made of, by name."""
-        with self._reading() as connection:
-            return held_files(connection) if connection is not None else []
-
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection | None]:
-        """The index as it stands, None before the first import."""
         current = self._folder.current()
         if current is None:
             yield None

@@ -6,6 +6,7 @@ import contextlib
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -38,7 +39,7 @@ class Standing:
                     (file_name,),
                 )
             )
-            self.has_digest = file_name in files_of(connection, digest)
+            self.has_digest = file_name in _files_of(connection, digest)
         self.is_new = not self.unseen
 
     def settle(self, counts: SourceCounts, changed_codes: Iterable[str]) -> None:
@@ -52,13 +53,13 @@ class Standing:
         counts.removed = len(self.unseen) - counts.updated
 
 
-def files_of(connection: sqlite3.Connection, digest: bytes) -> list[str]:
+def _files_of(connection: sqlite3.Connection, digest: bytes) -> list[str]:
     """The files that were imported from bytes of this digest."""
     rows = connection.execute("select distinct file from source where digest=? order by file", (digest,))
     return [row[0] for row in rows]
 
 
-def held_files(connection: sqlite3.Connection) -> list[HeldFile]:
+def _held_files(connection: sqlite3.Connection) -> list[HeldFile]:
     """The files the index was made of, by name, each with its tables in their order."""
     rows = connection.execute(
         "select file, name, digest, id, cat, records from source left join holdings on source=id"
@@ -85,23 +86,37 @@ def set_apart(digests: Numbers, seen: Seen) -> None:
         digests[place] = digest
 
 
-class Preview:
+class Held:
+    """What an importer and its preview tell alike of the index as it stands."""
+
+    def _reading(self) -> AbstractContextManager[sqlite3.Connection | None]:
+        """The index, None before the first import."""
+        raise NotImplementedError
+
+    def files_of(self, digest: bytes) -> list[str]:
+        """The files that were imported from bytes of this digest."""
+        with self._reading() as connection:
+            return _files_of(connection, digest) if connection is not None else []
+
+    def files(self) -> list[HeldFile]:
+        """The files the index was made of, by name."""
+        with self._reading() as connection:
+            return _held_files(connection) if connection is not None else []
+
+    def elsewhere(self, file_name: str, sample: Sequence[Record]) -> Elsewhere:
+        """How many of these records of a file stand under other files already."""
+        with self._reading() as connection:
+            return look_up(connection, file_name, sample) if connection is not None else Elsewhere()
+
+
+class Preview(Held):
     """Looks like the importer, and writes nothing."""
 
     def __init__(self, connection: sqlite3.Connection | None) -> None:
         self._connection = connection
 
-    def files_of(self, digest: bytes) -> list[str]:
-        """The files that were imported from bytes of this digest."""
-        return files_of(self._connection, digest) if self._connection is not None else []
-
-    def files(self) -> list[HeldFile]:
-        """The files the index was made of, by name."""
-        return held_files(self._connection) if self._connection is not None else []
-
-    def elsewhere(self, file_name: str, sample: Sequence[Record]) -> Elsewhere:
-        """How many of these records of a file stand under other files already."""
-        return look_up(self._connection, file_name, sample) if self._connection is not None else Elsewhere()
+    def _reading(self) -> AbstractContextManager[sqlite3.Connection | None]:
+        return contextlib.nullcontext(self._connection)
 
     def remove(self, file_name: str) -> SourceCounts:
         """What `Importer.remove` would do."""

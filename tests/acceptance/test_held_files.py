@@ -13,6 +13,7 @@ from loadtest.fleet import Archive, Fleet
 from node_agent.catalogue.files import CatalogueFile
 from node_agent.catalogue.mapping import Mapping
 from node_agent.index import Lookup
+from tests.fakes.node_commands import node, told
 
 CODE = "330483"
 QUESTION = {
@@ -22,13 +23,6 @@ QUESTION = {
     "subject": {"name": "张三", "birth": "1960", "other_name": "李四"},
     "event": {"from": "1985", "to": "1985"},
 }
-
-
-def node(*arguments, **options):
-    return subprocess.run(
-        [sys.executable, "-m", "node_agent", *map(os.fspath, arguments)],
-        capture_output=True, text=True, timeout=120, **options,
-    )  # fmt: skip
 
 
 def catalogue(path, volume, count=30, name="张三", category="结婚"):
@@ -41,14 +35,6 @@ def catalogue(path, volume, count=30, name="张三", category="结婚"):
         "utf-8",
     )
     return path
-
-
-def told(done, *words):
-    """The one line it says on a failure."""
-    assert done.returncode == 1, done.stdout
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
-    for word in words:
-        assert word in done.stderr
 
 
 def state(folder):

@@ -10,17 +10,14 @@ import pytest
 
 from node_agent.index import Lookup
 from node_agent.index.folder import DataFolder
+from tests.fakes.node_commands import node as command
+from tests.fakes.node_commands import told
 
 HEADER = "档号,男方姓名,女方姓名,登记日期,登记地点\n"
 
 
 def node(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "node_agent", "import", *map(os.fspath, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    return command("import", *arguments)
 
 
 def catalogue(path, volume=1):
@@ -33,14 +30,6 @@ def catalogue(path, volume=1):
         "utf-8",
     )
     return path
-
-
-def told(done, *words):
-    """The one line it says on a failure."""
-    assert done.returncode == 1, done.stdout
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
-    for word in words:
-        assert word in done.stderr
 
 
 def codes(folder):

@@ -468,6 +468,18 @@ async def test_bad_frames_that_are_tolerated_are_no_reason_not_to_come_back():
         assert events.missing == []
 
 
+@contextlib.asynccontextmanager
+async def replaced(searches, nodes, **newer):
+    """The archive's session, once a newer one serves in its place and it drains: itself, and the search it carries."""
+    await until(lambda: nodes.connected(HONEST))
+    asking = asyncio.create_task(searches.search(ASKED))  # so that it drains and is not closed
+    await until(lambda: nodes._lines[HONEST].session.in_flight)
+    first = nodes._lines[HONEST].session
+    async with dialled_in(nodes, **newer):
+        await until(lambda: nodes._lines[HONEST].session is not first)
+        yield first, asking
+
+
 @pytest.mark.parametrize("word", ["garbage", "another archive's name"])
 async def test_what_a_replaced_session_says_at_its_end_is_no_fault_of_the_one_that_serves(word):
     other = pb.Beat(sequence=1, manifest=pb.Manifest(archive="110101", index_epoch=9, records=1))
@@ -477,12 +489,7 @@ async def test_what_a_replaced_session_says_at_its_end_is_no_fault_of_the_one_th
     }
     async with gateway(Member(HONEST, "a"), listen=True) as (searches, nodes, events):
         async with dialled_in(nodes) as older:
-            await until(lambda: nodes.connected(HONEST))
-            asking = asyncio.create_task(searches.search(ASKED))  # so that it drains and is not closed
-            await until(lambda: nodes._lines[HONEST].session.in_flight)
-            first = nodes._lines[HONEST].session
-            async with dialled_in(nodes):
-                await until(lambda: nodes._lines[HONEST].session is not first)
+            async with replaced(searches, nodes) as (first, asking):
                 for frame in last[word]:
                     await older.send(frame)
                 await until(lambda: first.ended)
@@ -612,12 +619,8 @@ async def test_a_manifest_rules_nothing_out_once_a_newer_index_was_told_of():
 async def test_the_word_of_a_session_that_a_newer_one_replaced_does_not_count():
     async with gateway(Member(HONEST, "a"), listen=True) as (searches, nodes, _events):
         async with dialled_in(nodes) as older:
-            await until(lambda: nodes.connected(HONEST))
-            asking = asyncio.create_task(searches.search(ASKED))  # so that it drains and is not closed
-            await until(lambda: nodes._lines[HONEST].session.in_flight)
-            first = nodes._lines[HONEST].session
-            async with dialled_in(nodes, hello=rogue.hello(HONEST, manifest=holding(2, "marriage"))):
-                await until(lambda: nodes._lines[HONEST].session is not first)
+            newer = rogue.hello(HONEST, manifest=holding(2, "marriage"))
+            async with replaced(searches, nodes, hello=newer) as (first, asking):
                 late = pb.Frame(beat=pb.Beat(sequence=1, index_epoch=2, manifest=holding(2, "birth")))
                 await older.send(late.SerializeToString())
                 await until(lambda: first.index_epoch == 2)

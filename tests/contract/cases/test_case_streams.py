@@ -58,6 +58,11 @@ class World:
         now: Case = await until(there)
         return now
 
+    async def dispatched(self) -> Case:
+        """A case that is with its holder."""
+        self.running.locator.rounds = [Located({HOLDER: "hit"}, [found()])]
+        return await self.is_(await self.running.accept("1"), State.DISPATCHED)
+
     async def ended(self, how: str) -> Case:
         """A case of this end, which nobody has seen yet."""
         if how != "no_record":
@@ -154,8 +159,7 @@ async def test_whoever_finds_no_watchers_place_is_refused_before_a_stream_begins
 ):
     monkeypatch.setattr(feature, "_MOST_WATCHERS", 1)
     async with world(stores) as there:
-        there.running.locator.rounds = [Located({HOLDER: "hit"}, [found()])]
-        case = await there.is_(await there.running.accept("1"), State.DISPATCHED)
+        case = await there.dispatched()
         path = f"/v1/cases/{case.id}/events"
         async with there.client.get(path) as followed:
             assert followed.status == 200
@@ -169,8 +173,7 @@ async def test_a_case_that_goes_on_is_followed_whatever_was_read(
 ):
     monkeypatch.setattr(edge, "_HEARTBEAT_S", 0.01)
     async with world(stores) as there:
-        there.running.locator.rounds = [Located({HOLDER: "hit"}, [found()])]
-        case = await there.is_(await there.running.accept("1"), State.DISPATCHED)
+        case = await there.dispatched()
         headers = {"Last-Event-ID": str(case.version)}
         async with there.client.get(f"/v1/cases/{case.id}/events", headers=headers) as answer:
             assert answer.status == 200
