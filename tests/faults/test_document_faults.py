@@ -16,6 +16,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from node_agent.certificates import typesetting
 from node_agent.certificates.scans import MOST_BYTES, Scan, ScanReader
 from node_agent.certificates.store import CertificateStore
 from tests.fakes.documents import ARCHIVE, Bureau, need_fonts
+from tests.fakes.timing import is_held_up
 
 SEED = 20261125
 
@@ -372,6 +374,7 @@ def test_no_descriptor_left_is_named_and_none_is_kept(tmp_path: Path) -> None:
 # a flipped bit anywhere ----------------------------------------------------------------------------------------------
 
 FLIPS, PARTS = 10_000, 4
+MOST_CPU_S = 0.5  # no hostile file may take more; the figure of 0.2 s is measured by make bench
 
 
 @pytest.mark.slow
@@ -391,19 +394,21 @@ def test_no_flipped_bit_is_accepted_and_none_crashes(tmp_path: Path, part: int) 
         pending = bureau.pdf(bureau.decision("b:1"))
         bureau.with_time(good)
         upgraded = bureau.sealer.add_time(pending)
-        trust, slowest = bureau.asking(bureau.start) if is_twice else bureau.trust(), 0.0
+        trust = bureau.asking(bureau.start) if is_twice else bureau.trust()
+
+        def refused(mutated: bytes, where: str) -> None:
+            report = bureau.check(mutated, trust)
+            assert report.verdict is not Verdict.VALID, where
+            assert "internal" not in report.reasons
+
         for pdf in (stamped, pending, upgraded):
             assert bureau.check(pdf, trust).verdict is Verdict.VALID
         for number in range(FLIPS // PARTS):
             pdf = (stamped, pending, upgraded)[number % 3]
             place = _unsigned_place(pdf, chance) if number % 2 else chance.randrange(len(pdf))
             mutated = pdf[:place] + bytes([pdf[place] ^ (1 << chance.randrange(8))]) + pdf[place + 1 :]
-            began = time.process_time()
-            report = bureau.check(mutated, trust)
-            slowest = max(slowest, time.process_time() - began)
-            assert report.verdict is not Verdict.VALID, f"accepted a flip at {place} of {len(pdf)}"
-            assert "internal" not in report.reasons
-        assert slowest < 2.0, "CPU seconds; the figure of 0.2 s is measured by make bench"
+            where = f"a flip at {place} of {len(pdf)}"
+            assert not is_held_up(partial(refused, mutated, where), MOST_CPU_S), where
 
 
 def test_a_length_that_takes_in_the_zeros_behind_the_signature_is_refused(tmp_path: Path) -> None:
