@@ -7,7 +7,6 @@ before it. `intact` alone is not validity: a byte that no signature covers, in a
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import ExitStack
@@ -54,6 +53,7 @@ from federation.tlog.event_proof import check_event
 from federation.tlog.flaws import EvidenceError, Flaw
 from federation.tlog.trusted import log_keys, second_log_keys
 from federation.trust import TrustedKey, TrustList, Use
+from federation.verify import strict_json
 from federation.verify.judging import NOT_STANDING, check_second_signature
 from federation.verify.pdf_bytes import (
     check_cms,
@@ -518,7 +518,7 @@ def _statement_of(found: _Found) -> dict[str, Any]:
     written = found.files.get(STATEMENT_FILE)
     if written is None:
         raise VerifyError(_R.MISSING_CLAIM, STATEMENT_FILE)
-    statement = json.loads(written)
+    statement = strict_json.load_object(written, most=len(written))
     content = statement["content"]
     if statement["version"] != 1:
         raise VerifyError(_R.UNSUPPORTED_FORMAT)

@@ -13,7 +13,8 @@
 11. nonce: our challenge, answered for the first time.
 
 Checks 8 to 11 need a challenge. Without one a bare credential is judged as a document (its holder is not proved), and a
-presentation is still checked against the key it is bound to.
+presentation is still checked against the key it is bound to; since whoever was shown it once can show it again, that does
+not prove its holder either.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ def check_presentation(
         with checks.judging("disclosures"):  # 5
             credential = read(payload, shown.disclosures)
         certificate = credential.certificate
-        facts = facts_of(certificate, trust) | {"holder": "proved" if shown.key_binding else "not proved"}
+        facts = facts_of(certificate, trust) | {"holder": "not proved"}
         report = replace(report, number=certificate.number or None, facts=facts)
         judge_validity(checks, certificate.issued_at, certificate.expires_at, at)  # 6
         standing = judge_standing(checks, status, issuer, credential.status, at)  # 7
@@ -109,6 +110,8 @@ def check_presentation(
         binding = _judge_holder(checks, shown, credential, challenge)  # 9
         _judge_audience(checks, binding, challenge, at)  # 10
         _judge_nonce(checks, binding, challenge, nonces, at)  # 11
+        if challenge is not None and not checks.failures:
+            report = replace(report, facts=facts | {"holder": "proved"})
     except VerifyError:
         pass  # the check that raised it is judged, those behind it stay unreached
     return replace(report, checks=checks.checks)

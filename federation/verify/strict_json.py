@@ -1,8 +1,11 @@
-"""JSON as a verifier reads it: one meaning per text. Repeated names, NaN, deep nesting and bulk are refused by name."""
+"""JSON as a verifier reads it: one meaning per text. Repeated names, NaN, halves of characters, deep nesting and bulk are
+refused by name.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, NoReturn
 
 from federation.verify.report import VerificationReason, VerifyError
@@ -16,7 +19,10 @@ def loads(data: bytes | str, *, most: int) -> Any:
     if len(data) > most:
         raise VerifyError(VerificationReason.TOO_LARGE, f"> {most}")
     try:
-        tree = _DECODER.decode(data if isinstance(data, str) else data.decode())
+        text = data if isinstance(data, str) else data.decode()
+        tree = _DECODER.decode(text)
+        if _SURROGATE.search(text):  # half a character alone is no text: nobody could write what was read
+            json.dumps(tree, ensure_ascii=False).encode()
     except RecursionError as error:
         raise VerifyError(VerificationReason.TOO_DEEP, f"> {DEEPEST}") from error
     except ValueError as error:
@@ -53,4 +59,5 @@ def _not_deeper(tree: Any, left: int) -> None:
             _not_deeper(value, left - 1)
 
 
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_constant)

@@ -93,6 +93,33 @@ def test_a_bare_credential_is_judged_as_a_document_but_not_at_a_counter() -> Non
     assert check(text).reasons == ("no_holder_proof",)
 
 
+def test_who_presents_is_proved_by_an_answered_challenge_alone() -> None:
+    nonces = MemoryNonces()
+    nonce = nonces.give(NOW)
+    text = shown(nonce=nonce, show=("number",))
+    asked = Challenge(AGENCY, nonce)
+    assert check(text, challenge=asked, nonces=nonces).facts["holder"] == "proved"
+    # whoever was shown it once can show it to others: to those who do not ask, who presents it is not proved
+    again = check(text, challenge=None)
+    assert (again.verdict, again.facts["holder"]) == (Verdict.VALID, "not proved")
+    for other in (
+        check(text, challenge=asked, nonces=nonces),
+        check(text, challenge=Challenge("https://other.example", nonce)),
+        check(shown(holder=THIEF)),
+    ):
+        assert (other.verdict, other.facts["holder"]) == (Verdict.INVALID, "not proved")
+
+
+def test_half_a_character_is_no_text() -> None:
+    """A surrogate alone can be written as a JSON escape, and by nobody who then tells of it."""
+    token = jws.sign(
+        {"typ": "dc+sd-jwt", "kid": "k"}, b'{"iss":"\\ud800","iat":1}', ARCHIVE.keys["credential-1"]
+    )
+    report = check(f"{token}~")
+    assert report.reasons == ("malformed",)
+    json.dumps(report.as_json(), ensure_ascii=False).encode()
+
+
 def test_a_presentation_is_good_for_one_use() -> None:
     nonces = MemoryNonces()
     nonce = nonces.give(NOW)
