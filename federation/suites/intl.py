@@ -20,6 +20,9 @@ NAME = "intl-1"
 ES256, ED25519 = "ES256", "Ed25519"
 SEALING = "HPKE-X25519-SHA256-A128GCM"
 
+_ANY_KEY = x25519.X25519PrivateKey.from_private_bytes(bytes(32))
+"""To find points of small order by: with them every private key agrees on the same secret, zero (RFC 7748, 6.1)."""
+
 _HPKE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_128_GCM)
 _ES256 = ec.ECDSA(hashes.SHA256())
 _CURVES = {ES256: ("EC", "P-256"), ED25519: ("OKP", "Ed25519"), SEALING: ("OKP", "X25519")}
@@ -94,7 +97,9 @@ class Intl:
                 )
             if alg == ED25519:
                 return PublicKey(NAME, alg, ed25519.Ed25519PublicKey.from_public_bytes(x))
-            return PublicKey(NAME, alg, x25519.X25519PublicKey.from_public_bytes(x))
+            recipient = x25519.X25519PublicKey.from_public_bytes(x)
+            _ANY_KEY.exchange(recipient)  # ValueError for a point of small order: nothing can be sealed to it
+            return PublicKey(NAME, alg, recipient)
         except ValueError as error:
             raise VerifyError(VerificationReason.MALFORMED, "JWK") from error
 

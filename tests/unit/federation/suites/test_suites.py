@@ -117,6 +117,18 @@ def test_a_point_off_the_curve_is_malformed(jwk: dict[str, str]) -> None:
     assert reason(lambda: chosen.public_key(jwk, alg)) == "malformed"
 
 
+def test_a_point_to_which_nothing_can_be_sealed_is_no_key() -> None:
+    """RFC 7748, 6.1: points of small order give the same secret, zero, with every key."""
+    for point in (
+        "00" * 32,
+        "01" + "00" * 31,
+        "ec" + "ff" * 30 + "7f",
+        "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+    ):
+        jwk = {"kty": "OKP", "crv": "X25519", "x": b64u(bytes.fromhex(point))}
+        assert reason(lambda jwk=jwk: INTL.public_key(jwk, INTL.sealing)) == "malformed"
+
+
 def test_a_private_key_does_not_show_itself() -> None:
     key = SM.generate("SM2")
     assert "native" not in repr(key)

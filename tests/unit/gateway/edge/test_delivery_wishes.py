@@ -48,6 +48,7 @@ def test_wishes_reach_the_archive_as_they_were_said():
         ({"holder_keys": [{**PHONE, "x5c": ["…"]}]}, Reason.UNKNOWN_FIELD, "/delivery/holder_keys/0"),
         ({"public_key": {**WINDOW, "x": "A" * 129}}, Reason.TOO_LONG, "/delivery/public_key"),
         ({"public_key": {**WINDOW, "x": "A" * 42}}, Reason.INVALID_KEY, "/delivery/public_key"),
+        ({"public_key": {**WINDOW, "x": b64u(bytes(32))}}, Reason.INVALID_KEY, "/delivery/public_key"),
         ({"holder_keys": [PHONE] * 17}, Reason.TOO_LONG, "/delivery/holder_keys"),
         ({"holder_keys": PHONE}, Reason.WRONG_TYPE, "/delivery/holder_keys"),
         ({"public_key": "key"}, Reason.WRONG_TYPE, "/delivery/public_key"),
