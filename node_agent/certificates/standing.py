@@ -68,7 +68,9 @@ class Standing:
         with self._lock:
             self._take_in()
             now = self._now()
-            if not self._forms or now - self._signed_at >= REFRESH:
+            # one from before a clock was set back is of the future, and nobody takes it
+            is_young = timedelta(0) <= now - self._signed_at < REFRESH
+            if not self._forms or not is_young:
                 self._forms.clear()
                 self._signed_at = now
             if form not in self._forms:
