@@ -18,7 +18,7 @@ from collections import Counter
 import pytest
 
 from loadtest.fleet import Archive, Fleet
-from tests.acceptance.test_cases import wait_for
+from tests.fakes.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("canary"), pytest.mark.timeout(300)]
 
@@ -216,13 +216,13 @@ class Load:
 @pytest.mark.parametrize(("code", "other"), [(DIALLED, DIALS_IN), (DIALS_IN, DIALLED)])
 def test_an_agent_killed_under_load_is_one_gap_and_comes_back(fleet, code, other):
     with Load(fleet) as load:
-        wait_for(lambda: load.told["complete"] > 20)
+        until(lambda: load.told["complete"] > 20)
         fleet.stop_one(code, signal.SIGKILL)
-        wait_for(lambda: load.told["partial"] > 20)
+        until(lambda: load.told["partial"] > 20)
         fleet.start_agent(code)
         fleet.wait_connected([code])
         before = load.told["complete"]
-        wait_for(lambda: load.told["complete"] > before + 20)
+        until(lambda: load.told["complete"] > before + 20)
     assert {
         outcome
         for archive, outcome in (key for key in load.told if isinstance(key, tuple))
@@ -240,9 +240,9 @@ def test_an_agent_killed_under_load_is_one_gap_and_comes_back(fleet, code, other
 def test_an_agent_stopped_in_order_under_load_finishes_what_it_was_asked(fleet, code):
     """SIGTERM: what it has been asked is answered; afterwards it is named as gone, and nothing hangs on it."""
     with Load(fleet) as load:
-        wait_for(lambda: load.told["complete"] > 20)
+        until(lambda: load.told["complete"] > 20)
         assert fleet.stop_one(code) == 0
-        wait_for(lambda: load.told["partial"] > 5)
+        until(lambda: load.told["partial"] > 5)
         fleet.start_agent(code)
         fleet.wait_connected([code])
     outcomes = {key[1] for key in load.told if key[0] == code}
@@ -271,9 +271,9 @@ def test_a_gateway_stopped_in_order_loses_no_search_under_way(fleet):
         under_way = [threading.Thread(target=search) for _ in range(6)]
         for one in under_way:
             one.start()
-        wait_for(lambda: running(fleet) >= 6)
+        until(lambda: running(fleet) >= 6)
         fleet.send("gateway", signal.SIGTERM)
-        wait_for(lambda: "draining" in fleet.request("/v1/searches", QUESTION, token=token)[1].values())
+        until(lambda: "draining" in fleet.request("/v1/searches", QUESTION, token=token)[1].values())
         for one in under_way:
             one.join(15)
         assert [status for status, _answer in told] == [200] * 6

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from loadtest.scripted import (
     receive_only,
 )
 from tests.fakes.contract import Contract
+from tests.fakes.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("case api"), pytest.mark.timeout(180)]
 
@@ -140,14 +141,6 @@ class World:
         desk = by or self.holder
         name = self.archives.call(lambda: desk.tell(case["id"], said))
         return str(until(lambda: name in desk.receipts and (desk.receipts[name] or "taken"), "no receipt"))
-
-
-def until(condition: Callable[[], Any], what: str, seconds: float = 40) -> Any:
-    ends_at = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < ends_at, what
-        time.sleep(0.03)
-    return found
 
 
 @pytest.fixture(scope="module")

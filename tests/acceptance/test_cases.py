@@ -12,6 +12,7 @@ import pytest
 from federation.service_hours import WEEKDAYS
 from loadtest.fleet import Archive, Fleet, FleetError
 from node_agent.desk.store import Store
+from tests.fakes.waiting import PATIENCE_S, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cases"), pytest.mark.timeout(300)]
 
@@ -29,15 +30,6 @@ REQUEST = {
     "scope": {"regions": ["3304"]},
     "window": "330402",
 }
-
-
-def wait_for(condition, seconds=20.0):
-    """What `condition` gives as soon as that is true."""
-    ends_at = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < ends_at, "did not happen in time"
-        time.sleep(0.05)
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -82,11 +74,11 @@ def case_of(fleet, case_id):
     return case
 
 
-def until_state(fleet, case_id, *states, seconds=20.0):
-    return wait_for(lambda: (case := case_of(fleet, case_id))["state"] in states and case, seconds)
+def until_state(fleet, case_id, *states, seconds=PATIENCE_S):
+    return until(lambda: (case := case_of(fleet, case_id))["state"] in states and case, seconds=seconds)
 
 
-def at_desk(fleet, case_id, *states, code=HOLDER, seconds=20.0):
+def at_desk(fleet, case_id, *states, code=HOLDER, seconds=PATIENCE_S):
     """The item at an archive's desk once it stands so."""
 
     def look():
@@ -96,7 +88,7 @@ def at_desk(fleet, case_id, *states, code=HOLDER, seconds=20.0):
         item = items.get(case_id)
         return item if item is not None and item["state"] in states else None
 
-    return wait_for(look, seconds)
+    return until(look, seconds=seconds)
 
 
 def test_a_case_goes_from_search_to_delivery_and_counts_its_minutes(fleet):
@@ -363,7 +355,7 @@ def test_closed_hours_are_announced_counted_and_promised_honestly(fleet):
     path.write_text(before + CLOSED, "utf-8")
     fleet.stop_one(OTHER)
     fleet.start_agent(OTHER)
-    wait_for(lambda: (fleet.request(f"/v1/archives/{OTHER}")[1].get("service_hours") or {}).get("closures"))
+    until(lambda: (fleet.request(f"/v1/archives/{OTHER}")[1].get("service_hours") or {}).get("closures"))
     assert fleet.request(f"/v1/archives/{OTHER}")[1]["release_rule"]["enabled"] is False
     case_id = accept(
         fleet, "closed-1", subject={"name": "慕容样例", "birth": "1970", "other_name": "尉迟样例"}

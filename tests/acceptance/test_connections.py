@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 import pytest
 
 from loadtest.fleet import Archive, Fleet
-from tests.acceptance.test_cases import wait_for
+from tests.fakes.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("connections"), pytest.mark.timeout(120)]
 
@@ -58,7 +58,7 @@ def test_the_connection_above_the_bound_is_refused_by_name_until_another_is_clos
         def opened() -> socket.socket:
             return stack.enter_context(socket.create_connection((where.hostname, where.port), timeout=10))
 
-        wait_for(lambda: served(opened()), 10)  # whoever saw the fleet start has gone
+        until(lambda: served(opened()))  # whoever saw the fleet start has gone
         held = [opened() for _ in range(most - 1)]
         assert all(map(served, held))
         refused = ask(opened())
@@ -68,11 +68,11 @@ def test_the_connection_above_the_bound_is_refused_by_name_until_another_is_clos
             assert "\r\nServer: lantai\r\n" in answer
             assert "aiohttp" not in answer
         held[0].close()
-        wait_for(lambda: served(opened()), 10)
+        until(lambda: served(opened()))
 
     def counted() -> bool:
         with suppress(urllib.error.HTTPError), urllib.request.urlopen(metrics, timeout=5) as answer:
             return counter in answer.read().decode()
         return False
 
-    wait_for(counted, 10)
+    until(counted)

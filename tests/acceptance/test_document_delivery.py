@@ -30,9 +30,10 @@ from federation.verify.report import Verdict
 from federation.verify.status_lists import StatusLists
 from loadtest.fleet import Archive, Fleet
 from loadtest.provision import provision
-from tests.acceptance.test_cases import at_desk, case_of, until_state, wait_for
+from tests.acceptance.test_cases import at_desk, case_of, until_state
 from tests.fakes.documents import need_fonts
 from tests.fakes.edge import CONTRACT
+from tests.fakes.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("documents"), pytest.mark.timeout(300)]
 
@@ -129,7 +130,7 @@ def check(fleet, data):
         status, _headers, token = fetch(fleet, f"/v1/status-lists/{code}")
         return token.decode() if status == 200 else ""
 
-    lists = [wait_for(lambda code=code: status_list(code)) for code in (HOLDER, NOTER)]
+    lists = [until(lambda code=code: status_list(code)) for code in (HOLDER, NOTER)]
     return verify(data, fleet.trust, StatusLists(fleet.trust, lists), datetime.now(UTC))
 
 
@@ -167,7 +168,7 @@ def resumed(fleet, case, begun, digest):
         assert status in {206, 503}, rest[:200]
         return (said, rest) if status == 206 else None
 
-    return wait_for(more, 60.0)
+    return until(more)
 
 
 def copied(fleet, key):
@@ -329,7 +330,7 @@ def test_whoever_received_the_paper_checks_it_by_its_code_its_file_and_its_qr_te
         with LogReader(fleet.folder / "data" / "evidence.sqlite") as log:
             return [one.read().fields for one in log.of_request(case["id"]) if one.kind == "verified"]
 
-    used = wait_for(lambda: len(found := uses()) == 2 and found)  # by its code; file and text are one
+    used = until(lambda: len(found := uses()) == 2 and found)  # by its code; file and text are one
     assert {one["outcome"] for one in used} == {"valid"}
     assert sorted(one.get("reason", "") for one in used) == ["", "short_code"]
     fleet.stop_one("gateway", signal.SIGKILL)
@@ -346,7 +347,7 @@ def test_whoever_received_the_paper_checks_it_by_its_code_its_file_and_its_qr_te
     fleet.stop_one(HOLDER)
     fleet.start_agent(HOLDER)  # its list is fetched when it comes back
     fleet.wait_connected(NAMES)
-    wait_for(lambda: "已撤销" in page(fleet, f"/verify/{code}")[1], 60.0)
+    until(lambda: "已撤销" in page(fleet, f"/verify/{code}")[1])
     for name in ("gateway", HOLDER):
         assert code not in fleet.log(name)
         assert "欧阳" not in fleet.log(name)
@@ -363,17 +364,17 @@ def test_a_document_whose_case_is_withdrawn_before_it_was_fetched_is_revoked_by_
         shown = fleet.node("documents", "show", case["decision"]["number"], "--data", folder)
         return json.loads(shown)["state"] == "revoked" and json.loads(shown)
 
-    assert wait_for(standing, 60.0)["reason"] == "case_withdrawn"
+    assert until(standing)["reason"] == "case_withdrawn"
     fleet.stop_one(HOLDER)
     fleet.start_agent(HOLDER)  # its list is fetched when it comes back
     fleet.wait_connected(NAMES)
-    wait_for(lambda: "已撤销" in page(fleet, f"/verify/{case['decision']['short_code']}")[1], 60.0)
+    until(lambda: "已撤销" in page(fleet, f"/verify/{case['decision']['short_code']}")[1])
 
     def revoked():
         with LogReader(fleet.data(HOLDER) / "evidence.sqlite") as log:
             return [one.kind for one in log.of_request(case["id"])].count("revoked")
 
-    assert wait_for(revoked) == 1
+    assert until(revoked) == 1
 
 
 NOBODY = {"name": "無名錢", "birth": "1970", "other_name": "查无此人"}
@@ -383,7 +384,7 @@ def test_over_a_complete_search_the_windows_archive_issues_the_note_and_the_cloc
     case_id = ask(fleet, "nobody-1", subject=NOBODY)
     case = until_state(fleet, case_id, "no_record")
     assert not case["clock"]["is_stopped"]  # seeing that there is none is not having the note
-    case = wait_for(lambda: (one := case_of(fleet, case_id)).get("decision") and one, 60.0)
+    case = until(lambda: (one := case_of(fleet, case_id)).get("decision") and one)
     assert (case["decision"]["archive"], case["decision"]["form"]) == (NOTER, "no_record")
     status, headers, data = fetch(fleet, case["links"]["document"])
     assert (status, headers["Content-Type"]) == (200, PDF)
@@ -393,7 +394,7 @@ def test_over_a_complete_search_the_windows_archive_issues_the_note_and_the_cloc
     assert all(name in told for name in NAMES.values())
     assert "无名钱" in told  # the form the matching folds to
     assert datetime.now(UTC).strftime("%Y-") in told
-    done = wait_for(lambda: (one := case_of(fleet, case_id))["clock"]["is_stopped"] and one)
+    done = until(lambda: (one := case_of(fleet, case_id))["clock"]["is_stopped"] and one)
     assert done["clock"]["is_met"]
     assert fetch(fleet, case["links"]["document"])[2] == data
 
@@ -411,7 +412,7 @@ def test_before_the_note_is_there_its_place_says_come_again(fleet):
         assert (status, json.loads(body)["kind"]) == (200, "no_record_statement")
     finally:
         fleet.send(NOTER, signal.SIGCONT)
-    wait_for(lambda: fetch(fleet, case["links"]["document"])[0] == 200, 60.0)
+    until(lambda: fetch(fleet, case["links"]["document"])[0] == 200)
 
 
 def test_what_is_nobodys_or_somebody_elses_is_unknown(fleet):

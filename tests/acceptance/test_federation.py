@@ -13,6 +13,7 @@ import pytest
 from examples.jiaxing import demo, exchange
 from examples.jiaxing.demo import QUESTION, archives, import_all
 from loadtest.fleet import Fleet
+from tests.fakes.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("federation"), pytest.mark.timeout(300)]
@@ -43,13 +44,6 @@ def search(fleet, **changes):
     status, answer = fleet.request("/v1/searches", {**QUESTION, **changes})
     assert status == 200, answer
     return answer
-
-
-def wait_for(condition, seconds=20.0):
-    ends_at = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < ends_at, "did not happen in time"
-        time.sleep(0.1)
 
 
 def test_a_record_is_found_under_a_variant_of_the_name_with_its_copy(fleet):
@@ -120,7 +114,7 @@ def test_a_stopped_agent_turns_the_verdict_to_partial_and_is_named_inside_the_de
         assert answer["candidates"][0]["archive"] == "330483"  # the others are unaffected
     finally:
         fleet.send("330481", signal.SIGCONT)
-    wait_for(lambda: search(fleet)["completeness"]["verdict"] == "complete")
+    until(lambda: search(fleet)["completeness"]["verdict"] == "complete")
 
 
 def test_after_five_failures_the_circuit_answers_at_once_and_still_names_the_archive(fleet):
@@ -135,21 +129,21 @@ def test_after_five_failures_the_circuit_answers_at_once_and_still_names_the_arc
         assert answer["completeness"]["verdict"] == "partial"
     finally:
         fleet.send("330421", signal.SIGCONT)
-    wait_for(lambda: outcomes(search(fleet))["330421"] in {"hit", "empty"}, 30)
+    until(lambda: outcomes(search(fleet))["330421"] in {"hit", "empty"})
 
 
 @pytest.mark.parametrize("code", ["330402", "330400"])
 def test_a_killed_agent_is_unreachable_at_once_and_comes_back(fleet, code):
     fleet.stop_one(code, signal.SIGKILL)
     try:
-        wait_for(lambda: outcomes(search(fleet))[code] in {"unreachable", "circuit_open"}, 5)
+        until(lambda: outcomes(search(fleet))[code] in {"unreachable", "circuit_open"})
         answer = search(fleet)
         assert answer["completeness"]["verdict"] == "partial"
         if code == "330400":  # the copy is gone, the original is still found
             assert answer["candidates"][0]["copies"] == []
     finally:
         fleet.start_agent(code)
-    wait_for(lambda: search(fleet)["completeness"]["verdict"] == "complete", 40)
+    until(lambda: search(fleet)["completeness"]["verdict"] == "complete")
 
 
 def test_an_import_is_seen_without_a_restart(fleet, tmp_path):
@@ -165,7 +159,7 @@ def test_an_import_is_seen_without_a_restart(fleet, tmp_path):
         "subject": {"name": "欧阳试验", "birth": "1970", "other_name": "司徒样本"},
         "event": {"from": "1999", "to": "1999"},
     }
-    wait_for(lambda: outcomes(search(fleet, **changes))["330411"] == "hit", 10)
+    until(lambda: outcomes(search(fleet, **changes))["330411"] == "hit")
 
 
 def test_a_streamed_search_tells_each_outcome_and_ends_with_the_answer(fleet):

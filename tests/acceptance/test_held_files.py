@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from node_agent.catalogue.files import CatalogueFile
 from node_agent.catalogue.mapping import Mapping
 from node_agent.index import Lookup
 from tests.fakes.node_commands import node, told
+from tests.fakes.waiting import until
 
 CODE = "330483"
 QUESTION = {
@@ -199,13 +199,6 @@ def epoch(folder):
         lookup.close()
 
 
-def wait_for(condition, seconds=20.0):
-    ends_at = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < ends_at, "did not happen in time"
-        time.sleep(0.1)
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_files_are_taken_out_beside_an_agent_that_goes_on_answering(fleet):
@@ -229,15 +222,15 @@ def test_files_are_taken_out_beside_an_agent_that_goes_on_answering(fleet):
     assert answered(fleet)[:2] == ("complete", "hit")
     before = epoch(folder)
     assert take_out("结婚1.csv") == {("complete", "hit", None)}
-    wait_for(lambda: known() == 700)
+    until(lambda: known() == 700)
     assert answered(fleet)[:2] == ("complete", "hit")
     assert epoch(folder) == before + 1
 
     take_out("结婚2.csv")
     assert epoch(folder) == before + 2
-    wait_for(lambda: known() == 0)
+    until(lambda: known() == 0)
     # an archive without an index may hold what is asked for: it is no "none found"
     assert answered(fleet) == ("partial", "unsupported", "no_index", 0)
     assert node("import", folder.parent / "结婚1.csv", "--data", folder).returncode == 0
     assert epoch(folder) == before + 3
-    wait_for(lambda: answered(fleet)[:2] == ("complete", "hit"))
+    until(lambda: answered(fleet)[:2] == ("complete", "hit"))

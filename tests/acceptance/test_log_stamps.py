@@ -13,9 +13,10 @@ from federation.tlog.stamping import STAMPED
 from gateway.__main__ import main as gateway
 from loadtest.fleet import Archive, Fleet
 from loadtest.provision import provision
-from tests.acceptance.test_cases import at_desk, until_state, wait_for
+from tests.acceptance.test_cases import at_desk, until_state
 from tests.acceptance.test_document_delivery import HOLDER, NAMES, REQUEST, fill
 from tests.fakes.documents import need_fonts
+from tests.fakes.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("documents"), pytest.mark.timeout(300)]
 
@@ -96,17 +97,17 @@ def test_an_authority_that_trickles_holds_up_nothing_and_is_left_in_time(fleet, 
     authority.faults.trickles = part
     asked = authority.faults.asked
     assert restarted(fleet)
-    wait_for(lambda: authority.faults.asked >= asked + 2)  # both are being trickled to now
+    until(lambda: authority.faults.asked >= asked + 2)  # both are being trickled to now
     before = logged(fleet)
     issued(fleet, "meanwhile")
-    assert wait_for(lambda: logged(fleet) >= before + 3)
-    wait_for(lambda: failures(fleet), 60.0)
+    assert until(lambda: logged(fleet) >= before + 3)
+    until(lambda: failures(fleet))
     assert stamps(fleet) == {"gateway": 0, HOLDER: 0}
     asked = authority.faults.asked
     assert restarted(fleet)
-    wait_for(lambda: authority.faults.asked >= asked + 2)
+    until(lambda: authority.faults.asked >= asked + 2)
     authority.faults.trickles = ""
     assert restarted(fleet)  # stopped in the middle of being trickled to
-    wait_for(lambda: all(stamps(fleet).values()), 60.0)
+    until(lambda: all(stamps(fleet).values()))
     config = ["--config", str(fleet.folder / "gateway.toml"), "--json"]
     assert gateway(["evidence", "audit", *config]) == 0

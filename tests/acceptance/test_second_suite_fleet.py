@@ -18,9 +18,9 @@ from federation.tlog.trusted import log_keys, second_log_keys
 from federation.trust import TrustList, Use
 from loadtest.fleet import Archive, Fleet
 from loadtest.provision import GATEWAY_LOG_KEY
-from tests.acceptance.test_cases import wait_for
 from tests.acceptance.test_document_delivery import HOLDER, NAMES, NOTER, fetch, fill, issued
 from tests.fakes.documents import need_fonts, need_second_suite
+from tests.fakes.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("second suite"), pytest.mark.timeout(300)]
 
@@ -49,9 +49,7 @@ def fleet(tmp_path_factory):
 def verified(fleet, *arguments: str) -> tuple[int, dict]:
     """What `lantai-verify` says of a file or text, with what the gateway publishes."""
     lists = fleet.folder / f"{HOLDER}.statuslist"
-    lists.write_bytes(
-        wait_for(lambda: (got := fetch(fleet, f"/v1/status-lists/{HOLDER}"))[0] == 200 and got[2])
-    )
+    lists.write_bytes(until(lambda: (got := fetch(fleet, f"/v1/status-lists/{HOLDER}"))[0] == 200 and got[2]))
     done = subprocess.run(
         [sys.executable, "-m", "federation.verify", *arguments, "--trust", str(fleet.trust_list),
          "--status", str(lists), "--json"],
@@ -80,7 +78,7 @@ def test_what_is_issued_bears_both_signatures_and_with_one_taken_out_is_refused_
     path.write_bytes(stripped)
     status, report = verified(fleet, str(path))
     assert (status, report["reasons"]) == (1, ["second_signature_missing"])
-    assert wait_for(lambda: seen_at_gateway(fleet, data)["verdict"] == "valid")
+    assert until(lambda: seen_at_gateway(fleet, data)["verdict"] == "valid")
     assert seen_at_gateway(fleet, stripped)["reasons"] == ["second_signature_missing"]
 
 
@@ -102,7 +100,7 @@ def test_both_sides_logs_sign_twice_are_cosigned_so_and_audited(fleet):
         status, _headers, text = fetch(fleet, "/log/checkpoint")
         return status == 200 and witness.cosigners(note := Note.parse(text)) and note
 
-    note = wait_for(cosigned, 90.0)  # a round of the courier, to a witness whose list asks for both
+    note = until(cosigned, seconds=90)  # a round of the courier, to a witness whose list asks for both
     signer = Signer.parse((fleet.folder / GATEWAY_LOG_KEY).read_text().strip())
     assert open_checkpoint(note, signer.key, second=second) == Checkpoint.parse(note.text)
     for log, issuer in ((fleet.folder / "data", GATEWAY), (fleet.data(HOLDER), HOLDER)):

@@ -12,11 +12,12 @@ import time
 import pytest
 
 from loadtest.fleet import Archive, Fleet
-from tests.acceptance.test_cases import case_of, until_state, wait_for
+from tests.acceptance.test_cases import case_of, until_state
 from tests.acceptance.test_document_delivery import HOLDER, NAMES, NOTER, fetch, fill, issued
 from tests.acceptance.test_second_suite_fleet import verified
 from tests.contract.documents.test_signing_anew import asked_for_two
 from tests.fakes.documents import need_fonts, need_second_suite
+from tests.fakes.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("signed anew"), pytest.mark.timeout(300)]
 
@@ -55,7 +56,7 @@ def reconciled(fleet):
     """The report of `lantai-gateway evidence reconcile` over the account the holder stated last, once there is one."""
     fleet.send("gateway", signal.SIGUSR1)
     account = fleet.folder / "data" / "accounts" / f"{HOLDER}.json"
-    wait_for(account.exists, 60.0)
+    until(account.exists)
     words = ["evidence", "reconcile", "--config", str(fleet.folder / "gateway.toml"), "--archive", HOLDER]
     done = subprocess.run(
         [sys.executable, "-m", "gateway", *words], capture_output=True, text=True, timeout=60, check=False
@@ -73,12 +74,12 @@ def test_an_old_cases_credential_is_given_as_it_was_signed_anew_and_the_caller_i
     document = fetch(fleet, ended["links"]["document"])
     until_state(fleet, ended["id"], "delivered")
     second = int(time.time())
-    wait_for(lambda: int(time.time()) > second)  # dates are whole seconds: these are from before
+    until(lambda: int(time.time()) > second)  # dates are whole seconds: these are from before
     asked_for_two(fleet.folder)
     assert "2  重新签名" in fleet.node("documents", "sign-anew", "--data", str(fleet.data(HOLDER)))
     restarted(fleet, HOLDER)  # with its keys of the second suite; the gateway asks it at once
     for case in (open_, ended):
-        after = wait_for(
+        after = until(
             lambda case=case: (one := case_of(fleet, case["id"]))["decision"].get("signed_anew") and one, 60.0
         )
         digest, first = after["decision"]["credential"], case["decision"]["credential"]

@@ -19,9 +19,6 @@ from gateway.cases.writer import ThreadedWriter
 from loadtest.case_core import AlwaysOpen, make_tables
 from tests.fakes.cases import WINDOW, CountingObserver, FakeDesks, FakeHooks, FakeLocator
 
-PATIENCE_S = 30.0
-"""How long anything may take on a busy machine; nothing waits for it to pass."""
-
 
 @dataclass
 class Core:
@@ -72,11 +69,3 @@ async def core(
         await engine.drain(0.1)
         await writer.close()
         store.close()
-
-
-async def until(condition: Callable[[], Any], seconds: float = PATIENCE_S) -> Any:
-    """What `condition` gives as soon as that is true."""
-    async with asyncio.timeout(seconds):
-        while not (found := condition()):
-            await asyncio.sleep(0.01)
-    return found

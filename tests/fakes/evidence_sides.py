@@ -24,8 +24,9 @@ from gateway.cases.ports import Located
 from gateway.evidence.log import GatewayLog, signer_at
 from node_agent.evidence.archive_log import ArchiveLog, ArchiveWitness
 from node_agent.objects import Shelf
-from tests.fakes.case_engines import Core, core, until
+from tests.fakes.case_engines import Core, core
 from tests.fakes.cases import HOLDER, WINDOW, FakeLocator, found
+from tests.fakes.waiting import soon
 
 NUMBER = f"{HOLDER}-2026-000001"
 FOUND = Located({HOLDER: "hit"}, [found()])
@@ -135,7 +136,7 @@ class Sides:
     async def issue(self, key: str = "1", **request: Any) -> Case:
         """One case from acceptance to its delivered document."""
         case = await self.accept(key, **request)
-        await until(lambda: self.logged(case, "dispatched"))
+        await soon(lambda: self.logged(case, "dispatched"))
         assert await self.say(case, mail.Claimed(group=1)) == ""
         assert await self.say(case, mail.Approved(number="2026-1", group=1, rule="release-3")) == ""
         document = hashlib.sha256(case.id.encode()).hexdigest()
@@ -145,7 +146,7 @@ class Sides:
         stored = self.core.store.case(case.id)
         assert stored is not None
         ended = await self.core.cases.delivered(stored)
-        await until(lambda: self.logged(case, "delivered"))
+        await soon(lambda: self.logged(case, "delivered"))
         return ended
 
     def kinds(self, case: Case) -> list[str]:

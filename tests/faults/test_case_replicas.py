@@ -21,6 +21,7 @@ from gateway.cases.store import Store
 from loadtest.gateways import REQUEST, Gateway
 from loadtest.postgres import NoPostgresError, Postgres, postgres
 from loadtest.scripted import ScriptedArchive, ScriptedArchives, one_record, receive_only
+from tests.fakes.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -55,12 +56,6 @@ class Replicas:
 
     def states(self, ids: list[str], at: Gateway) -> set[str]:
         return {at.get(f"/v1/cases/{one}", self.token)[1]["state"] for one in ids}
-
-    def until(self, condition: Any, what: str, seconds: float = 60) -> None:
-        ends_at = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < ends_at, what
-            time.sleep(0.05)
 
     def journals(self, ids: list[str]) -> dict[str, list[Entry]]:
         store = Store(self.url, Policy(), clock_ms=lambda: 0, owner="judge")
@@ -120,9 +115,7 @@ def test_a_dead_replicas_cases_are_taken_over_by_the_living(replicas: Replicas):
     cases = replicas.accept(30)
     replicas.first.kill()
     killed = time.monotonic()
-    replicas.until(
-        lambda: replicas.states(cases, replicas.second) == {"issued"}, "cases of the dead stand still"
-    )
+    until(lambda: replicas.states(cases, replicas.second) == {"issued"}, "cases of the dead stand still")
     took = time.monotonic() - killed
     assert all(whole(journal) for journal in replicas.journals(cases).values())
     assert all(len(names) == 1 for names in replicas.holder.dispatches.values())
@@ -133,20 +126,16 @@ def test_a_frozen_replicas_late_writes_are_fenced(replicas: Replicas):
     """Stopped beyond its leases, it wakes up with results that are somebody else's by now."""
     replicas.holder.delay_s = 1.5
     cases = replicas.accept(30)
-    replicas.until(lambda: replicas.holder.asked >= 30, "the searches did not begin")
+    until(lambda: replicas.holder.asked >= 30, "the searches did not begin")
     replicas.first.send(signal.SIGSTOP)
-    replicas.until(
-        lambda: replicas.states(cases, replicas.second) == {"issued"}, "cases of the frozen stand still"
-    )
+    until(lambda: replicas.states(cases, replicas.second) == {"issued"}, "cases of the frozen stand still")
     before = {one: len(journal) for one, journal in replicas.journals(cases).items()}
     replicas.first.send(signal.SIGCONT)
-    replicas.until(
+    until(
         lambda: replicas.first.metric("gw_lease_lost_total") >= 1,
         "the frozen one did not notice that it lost them",
     )
-    replicas.until(
-        lambda: replicas.states(cases, replicas.first) == {"issued"}, "it does not see what happened"
-    )
+    until(lambda: replicas.states(cases, replicas.first) == {"issued"}, "it does not see what happened")
     journals = replicas.journals(cases)
     assert {one: len(journal) for one, journal in journals.items()} == before
     assert all(whole(journal) for journal in journals.values())

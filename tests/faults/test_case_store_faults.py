@@ -8,7 +8,7 @@ import contextlib
 import resource
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from gateway.cases.upkeep import DAY_MS
 from loadtest.gateways import REQUEST, Gateway, gateway
 from loadtest.postgres import NoPostgresError, Postgres, postgres
 from loadtest.scripted import ScriptedArchive, ScriptedArchives, one_record
+from tests.fakes.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 SEARCH = {key: value for key, value in REQUEST.items() if key != "window"}
@@ -43,14 +44,6 @@ def accepted(one: Gateway, token: str, key: str) -> str:
     status, body = accept(one, token, key)
     assert status == 202, body
     return str(body["id"])
-
-
-def until(condition: Callable[[], Any], what: str, seconds: float = 60) -> Any:
-    ends_at = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < ends_at, what
-        time.sleep(0.05)
-    return found
 
 
 def is_up(server: Postgres) -> bool:

@@ -20,6 +20,7 @@ from federation.wire.v1 import holdings_pb2 as pb
 from gateway.search.roster import Member
 from node_agent.dialling import Dialler
 from tests.fakes import proxy, rogue
+from tests.fakes.waiting import soon
 from tests.faults.test_session_faults import (
     ASKED,
     HONEST,
@@ -30,7 +31,6 @@ from tests.faults.test_session_faults import (
     gateway,
     honest,
     serving,
-    until,
 )
 
 OTHER = ROGUE  # the archive behind the bad network; honest itself
@@ -71,7 +71,7 @@ async def dialled(archive, **options):
     async with serving(honest) as good, serving(archive.serve) as port, proxy.before(port) as between:
         members = Member(HONEST, "a", f"127.0.0.1:{good}"), Member(OTHER, "b", f"127.0.0.1:{between.port}")
         async with gateway(*members, **options) as (searches, nodes, events):
-            await until(lambda: nodes.connected(HONEST) and nodes.connected(OTHER))
+            await soon(lambda: nodes.connected(HONEST) and nodes.connected(OTHER))
             yield searches, nodes, events, between
 
 
@@ -91,7 +91,7 @@ async def dialling_in(archive, *, session_age_s=None, **options):
                     dialler.keep(f"127.0.0.1:{between.port}", serve, age_s=session_age_s)
                 )
                 try:
-                    await until(lambda: nodes.connected(HONEST) and nodes.connected(OTHER))
+                    await soon(lambda: nodes.connected(HONEST) and nodes.connected(OTHER))
                     yield searches, nodes, events, between
                 finally:
                     keeping.cancel()
@@ -150,7 +150,7 @@ async def test_questions_on_a_cut_connection_are_asked_at_most_twice_and_all_tol
     async with direction(archive) as (searches, nodes, _events, between):
         question = replace(ASKED, deadline_s=3.0)
         asking = [asyncio.create_task(ask(searches, question)) for _ in range(60)]
-        await until(lambda: len(archive.held) >= 60)
+        await soon(lambda: len(archive.held) >= 60)
         archive.holds.clear()
         between.cut()
         told = await asyncio.gather(*asking)
@@ -159,7 +159,7 @@ async def test_questions_on_a_cut_connection_are_asked_at_most_twice_and_all_tol
         assert max(archive.asked.values()) <= 2
         again = sum(count - 1 for count in archive.asked.values())
         assert again <= 0.1 * 120 + 100
-        await until(lambda: nodes.connected(OTHER), 20)
+        await soon(lambda: nodes.connected(OTHER))
         assert await ask(searches) == "empty"
 
 
@@ -168,14 +168,14 @@ async def test_a_network_that_resets_every_connection_is_dialled_ever_more_seldo
     async with direction(Archive(OTHER)) as (searches, nodes, _events, between):
         between.turn("refuse")
         between.cut()
-        await until(lambda: not nodes.connected(OTHER))
+        await soon(lambda: not nodes.connected(OTHER))
         before = between.connections
         for _ in range(5):
             assert await ask(searches) in {"unreachable", "circuit_open"}
             await asyncio.sleep(0.5)
         assert between.connections - before <= 12  # gRPC tries an address again within one attempt of ours
         between.turn("pass")
-        await until(lambda: nodes.connected(OTHER), 30)
+        await soon(lambda: nodes.connected(OTHER))
         assert await ask(searches) == "empty"
 
 
@@ -195,7 +195,7 @@ async def test_a_host_that_drops_connection_attempts_is_unreachable_at_once():
                 Member(OTHER, "b", f"127.0.0.1:{full.getsockname()[1]}"),
             )
             async with gateway(*members) as (searches, nodes, _events):
-                await until(lambda: nodes.connected(HONEST))
+                await soon(lambda: nodes.connected(HONEST))
                 assert await ask(searches, PATIENT, within_s=0.5) == "unreachable"
 
 
@@ -227,7 +227,7 @@ async def test_of_two_sessions_of_one_archive_the_newer_carries_on_and_the_older
     first, second = Archive(OTHER, holds={"all"}), Archive(OTHER)
     async with dialling_in(first) as (searches, nodes, _events, _between):
         held = asyncio.create_task(ask(searches, replace(ASKED, deadline_s=3.0)))
-        await until(lambda: first.held)
+        await soon(lambda: first.held)
         dialler = Dialler(PLAIN, "gateway")
 
         async def serve(channel, opened):
@@ -235,7 +235,7 @@ async def test_of_two_sessions_of_one_archive_the_newer_carries_on_and_the_older
                 await second.serve(DialledLink(channel, LINK), opened)
 
         keeping = asyncio.create_task(dialler.keep(f"127.0.0.1:{nodes.link_port}", serve))
-        await until(lambda: second.asked or nodes._lines[OTHER].generation >= 2)
+        await soon(lambda: second.asked or nodes._lines[OTHER].generation >= 2)
         assert await ask(searches) == "empty"
         assert sum(second.asked.values()) == 1
         cid, done = first.held[0]

@@ -33,6 +33,7 @@ from node_agent.app import Agent
 from node_agent.objects import Shelf
 from node_agent.settings import NodeSettings
 from tests.fakes import rogue
+from tests.fakes.waiting import soon
 
 PLAIN = transport.Credentials(plaintext_on_loopback=True)
 HONEST, ROGUE = "330402", "330483"
@@ -146,13 +147,6 @@ async def heard(link):
     return messages
 
 
-async def until(true, within_s=5.0):
-    ends_at = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < ends_at, "did not happen in time"
-        await asyncio.sleep(0.02)
-
-
 PATIENT = replace(ASKED, deadline_s=10.0)
 
 
@@ -175,7 +169,7 @@ async def test_a_rogue_that_is_dialled(behave):
     async with serving(honest) as good, serving(lambda link: behave(link, ROGUE)) as bad:
         members = Member(HONEST, "a", f"127.0.0.1:{good}"), Member(ROGUE, "b", f"127.0.0.1:{bad}")
         async with gateway(*members) as (searches, nodes, _events):
-            await until(lambda: nodes.connected(HONEST))
+            await soon(lambda: nodes.connected(HONEST))
             await asyncio.sleep(0.3)
             for _ in range(3):
                 assert (await ask(searches)).outcome in rogue.ROGUES[behave]
@@ -186,7 +180,7 @@ async def test_a_rogue_that_dials_in(behave):
     async with serving(honest) as good:
         members = Member(HONEST, "a", f"127.0.0.1:{good}"), Member(ROGUE, "b")
         async with gateway(*members, listen=True) as (searches, nodes, _events):
-            await until(lambda: nodes.connected(HONEST))
+            await soon(lambda: nodes.connected(HONEST))
 
             async def dial_for_ever():
                 while True:
@@ -214,7 +208,7 @@ async def test_a_port_that_is_no_agent_is_unreachable_at_once(behave):
     async with serving(honest) as good, rogue.tcp(behave) as bad:
         members = Member(HONEST, "a", f"127.0.0.1:{good}"), Member(ROGUE, "b", f"127.0.0.1:{bad}")
         async with gateway(*members) as (searches, nodes, _events):
-            await until(lambda: nodes.connected(HONEST))
+            await soon(lambda: nodes.connected(HONEST))
             assert (await ask(searches, PATIENT, within_s=0.5)).outcome == "unreachable"
 
 
@@ -222,7 +216,7 @@ async def test_garbage_thrown_at_the_port_where_archives_dial_in_hurts_nobody():
     async with serving(honest) as good:
         members = Member(HONEST, "a", f"127.0.0.1:{good}"), Member(ROGUE, "b")
         async with gateway(*members, listen=True) as (searches, nodes, _events):
-            await until(lambda: nodes.connected(HONEST))
+            await soon(lambda: nodes.connected(HONEST))
             for data in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01" + bytes(200), bytes(10_000)):
                 _reader, writer = await asyncio.open_connection("127.0.0.1", nodes.link_port)
                 with contextlib.suppress(ConnectionError):
@@ -256,7 +250,7 @@ async def test_a_dead_address_is_told_once_however_often_it_is_dialled(monkeypat
     monkeypatch.setattr(nodes_module, "_LONGEST_PAUSE_S", 0.02)
     async with rogue.tcp(rogue.talks_http) as dead:
         async with gateway(Member(ROGUE, "b", f"127.0.0.1:{dead}")) as (_searches, _nodes, events):
-            await until(lambda: events.seen.count((ROGUE, "dial_failed")) >= 3)
+            await soon(lambda: events.seen.count((ROGUE, "dial_failed")) >= 3)
             assert events.missing == [(ROGUE, "unreachable")]
 
 
@@ -265,10 +259,10 @@ async def test_an_archive_that_was_there_is_told_again_when_it_is_gone(monkeypat
     monkeypatch.setattr(nodes_module, "_LONGEST_PAUSE_S", 0.02)
     port = free_port()
     async with gateway(Member(HONEST, "a", f"127.0.0.1:{port}")) as (_searches, nodes, events):
-        await until(lambda: events.missing)
+        await soon(lambda: events.missing)
         async with serving(honest, port=port):
-            await until(lambda: nodes.connected(HONEST))
-        await until(lambda: len(events.missing) >= 2)
+            await soon(lambda: nodes.connected(HONEST))
+        await soon(lambda: len(events.missing) >= 2)
         assert events.missing == [(HONEST, "unreachable")] * 2
 
 
@@ -298,7 +292,7 @@ async def test_an_agent_says_once_why_it_is_refused_however_often_it_tries(tmp_p
         )
         agent = Agent(settings, credentials(authority.issue("node", HONEST)), Described(), NoDesk(), Shelf())
         dialling = asyncio.create_task(agent.dial_out(address))
-        await until(lambda: events.seen.count((ROGUE, "not_a_member")) >= 3)
+        await soon(lambda: events.seen.count((ROGUE, "not_a_member")) >= 3)
         dialling.cancel()
         await asyncio.gather(dialling, return_exceptions=True)
         await agent.drain()
@@ -354,7 +348,7 @@ async def test_a_fault_of_the_gateway_that_ends_a_session_is_counted_and_logged_
             channel = transport.channel(f"127.0.0.1:{nodes.link_port}", PLAIN, "gateway", "gateway")
             await sends_mail(DialledLink(channel, LINK))
             await channel.close(None)
-        await until(lambda: (HONEST, "fault") in events.seen)
+        await soon(lambda: (HONEST, "fault") in events.seen)
     err = capsys.readouterr().err
     lines = [json.loads(line) for line in err.splitlines() if "KeyError" in line]
     assert lines
@@ -381,7 +375,7 @@ async def test_a_receipt_counts_as_its_sessions_archive_and_one_of_anothers_mess
         gateway(Member(HONEST, "a", f"127.0.0.1:{port}")) as (_, nodes, events),
     ):
         nodes.on_receipt = receipted
-        await until(lambda: len(told) == 2)
+        await soon(lambda: len(told) == 2)
         assert told == [(HONEST, b"mine", ""), (HONEST, b"not ", "policy")]
         assert events.seen.count((HONEST, "foreign_receipt")) == 1
 
@@ -421,7 +415,7 @@ async def test_an_archive_whose_frames_ended_its_session_is_not_dialled_for_a_wh
 
     async with serving(garbage) as bad:
         async with gateway(Member(HONEST, "a", f"127.0.0.1:{bad}")) as (searches, nodes, events):
-            await until(lambda: nodes.connected(HONEST))
+            await soon(lambda: nodes.connected(HONEST))
             for _ in range(3):
                 assert only(await searches.search(ASKED)) == ("bad_answer", "bad_frame")
                 await asyncio.sleep(0.2)  # many pauses
@@ -430,19 +424,19 @@ async def test_an_archive_whose_frames_ended_its_session_is_not_dialled_for_a_wh
             monkeypatch.setattr(nodes_module, "_QUARANTINE_S", 0.1)
     async with serving(garbage) as bad:
         async with gateway(Member(HONEST, "a", f"127.0.0.1:{bad}")) as (searches, nodes, _events):
-            await until(lambda: nodes.connected(HONEST))
+            await soon(lambda: nodes.connected(HONEST))
             await searches.search(ASKED)
-            await until(lambda: len(opened) == 3)  # and then it is dialled again
-            await until(lambda: nodes.connected(HONEST))
+            await soon(lambda: len(opened) == 3)  # and then it is dialled again
+            await soon(lambda: nodes.connected(HONEST))
 
 
 async def test_an_archive_whose_frames_ended_its_session_is_turned_away_for_a_while_where_it_dials_in():
     async with gateway(Member(HONEST, "a"), listen=True) as (searches, nodes, events):
         async with dialled_in(nodes) as link:
-            await until(lambda: nodes.connected(HONEST))
+            await soon(lambda: nodes.connected(HONEST))
             for _ in range(3):
                 await link.send(rogue.GARBAGE)
-            await until(lambda: not nodes.connected(HONEST))
+            await soon(lambda: not nodes.connected(HONEST))
             async with dialled_in(nodes) as again:  # at once, while the first one may still be winding up
                 said = [pb.Frame.FromString(message) for message in await heard(again)]
             assert [one.error.reason for one in said if one.WhichOneof("body") == "error"] == ["bad_frame"]
@@ -450,22 +444,22 @@ async def test_an_archive_whose_frames_ended_its_session_is_turned_away_for_a_wh
             await heard(again)
         assert only(await searches.search(ASKED)) == ("bad_answer", "bad_frame")
         assert events.seen.count((HONEST, "quarantined")) == 2
-        await until(lambda: events.missing == [(HONEST, "bad_frame")])
+        await soon(lambda: events.missing == [(HONEST, "bad_frame")])
         nodes._lines[HONEST].quarantined_until = 0.0
         assert only(await searches.search(ASKED)) == ("unreachable", "")
         async with dialled_in(nodes):
-            await until(lambda: nodes.connected(HONEST))
+            await soon(lambda: nodes.connected(HONEST))
 
 
 async def test_bad_frames_that_are_tolerated_are_no_reason_not_to_come_back():
     async with gateway(Member(HONEST, "a"), listen=True) as (searches, nodes, events):
         for bad in (2, 4, 6):
             async with dialled_in(nodes) as link:
-                await until(lambda: nodes.connected(HONEST))
+                await soon(lambda: nodes.connected(HONEST))
                 for _ in range(2):
                     await link.send(rogue.GARBAGE)
-                await until(lambda bad=bad: events.seen.count((HONEST, "bad_frame")) == bad)
-            await until(lambda: not nodes.connected(HONEST))
+                await soon(lambda bad=bad: events.seen.count((HONEST, "bad_frame")) == bad)
+            await soon(lambda: not nodes.connected(HONEST))
             assert only(await searches.search(ASKED)) == ("unreachable", "")
         assert events.missing == []
 
@@ -473,12 +467,12 @@ async def test_bad_frames_that_are_tolerated_are_no_reason_not_to_come_back():
 @contextlib.asynccontextmanager
 async def replaced(searches, nodes, **newer):
     """The archive's session, once a newer one serves in its place and it drains: itself, and the search it carries."""
-    await until(lambda: nodes.connected(HONEST))
+    await soon(lambda: nodes.connected(HONEST))
     asking = asyncio.create_task(searches.search(ASKED))  # so that it drains and is not closed
-    await until(lambda: nodes._lines[HONEST].session.in_flight)
+    await soon(lambda: nodes._lines[HONEST].session.in_flight)
     first = nodes._lines[HONEST].session
     async with dialled_in(nodes, **newer):
-        await until(lambda: nodes._lines[HONEST].session is not first)
+        await soon(lambda: nodes._lines[HONEST].session is not first)
         yield first, asking
 
 
@@ -494,11 +488,11 @@ async def test_what_a_replaced_session_says_at_its_end_is_no_fault_of_the_one_th
             async with replaced(searches, nodes) as (first, asking):
                 for frame in last[word]:
                     await older.send(frame)
-                await until(lambda: first.ended)
+                await soon(lambda: first.ended)
                 await asking
                 assert nodes.connected(HONEST)
                 assert events.missing == []
-            await until(lambda: not nodes.connected(HONEST))
+            await soon(lambda: not nodes.connected(HONEST))
             assert only(await searches.search(ASKED)) == ("unreachable", "")
 
 
@@ -516,15 +510,15 @@ async def test_a_renewed_session_that_is_lost_is_dialled_again_at_once_whatever_
         await honest(link)
 
     async with gateway(Member(HONEST, "a", f"127.0.0.1:{port}"), session_age_s=0.2) as (_s, nodes, events):
-        await until(lambda: events.seen.count((HONEST, "dial_failed")) >= 10)
+        await soon(lambda: events.seen.count((HONEST, "dial_failed")) >= 10)
         monkeypatch.setattr(nodes_module, "CONNECT_WITHIN_S", 5.0)
         async with serving(once, port=port):
-            await until(lambda: len(opened) >= 3)  # opened, and renewed
+            await soon(lambda: len(opened) >= 3)  # opened, and renewed
             share = 1.0  # after ten failures that would be 51 s
-            await until(lambda: nodes.connected(HONEST))
-        await until(lambda: not nodes.connected(HONEST))
+            await soon(lambda: nodes.connected(HONEST))
+        await soon(lambda: not nodes.connected(HONEST))
         async with serving(once, port=port):
-            await until(lambda: nodes.connected(HONEST))
+            await soon(lambda: nodes.connected(HONEST))
 
 
 async def test_a_renewal_that_fails_is_not_told_as_an_archive_without_a_session(monkeypatch):
@@ -542,7 +536,7 @@ async def test_a_renewal_that_fails_is_not_told_as_an_archive_without_a_session(
             nodes,
             events,
         ):
-            await until(lambda: events.seen.count((HONEST, "dial_failed")) >= 2)
+            await soon(lambda: events.seen.count((HONEST, "dial_failed")) >= 2)
             assert nodes.connected(HONEST)
             assert events.missing == []
 
@@ -573,17 +567,17 @@ async def test_what_an_archive_does_not_hold_is_forgotten_when_it_is_gone():
     port = free_port()
     async with gateway(Member(HONEST, "a", f"127.0.0.1:{port}")) as (searches, nodes, _events):
         async with serving(archive("birth"), port=port):
-            await until(lambda: nodes.connected(HONEST))
+            await soon(lambda: nodes.connected(HONEST))
             answer = await searches.search(ASKED)
             assert only(answer) == ("not_asked", "category_not_held")
             assert answer.completeness.verdict == "complete"
-        await until(lambda: not nodes.connected(HONEST))
+        await soon(lambda: not nodes.connected(HONEST))
         assert nodes.manifest(HONEST) is not None
         answer = await searches.search(ASKED)
         assert only(answer) == ("unreachable", "")
         assert answer.completeness.verdict == "partial"
         async with serving(archive("birth", "marriage"), port=port):
-            await until(lambda: nodes.connected(HONEST))
+            await soon(lambda: nodes.connected(HONEST))
             assert only(await searches.search(ASKED)) == ("empty", "")
 
 
@@ -593,7 +587,7 @@ async def test_a_manifest_rules_nothing_out_once_a_newer_index_was_told_of():
         credit = nodes._lines[HONEST].session.credits + 1
         for one in (frame, pb.Frame(credit=pb.Credit(subrequests=credit))):
             await link.send(one.SerializeToString())
-        await until(lambda: nodes._lines[HONEST].session.credits == credit)
+        await soon(lambda: nodes._lines[HONEST].session.credits == credit)
 
     async def is_ruled_out(searches):
         (one,) = (await searches.search(replace(ASKED, deadline_s=0.2))).completeness.outcomes
@@ -602,7 +596,7 @@ async def test_a_manifest_rules_nothing_out_once_a_newer_index_was_told_of():
 
     async with gateway(Member(HONEST, "a"), listen=True) as (searches, nodes, _events):
         async with dialled_in(nodes, hello=rogue.hello(HONEST, manifest=holding(1, "birth"))) as link:
-            await until(lambda: nodes.connected(HONEST))
+            await soon(lambda: nodes.connected(HONEST))
             assert await is_ruled_out(searches)
             found = pb.Results(items=[pb.ResultItem(cid=4_000_000_000, status=pb.STATUS_OK, index_epoch=4)])
             tidings = {
@@ -625,7 +619,7 @@ async def test_the_word_of_a_session_that_a_newer_one_replaced_does_not_count():
             async with replaced(searches, nodes, hello=newer) as (first, asking):
                 late = pb.Frame(beat=pb.Beat(sequence=1, index_epoch=2, manifest=holding(2, "birth")))
                 await older.send(late.SerializeToString())
-                await until(lambda: first.index_epoch == 2)
+                await soon(lambda: first.index_epoch == 2)
                 assert "marriage" in nodes.current_manifest(HONEST).categories
                 await asking
 
@@ -696,7 +690,7 @@ async def test_renewing_sessions_under_load_loses_no_search():
             nodes,
             events,
         ):
-            await until(lambda: nodes.connected(HONEST))
+            await soon(lambda: nodes.connected(HONEST))
             ends_at = time.monotonic() + 4
             outcomes = []
 
@@ -753,7 +747,7 @@ async def test_one_bad_candidate_spoils_only_itself_and_is_not_kept_secret(candi
 
     async with serving(behave) as port:
         async with gateway(Member(HONEST, "a", f"127.0.0.1:{port}")) as (searches, nodes, events):
-            await until(lambda: nodes.connected(HONEST))
+            await soon(lambda: nodes.connected(HONEST))
             answer = await searches.search(replace(ASKED, page_size=100))
             assert sorted(one.candidate.ref for one in answer.candidates) == sorted(told)
             assert answer.completeness.exact_count is exact

@@ -24,9 +24,10 @@ from gateway.edge import cases as edge
 from gateway.edge.cases import CaseRoutes, Handler
 from gateway.edge.problems import problem
 from gateway.edge.tokens import Caller
-from tests.fakes.case_engines import Core, core, until
+from tests.fakes.case_engines import Core, core
 from tests.fakes.case_stores import Stores, told
 from tests.fakes.cases import HOLDER, Clock, FakeLocator, found
+from tests.fakes.waiting import soon
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -55,7 +56,7 @@ class World:
             now = self.running.store.case(case.id)
             return now if now is not None and now.state is state else None
 
-        now: Case = await until(there)
+        now: Case = await soon(there)
         return now
 
     async def dispatched(self) -> Case:

@@ -22,9 +22,10 @@ from gateway.cases.states import Kind, State
 from gateway.cases.store import Done, Store, Unit
 from gateway.cases.upkeep import dead_letters, replay
 from gateway.edge.case_rendering import event_body
-from tests.fakes.case_engines import PATIENCE_S, Core, core, until
+from tests.fakes.case_engines import Core, core
 from tests.fakes.case_stores import Stores, tasks
 from tests.fakes.cases import FAR, HOLDER, Clock, FakeHooks, FakeLocator, found
+from tests.fakes.waiting import PATIENCE_S, soon
 
 FOUND = Located({HOLDER: "hit"}, [found()])
 
@@ -45,7 +46,7 @@ def mailed(running: Core) -> set[bytes]:
 
 
 async def is_(running: Core, case: Case, wanted: State) -> None:
-    await until(lambda: state(running.store, case) is wanted)
+    await soon(lambda: state(running.store, case) is wanted)
 
 
 def rename(store: Store, old: str, new: str) -> None:
@@ -60,7 +61,7 @@ async def test_the_engine_outlives_a_store_that_is_gone_for_a_while(stores: Stor
         await is_(running, first, State.DISPATCHED)
         rename(running.store, "tasks", "tasks_away")
         running.engine.archive_returned(HOLDER)  # rings the bell: it must look now
-        await until(lambda: running.observer.count("task_failed", "store") >= 3)
+        await soon(lambda: running.observer.count("task_failed", "store") >= 3)
         assert not running.serving.done(), "the engine ended: the process would end"
         rename(running.store, "tasks_away", "tasks")
         second = await running.accept("2")
@@ -74,7 +75,7 @@ async def test_a_store_in_trouble_is_not_asked_without_pause(stores: Stores):
         await is_(running, case, State.DISPATCHED)
         rename(running.store, "cases", "cases_away")
         running.engine.archive_returned(HOLDER)
-        await until(lambda: running.observer.count("task_failed", "store") >= 1)
+        await soon(lambda: running.observer.count("task_failed", "store") >= 1)
         before = running.observer.count("task_failed", "store")
         await asyncio.sleep(1.0)  # lets it ask as often as it likes
         assert running.observer.count("task_failed", "store") - before < 20
@@ -115,7 +116,7 @@ async def test_work_that_takes_longer_than_a_lease_is_done_once_and_counts(store
             rows = [row for row in tasks(running.store).values() if row.kind == "hook"]
             return len(rows) >= 2 and all(row.visible_at is None for row in rows)
 
-        await until(called)
+        await soon(called)
         messages = [message for _client, message, _body in hooks.calls]
         assert len(messages) == len(set(messages)), "called again while the first call was still open"
         told = {msgspec.json.decode(body)["timestamp"] for _client, _message, body in hooks.calls}
@@ -146,7 +147,7 @@ async def test_work_goes_on_while_what_came_of_other_work_waits_to_be_written(st
     locator.on_ask = wait
     async with core(stores.url, locator=locator, lease_ms=60_000) as running:
         cases = [await running.accept(str(n)) for n in range(MOST_RUNNING + 20)]
-        await until(lambda: len(locator.asked) == MOST_RUNNING)
+        await soon(lambda: len(locator.asked) == MOST_RUNNING)
         transact = running.store.transact
 
         def slow(units: Any) -> Any:
@@ -156,7 +157,7 @@ async def test_work_goes_on_while_what_came_of_other_work_waits_to_be_written(st
         monkeypatch.setattr(running.store, "transact", slow)
         opened.set()
         try:
-            await until(lambda: len(locator.asked) == len(cases))
+            await soon(lambda: len(locator.asked) == len(cases))
         finally:
             written.set()
         for case in cases:
@@ -176,7 +177,7 @@ async def test_a_result_that_could_not_be_written_is_worked_out_again(stores: St
 
         locator.on_ask = trouble
         case = await running.accept("1")
-        await until(lambda: running.observer.count("task_failed", "search") >= 1)
+        await soon(lambda: running.observer.count("task_failed", "search") >= 1)
         rename(running.store, "journal_away", "journal")
         await is_(running, case, State.DISPATCHED)
         assert len(locator.asked) == 2
@@ -196,10 +197,10 @@ async def test_platforms_that_hang_hold_up_nobody(stores: Stores):
         for client in broken:
             for n in range(3):
                 await running.accept(f"{client}-{n}", client)
-        await until(lambda: len(hooks.calls) >= 64)
+        await soon(lambda: len(hooks.calls) >= 64)
         healthy = await running.accept("1", "healthy")
         await is_(running, healthy, State.DISPATCHED)
-        await until(lambda: any(case_id == healthy.id for _a, _m, case_id, _b in running.desks.sent))
+        await soon(lambda: any(case_id == healthy.id for _a, _m, case_id, _b in running.desks.sent))
         forever.set()
 
 
@@ -227,9 +228,9 @@ async def holds_up_no_other(stores: Stores, damaged: Any) -> None:
         def warned() -> bool:
             return any(entry.kind == "warned" for entry in running.store.journal(good.id))
 
-        await until(warned)
-        await until(lambda: running.observer.count("task_failed", "tick") >= 1)
-        await until(
+        await soon(warned)
+        await soon(lambda: running.observer.count("task_failed", "tick") >= 1)
+        await soon(
             lambda: bad.id not in running.store.due_cases(10)
         )  # or it would be looked at without pause
         assert (await running.cases.scorecard(HOLDER, 30)).unreadable == 1
@@ -244,7 +245,7 @@ async def test_a_tick_the_store_refuses_keeps_nothing_of_the_others_from_being_t
         cases = [await running.accept(f"{number}") for number in range(5)]
         for case in cases:
             await is_(running, case, State.DISPATCHED)
-        await until(lambda: len(mailed(running)) == len(cases))
+        await soon(lambda: len(mailed(running)) == len(cases))
         refused, write = cases[0].id, running.writer.submit
 
         def submit(unit: Unit) -> asyncio.Future[Done]:
@@ -268,7 +269,7 @@ async def test_a_tick_the_store_refuses_keeps_nothing_of_the_others_from_being_t
         async with asyncio.timeout(PATIENCE_S):
             heard = await asyncio.gather(*waiting)
         assert {entries[0].kind for entries in heard} == {Kind.WARNED}
-        await until(lambda: len(mailed(running)) == len(cases) + len(heard))
+        await soon(lambda: len(mailed(running)) == len(cases) + len(heard))
 
 
 async def test_a_task_nobody_can_read_is_put_aside_and_holds_up_no_other(stores: Stores):
@@ -281,7 +282,7 @@ async def test_a_task_nobody_can_read_is_put_aside_and_holds_up_no_other(stores:
             connection.execute(sa.insert(TASKS), [row])
         case = await running.accept("1")
         await is_(running, case, State.DISPATCHED)
-        await until(lambda: tasks(running.store)["broken"].dead == 1)
+        await soon(lambda: tasks(running.store)["broken"].dead == 1)
 
 
 async def test_a_desk_that_is_away_gets_its_message_when_it_is_back(stores: Stores):
@@ -292,19 +293,19 @@ async def test_a_desk_that_is_away_gets_its_message_when_it_is_back(stores: Stor
         assert running.desks.to(HOLDER) == []
         running.desks.away.clear()
         running.engine.archive_returned(HOLDER)
-        [(name, _body), *more] = await until(lambda: running.desks.to(HOLDER))
+        [(name, _body), *more] = await soon(lambda: running.desks.to(HOLDER))
         assert more == []
         [mail] = [row for row in tasks(running.store).values() if row.kind == MAIL]
         assert name == mail_id(mail.id)
         running.engine.receipted(HOLDER, name, "")
-        await until(lambda: tasks(running.store)[mail.id].visible_at is None)
+        await soon(lambda: tasks(running.store)[mail.id].visible_at is None)
 
 
 async def test_a_message_is_receipted_by_the_archive_it_went_to_and_by_no_other(stores: Stores):
     """Whoever knows a case can compute what its messages are called."""
     async with core(stores.url, locator=FakeLocator(FOUND)) as running:
         case = await running.accept("1")
-        [(name, _body)] = await until(lambda: running.desks.to(HOLDER))
+        [(name, _body)] = await soon(lambda: running.desks.to(HOLDER))
         [mail] = [row for row in tasks(running.store).values() if row.kind == MAIL]
         assert name == mail_id(mail.id)
         for reason in ("", "bad_frame"):
@@ -314,7 +315,7 @@ async def test_a_message_is_receipted_by_the_archive_it_went_to_and_by_no_other(
         assert kept.visible_at is not None
         assert kept.dead == 0
         assert running.engine.receipted(HOLDER, name, "")
-        await until(lambda: tasks(running.store)[mail.id].visible_at is None)
+        await soon(lambda: tasks(running.store)[mail.id].visible_at is None)
         assert state(running.store, case) is State.DISPATCHED
 
 
@@ -325,7 +326,7 @@ async def test_one_desk_message_counted_by_many_deliveries_has_one_effect(stores
         answers: list[str] = []
         for _ in range(20):
             running.cases.desk_said(HOLDER, b"m" * 16, case.id, write(Claimed(group=1)), answers.append)
-        await until(lambda: len(answers) == 20)
+        await soon(lambda: len(answers) == 20)
         assert set(answers) == {""}
         claims = [entry for entry in running.store.journal(case.id) if entry.kind == "claimed"]
         assert len(claims) == 1
@@ -348,7 +349,7 @@ async def test_draining_gives_back_what_was_being_done(stores: Stores):
     locator.on_ask = hang
     async with core(stores.url, locator=locator) as running:
         await running.accept("1")
-        await until(lambda: locator.asked)
+        await soon(lambda: locator.asked)
         await running.engine.drain(0.05)
         [search] = running.store.claim(10)
         assert search.kind == "search"
@@ -374,7 +375,7 @@ async def test_a_platform_that_answers_at_last_gets_each_message_under_one_name(
     async with core(stores.url, locator=FakeLocator(FOUND), hooks=hooks) as running:
         case = await running.accept("1")
         await is_(running, case, State.DISPATCHED)
-        await until(lambda: len(hooks.calls) >= 4)
+        await soon(lambda: len(hooks.calls) >= 4)
         names = [name for _client, name, _body in hooks.calls]
         assert max(len(list(group)) for _key, group in itertools.groupby(sorted(names))) >= 2
         assert len(set(names)) == 2
@@ -390,21 +391,21 @@ async def test_gone_stops_all_calls_to_that_platform_until_the_operator_sends_th
             rows = [row for row in tasks(running.store).values() if row.kind == "hook"]
             return len(rows) >= 2 and all(row.dead for row in rows)
 
-        await until(all_dead)
+        await soon(all_dead)
         second = await running.accept("2")
         await is_(running, second, State.DISPATCHED)
-        await until(lambda: all_dead() and len(running.store.read(dead_letters)) == 4)
+        await soon(lambda: all_dead() and len(running.store.read(dead_letters)) == 4)
         called = len(hooks.calls)
         assert called <= 2, "after it said gone, at most what was already on its way"
         hooks.answers.clear()
         other = await running.accept("3", "other")
-        await until(lambda: any(client == "other" for client, _m, _b in hooks.calls))
+        await soon(lambda: any(client == "other" for client, _m, _b in hooks.calls))
         await is_(running, other, State.DISPATCHED)
         replayed = running.writer.call(lambda s: s.change(lambda c, now: replay(c, now, target="platform")))
         assert await replayed == 4
         running.engine.archive_returned(HOLDER)
-        await until(lambda: sum(client == "platform" for client, _m, _b in hooks.calls) >= called + 4)
-        await until(lambda: running.store.read(dead_letters) == [])
+        await soon(lambda: sum(client == "platform" for client, _m, _b in hooks.calls) >= called + 4)
+        await soon(lambda: running.store.read(dead_letters) == [])
 
 
 async def test_a_call_that_fails_for_days_becomes_a_dead_letter_and_its_case_is_untouched(stores: Stores):
@@ -418,7 +419,7 @@ async def test_a_call_that_fails_for_days_becomes_a_dead_letter_and_its_case_is_
             clock.go(seconds)
             running.engine.archive_returned(HOLDER)
             await asyncio.sleep(0.1)  # lets a call be made; how many were does not matter
-        await until(lambda: ours <= {one.id for one in running.store.read(dead_letters)})
+        await soon(lambda: ours <= {one.id for one in running.store.read(dead_letters)})
         assert state(running.store, case) is State.DISPATCHED
         names = [message for _client, message, _body in hooks.calls]
         assert len(names) > len(set(names)), "tried again under the same name"
@@ -428,8 +429,8 @@ async def test_a_message_a_desk_will_never_take_is_a_dead_letter(stores: Stores)
     async with core(stores.url, locator=FakeLocator(FOUND)) as running:
         case = await running.accept("1")
         await is_(running, case, State.DISPATCHED)
-        [(name, _body)] = await until(lambda: running.desks.to(HOLDER))
+        [(name, _body)] = await soon(lambda: running.desks.to(HOLDER))
         running.engine.receipted(HOLDER, name, "bad_frame")
-        [dead] = await until(lambda: running.store.read(dead_letters))
+        [dead] = await soon(lambda: running.store.read(dead_letters))
         assert (dead.kind, dead.target, dead.case_id) == (MAIL, HOLDER, case.id)
         assert running.observer.count("task_failed", "mail_refused") == 1

@@ -33,10 +33,11 @@ from gateway.cases.store import Store, Unit
 from gateway.cases.upkeep import Keep
 from gateway.evidence.log import GatewayLog, signer_at
 from loadtest.case_core import make_tables
-from tests.fakes.case_engines import core, until
+from tests.fakes.case_engines import core
 from tests.fakes.case_stores import Stores, dispatched, do, made, told
 from tests.fakes.cases import FAR, HOLDER, Clock, FakeHooks, located
 from tests.fakes.evidence_sides import Counts, sides
+from tests.fakes.waiting import soon
 
 FIRST, NEW, NEWEST = (hashlib.sha256(text).hexdigest() for text in (b"first", b"new", b"newest"))
 DOCUMENT = "ab" * 32
@@ -459,7 +460,7 @@ async def test_a_running_gateway_asks_when_the_archive_returns_and_calls_the_pla
             async with running.cases.follow(case.id, case.version, 30.0) as lines:
                 [entry] = await anext(lines)
             assert (entry.kind, entry.data) == (Kind.SIGNED_ANEW, {"credential": NEW, "before": FIRST})
-            calls = await until(lambda: [body for _c, _id, body in hooks.calls if b"signed_anew" in body])
+            calls = await soon(lambda: [body for _c, _id, body in hooks.calls if b"signed_anew" in body])
             assert json.loads(calls[0])["data"] == {
                 "case": case.id,
                 "seq": case.version + 1,
@@ -481,14 +482,14 @@ async def test_a_platform_that_answers_the_call_has_not_got_a_note_that_nobody_f
         case = made(store, has_hook=True)
         for unit in note_over_a_search(case.id):
             await running.engine.happen(unit)
-        await until(
+        await soon(
             lambda: len(hooks.calls) == 2 and waiting_calls(store) == 1
         )  # that it was accepted is not told yet
         assert not store.case(case.id).delivered_ms  # the note has its time to be fetched
         clock.go(90 * 86_400)
         with opened_log(tmp_path) as log:
             assert await notices_of(store, Agent(notice(case.id)), log, running.engine).ask(HOLDER)
-        await until(
+        await soon(
             lambda: any(b"signed_anew" in body for _c, _id, body in hooks.calls) and not waiting_calls(store)
         )
         assert (credential(store, case), store.case(case.id).delivered_ms) == ((NEW, 2_000), 0)
@@ -514,7 +515,7 @@ def issued_with_hook(store: Store) -> Case:
 async def test_both_logs_tell_the_same_and_are_reconciled_as_before(tmp_path):
     async with sides(tmp_path) as both:
         case = await both.accept("1")
-        await until(lambda: both.logged(case, "dispatched"))
+        await soon(lambda: both.logged(case, "dispatched"))
         assert await both.say(case, mail.Approved(number="2026-1", group=1)) == ""
         number = f"{HOLDER}-2026-000001"
         issue = mail.Issued(

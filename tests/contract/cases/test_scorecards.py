@@ -12,9 +12,10 @@ from gateway.cases.scorecard import Scorecard
 from gateway.cases.states import Kind, State
 from gateway.cases.store import Done, Store, Unit
 from gateway.cases.upkeep import DAY_MS
-from tests.fakes.case_engines import Core, core, until
+from tests.fakes.case_engines import Core, core
 from tests.fakes.case_stores import Stores, accept, dispatched, do, told
 from tests.fakes.cases import HOLDER, Clock, FakeLocator, found, located
+from tests.fakes.waiting import soon
 
 DAY_S = DAY_MS // 1000
 FOUND = Located({HOLDER: "hit"}, [found()])
@@ -35,7 +36,7 @@ def unstopped(store: Store, since_ms: int, accepted_ms: int) -> set[str]:
 
 
 async def is_(running: Core, case: Case, wanted: State) -> None:
-    await until(lambda: (now := running.store.case(case.id)) is not None and now.state is wanted)
+    await soon(lambda: (now := running.store.case(case.id)) is not None and now.state is wanted)
 
 
 async def card(running: Core) -> Scorecard:

@@ -16,8 +16,8 @@ from federation.tlog.event import EventKind
 from gateway.evidence import apart, standing
 from gateway.evidence.standing import Notice, StandingNotices
 from gateway.evidence.statuses import StatusKeeper
-from tests.fakes.case_engines import until
 from tests.fakes.issuing import Archive, trust_of
+from tests.fakes.waiting import soon
 
 WELL = "330499"  # the last one asked
 HANGING = tuple(f"3304{number:02}" for number in range(2 * apart._AT_ONCE))
@@ -85,8 +85,8 @@ async def test_a_revocation_is_logged_while_others_hang():
     )
     log = Log()
     async with running(notices(shelves, log, told.extend).run()):
-        await until(lambda: log.noted)
-        await until(lambda: shelves.asked[HANGING[0]] > 1)  # given up, and asked again
+        await soon(lambda: log.noted)
+        await soon(lambda: shelves.asked[HANGING[0]] > 1)  # given up, and asked again
     assert log.noted == told == [WELL]
 
 
@@ -106,10 +106,10 @@ async def test_a_list_is_fetched_while_others_hang_and_again_when_it_changed_mea
 
     shelves.fetch = fetch
     async with running(keeper.run()):
-        await until(lambda: keeper.token(WELL) is not None)
-        await until(lambda: shelves.asked[WELL] == 2)
+        await soon(lambda: keeper.token(WELL) is not None)
+        await soon(lambda: shelves.asked[WELL] == 2)
         keeper.refresh([WELL])
-        await until(lambda: shelves.asked[WELL] == 3)
+        await soon(lambda: shelves.asked[WELL] == 3)
 
 
 @pytest.mark.parametrize(

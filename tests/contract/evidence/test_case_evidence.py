@@ -15,9 +15,9 @@ from gateway.adapters.case_evidence import ended
 from gateway.cases.case import Case, encode_case
 from gateway.cases.schema import CASES
 from gateway.cases.states import State
-from tests.fakes.case_engines import until
 from tests.fakes.cases import HOLDER
 from tests.fakes.evidence_sides import Counts, sides
+from tests.fakes.waiting import soon
 
 
 def failing_while(broken):
@@ -58,9 +58,9 @@ async def test_an_event_that_one_side_lacks_is_found(tmp_path):
 async def test_an_end_without_a_document_is_closed_once(tmp_path):
     async with sides(tmp_path) as both:
         case = await both.accept("1")
-        await until(lambda: both.logged(case, "dispatched"))
+        await soon(lambda: both.logged(case, "dispatched"))
         assert await both.say(case, mail.Refused(reason="not_open", group=1)) == ""
-        await until(lambda: both.logged(case, "closed"))
+        await soon(lambda: both.logged(case, "closed"))
         stored = both.core.store.case(case.id)
         assert stored is not None
         await both.core.cases.delivered(stored)
@@ -73,7 +73,7 @@ async def test_a_message_that_comes_again_is_logged_once_and_receipted_again(tmp
     counts = Counts()
     async with sides(tmp_path, counts=counts) as both:
         case = await both.accept("1")
-        await until(lambda: both.logged(case, "dispatched"))
+        await soon(lambda: both.logged(case, "dispatched"))
         approved = mail.Approved(number="2026-1", group=1)
         assert await both.say(case, approved) == ""
         await asyncio.sleep(0.002)  # its time is another
@@ -88,18 +88,18 @@ async def test_what_the_log_can_not_take_is_not_receipted_and_comes_again(tmp_pa
     counts = Counts()
     async with sides(tmp_path, wrap=failing_while(broken), counts=counts) as both:
         case = await both.accept("1")
-        await until(lambda: both.logged(case, "dispatched"))
+        await soon(lambda: both.logged(case, "dispatched"))
         broken.append(True)
         approved, answers = mail.Approved(number="2026-1", group=1), []
         name = mail_id("x")
         await both.side.note(name, case.id, write(approved), is_arriving=False)
         both.core.cases.desk_said(HOLDER, name, case.id, write(approved), answers.append)
-        await until(lambda: counts.failures["log_unavailable"])
+        await soon(lambda: counts.failures["log_unavailable"])
         assert both.core.store.case(case.id).state is State.ISSUING, "the case itself goes on"
         assert answers == []
         broken.clear()
         both.core.cases.desk_said(HOLDER, name, case.id, write(approved), answers.append)
-        await until(lambda: answers)
+        await soon(lambda: answers)
         assert answers == [""]
         assert both.reconcile().ok
 
@@ -112,11 +112,11 @@ async def test_what_a_crash_kept_out_of_the_log_is_added_at_the_next_start(tmp_p
         )()
         accepted = await both.accept("1")
         withdrawn = await both.core.cases.withdraw(await both.accept("2"))
-        await until(lambda: both.logged(accepted, "dispatched"))
+        await soon(lambda: both.logged(accepted, "dispatched"))
         assert "requested" not in both.kinds(accepted)
     async with sides(tmp_path, side=both.side) as again:
         running = asyncio.create_task(again.evidence.run())
-        await until(lambda: again.logged(accepted, "requested") and again.logged(withdrawn, "closed"))
+        await soon(lambda: again.logged(accepted, "requested") and again.logged(withdrawn, "closed"))
         running.cancel()
         sizes = again.log._log.size
         await again.evidence.heal(0)
@@ -132,7 +132,7 @@ async def test_a_case_nobody_can_read_is_counted_and_keeps_no_other_out_of_the_l
         )()
         bad, good = await both.accept("1"), await both.accept("2")
         for one in (bad, good):
-            await until(lambda one=one: both.logged(one, "dispatched"))
+            await soon(lambda one=one: both.logged(one, "dispatched"))
         whole = json.loads(encode_case(both.core.store.case(bad.id)))
         whole |= spoilt or {}
         whole["request"] |= {"applicant": whole.pop("applicant")} if "applicant" in whole else {}
@@ -153,10 +153,10 @@ async def test_acceptance_does_not_wait_for_the_log_and_trouble_is_made_good(tmp
     async with sides(tmp_path, wrap=failing_while(broken), counts=counts) as both:
         running = asyncio.create_task(both.evidence.run())
         case = await both.accept("1")
-        await until(lambda: counts.failures["log_unavailable"] > 2)
+        await soon(lambda: counts.failures["log_unavailable"] > 2)
         assert not both.logged(case, "requested")
         broken.clear()
-        await until(lambda: both.logged(case, "requested"))
+        await soon(lambda: both.logged(case, "requested"))
         assert not running.done()
         running.cancel()
 
@@ -166,7 +166,7 @@ async def test_a_dispatch_sent_again_after_a_referral_says_the_same(tmp_path, re
     """Both logs hold its digest: what the case has become since must not be in it."""
     async with sides(tmp_path) as both:
         case = await both.accept("1")
-        await until(lambda: both.logged(case, "dispatched"))
+        await soon(lambda: both.logged(case, "dispatched"))
         first = both.core.desks.to(HOLDER)[0]
         assert await both.say(case, mail.Referred(archive="330421", group=1)) == ""
         stored = both.core.store.case(case.id)

@@ -21,9 +21,9 @@ from gateway.evidence import presentations
 from gateway.evidence.presentations import Presentations
 from gateway.evidence.reconciling import Stated, compare
 from gateway.evidence.register import Found, Registered
-from tests.fakes.case_engines import until
 from tests.fakes.cases import HOLDER
 from tests.fakes.evidence_sides import NUMBER, Counts, sides
+from tests.fakes.waiting import soon
 
 URI = "https://gateway.example/v1/status-lists/330483"
 AUDIENCE = "https://gateway.example"
@@ -71,14 +71,14 @@ async def test_a_certificate_stands_under_its_case_once_a_day_for_each_outcome_h
         for turn in range(40):
             both.used.verified(b"AC1: the same text" + b" " * turn, report(("qr", "document")[turn % 2]))
         both.used.verified(b"AC1: the same text!", report(check=FAILED))
-        await until(lambda: not both.used._waiting)
+        await soon(lambda: not both.used._waiting)
         first, second = events(both, case.id, "verified")
         assert {first.fields["outcome"], second.fields["outcome"]} == {"valid", "invalid"}
         assert (first.fields["archive"], first.fields["number"]) == (HOLDER, NUMBER)
         assert first.fields["digest"] == sha256(b"AC1: the same text").hexdigest()
         day[0] += 86_400_000
         both.used.verified(b"AC1: the same text", report())
-        await until(lambda: len(events(both, case.id, "verified")) == 3)
+        await soon(lambda: len(events(both, case.id, "verified")) == 3)
         assert counts.failures == {}
 
 
@@ -88,7 +88,7 @@ async def test_a_restarted_gateway_notes_the_same_only_once_too(tmp_path):
         for turn in range(3):
             used = Presentations(both.log, register, lambda: 1_800_000_000_000)
             used.verified(b"a document %d" % turn, report())
-            await until(lambda used=used: not used._waiting)
+            await soon(lambda used=used: not used._waiting)
         (only,) = events(both, case.id, "verified")
         assert only.fields["digest"] == sha256(b"a document 0").hexdigest()  # the first of the day stays
         assert counts.failures == {}  # and nothing was missed
@@ -99,7 +99,7 @@ async def test_a_presentation_to_this_gateway_says_to_whom_and_what_for(tmp_path
         shown = report("presentation")
         both.used.verified(b"a~b~c", shown, Challenge(AUDIENCE, "n1", "marriage_proof"))
         both.used.verified(b"a~b~d", shown, Challenge("王芳", "n2", "because"))
-        await until(lambda: len(events(both, case.id, "presented")) == 2)
+        await soon(lambda: len(events(both, case.id, "presented")) == 2)
         said = [one.fields for one in events(both, case.id, "presented")]
         here = next(one for one in said if "audience" in one)
         other = next(one for one in said if "audience" not in one)
@@ -116,7 +116,7 @@ async def test_a_holder_is_bounded_in_how_many_presentations_are_entries_of_thei
             both.used.verified(
                 b"the same bytes", report("presentation"), Challenge(AUDIENCE, f"nonce {turn}", None)
             )
-        await until(lambda: not both.used._waiting)
+        await soon(lambda: not both.used._waiting)
         assert len(events(both, case.id, "presented")) == 3
         assert len(events(both, case.id, "verified")) == 1  # that there were more
         assert counts.failures == {}
@@ -125,7 +125,7 @@ async def test_a_holder_is_bounded_in_how_many_presentations_are_entries_of_thei
 async def test_one_that_was_not_accepted_was_verified_and_not_presented(tmp_path):
     async with using(tmp_path) as (both, case, _register):
         both.used.verified(b"a~b~c", report("presentation", check=FAILED), Challenge(AUDIENCE, "n1", None))
-        await until(lambda: events(both, case.id, "verified"))
+        await soon(lambda: events(both, case.id, "verified"))
         assert events(both, case.id, "presented") == []
 
 
@@ -133,7 +133,7 @@ async def test_a_looked_up_code_is_noted_with_what_was_answered(tmp_path):
     async with using(tmp_path) as (both, case, _register):
         for state in (State.VALID, State.VALID, State.REVOKED, None):
             both.used.looked_up(Found(both.certificate, "馆", state, datetime.now(UTC)))
-        await until(lambda: len(events(both, case.id, "verified")) == 3)
+        await soon(lambda: len(events(both, case.id, "verified")) == 3)
         said = {one.fields["outcome"]: one.fields for one in events(both, case.id, "verified")}
         assert said.keys() == {"valid", "revoked", "unknown"}
         assert said["valid"]["reason"] == "short_code"
@@ -151,7 +151,7 @@ async def test_what_is_no_document_or_belongs_to_no_case_here_is_not_laid_at_any
             b"z", report("presentation", number="330483-2026-000999"), Challenge(AUDIENCE, "n", None)
         )
         both.used.verified(b"elsewhere", report(number="330483-2026-000999"))
-        await until(lambda: not both.used._waiting)
+        await soon(lambda: not both.used._waiting)
         assert len(unbound(both)) == 1  # both say that it was found valid that day
 
         async def broken(_archive, _number):
@@ -159,7 +159,7 @@ async def test_what_is_no_document_or_belongs_to_no_case_here_is_not_laid_at_any
 
         register.by_number = broken
         both.used.verified(b"while the store is away", report())
-        await until(lambda: len(unbound(both)) == 2)
+        await soon(lambda: len(unbound(both)) == 2)
         assert {one.kind.value for one in unbound(both)} == {"verified"}
         assert events(both, case.id, "verified", "presented") == []
 
@@ -171,10 +171,10 @@ async def test_strangers_can_not_fill_the_memory_and_what_is_left_out_is_counted
         for number in range(5):
             both.used.verified(b"a document", report(number=f"330483-2026-10000{number}"))
         assert counts.failures == {"overloaded": 3}
-        await until(lambda: not both.used._waiting)  # there is room again
+        await soon(lambda: not both.used._waiting)  # there is room again
         assert len(unbound(both)) == 2
         both.used.verified(b"a document", report(number="330483-2026-100004"))
-        await until(lambda: len(unbound(both)) == 3)
+        await soon(lambda: len(unbound(both)) == 3)
 
 
 async def test_a_stranger_takes_one_waiting_place_and_none_of_another_kind(tmp_path, monkeypatch):
@@ -200,9 +200,9 @@ async def test_a_stranger_takes_one_waiting_place_and_none_of_another_kind(tmp_p
         both.used.verified(b"a document", report(number="330483-2026-100002"))
         assert counts.failures == {"overloaded": 1}  # a third certificate
         both.used.looked_up(Found(both.certificate, "馆", State.VALID, datetime.now(UTC)))
-        await until(lambda: len(events(both, case.id, "verified")) == 1)  # it waits for none of them
+        await soon(lambda: len(events(both, case.id, "verified")) == 1)  # it waits for none of them
         slow.set()
-        await until(lambda: not both.used._waiting)
+        await soon(lambda: not both.used._waiting)
         assert [one.kind.value for one in events(both, case.id, "verified", "presented")].count(
             "verified"
         ) == 2
@@ -222,10 +222,10 @@ async def test_what_could_not_be_logged_is_tried_when_it_comes_again(tmp_path):
 
         both.log.note = full
         both.used.verified(b"a document", report())
-        await until(lambda: not both.used._waiting)
+        await soon(lambda: not both.used._waiting)
         both.log.note = note
         both.used.verified(b"a document", report())
-        await until(lambda: events(both, case.id, "verified"))
+        await soon(lambda: events(both, case.id, "verified"))
 
 
 async def test_a_certificate_checked_years_later_makes_no_difference_between_the_accounts(tmp_path):
@@ -233,7 +233,7 @@ async def test_a_certificate_checked_years_later_makes_no_difference_between_the
     async with using(tmp_path) as (both, case, register):
         later = wall_ms() + 400 * 86_400_000
         Presentations(both.log, register, lambda: later).verified(b"a document", report())
-        await until(lambda: events(both, case.id, "verified"))
+        await soon(lambda: events(both, case.id, "verified"))
         since = later - 3 * 86_400_000
         theirs = account_of(both.side.log._log, archive=HOLDER, since_ms=since)
         result = compare([both.log._reader], Stated(HOLDER, since, later, theirs))

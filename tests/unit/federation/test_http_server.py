@@ -22,6 +22,7 @@ from federation.http import server as http_server
 from federation.http.limits import ConnectionBounds
 from federation.http.server import listening
 from loadtest.authorities.tls import Authority
+from tests.fakes.waiting import soon
 
 ASK = b"GET /ok HTTP/1.1\r\nHost: x\r\n\r\n"
 LARGE = 8_000_000
@@ -129,12 +130,6 @@ class Caller:
             return first, headers, body
 
 
-async def until(true):
-    async with asyncio.timeout(15):
-        while not true():
-            await asyncio.sleep(0.01)
-
-
 async def closed(caller):
     """Whether the other side has ended the connection, in whichever way."""
     async with asyncio.timeout(10):
@@ -163,7 +158,7 @@ async def test_one_connection_too_many_is_told_and_served_once_another_has_close
                 assert await closed(third)
             assert (seen.held, seen.refused) == (2, {"in_all": 1})
             assert (await first.ask())[2] == b"ok"  # who has a place keeps it
-        await until(lambda: seen.held == 1)
+        await soon(lambda: seen.held == 1)
         async with Caller(port) as fourth:
             assert (await fourth.ask())[2] == b"ok"
     assert seen.held == 0
@@ -177,7 +172,7 @@ async def test_a_stream_of_events_holds_a_place(seen):
             await stream.reader.readuntil(b"event: first\n\n")
             async with Caller(port) as other:
                 assert (await other.ask())[0].startswith("HTTP/1.1 503 ")
-        await until(lambda: seen.held == 0)
+        await soon(lambda: seen.held == 0)
         async with Caller(port) as other:
             assert (await other.ask())[2] == b"ok"
 
@@ -269,12 +264,12 @@ async def test_with_tls_a_place_is_held_before_and_given_back_after_a_handshake_
     async with serve(seen, 2, tls=server) as port, Caller(port, tls=caller) as spoken:
         assert (await spoken.ask())[2] == b"ok"
         async with Caller(port) as silent:
-            await until(lambda: seen.held == 2)
+            await soon(lambda: seen.held == 2)
             async with Caller(port) as third:
                 assert await closed(third)  # without a word: that would cost a handshake
             assert seen.refused == {"in_all": 1}
             silent.writer.write(b"GET / HTTP/1.1\r\n\r\n")  # no TLS
-            await until(lambda: seen.held == 1)
+            await soon(lambda: seen.held == 1)
         async with Caller(port, tls=caller) as late:
             assert (await late.ask())[2] == b"ok"
     assert seen.held == 0
@@ -285,9 +280,9 @@ async def test_a_handshake_that_never_ends_holds_its_place_for_a_while_only(seen
     monkeypatch.setattr(http_server, "HANDSHAKE_S", 0.3)
     server, caller = certified
     async with serve(seen, 1, tls=server) as port, Caller(port) as silent:
-        await until(lambda: seen.held == 1)
+        await soon(lambda: seen.held == 1)
         assert await closed(silent)
-        await until(lambda: seen.held == 0)
+        await soon(lambda: seen.held == 0)
         async with Caller(port, tls=caller) as late:
             assert (await late.ask())[2] == b"ok"
 
@@ -304,8 +299,8 @@ async def test_who_asks_and_never_reads_loses_the_place(seen, monkeypatch):
             deaf.setblocking(False)
             await asyncio.get_running_loop().sock_connect(deaf, ("127.0.0.1", port))
             deaf.send(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
-            await until(lambda: seen.held == 1)
-            await until(lambda: seen.held == 0)
+            await soon(lambda: seen.held == 1)
+            await soon(lambda: seen.held == 0)
         async with Caller(port) as late:
             assert (await late.ask())[2] == b"ok"
 
@@ -321,7 +316,7 @@ async def test_without_a_file_descriptor_callers_wait_and_are_then_served(seen):
             resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
             try:
                 await asyncio.get_running_loop().sock_connect(caller, ("127.0.0.1", port))
-                await until(lambda: seen.refused["descriptors"])
+                await soon(lambda: seen.refused["descriptors"])
                 await asyncio.sleep(0.1)
             finally:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -437,11 +432,11 @@ async def test_leaving_ends_refused_connections_and_handshakes(seen, certified, 
             waits = await stack.enter_async_context(Caller(port))
             await waits.ask()
             told = await stack.enter_async_context(Caller(port))
-            await until(lambda: seen.refused["in_all"])
+            await soon(lambda: seen.refused["in_all"])
             await asyncio.sleep(0.1)  # it is a connection by now
         async with serve(seen, 1, tls=server) as port:
             silent = await stack.enter_async_context(Caller(port))
-            await until(lambda: seen.held == 1)
+            await soon(lambda: seen.held == 1)
         for one in (waits, told, silent):
             assert await closed(one)
         assert seen.held == 0
