@@ -92,15 +92,18 @@ class Dialler:
             pause = min(_BACKOFF_S[1], pause * 2)
 
     async def _dial(self, address: str, serve: Serve, opened: asyncio.Event, kind: str) -> None:
-        channel = transport.channel(address, self._credentials, "gateway", self._gateway_name)
+        channel: grpc.aio.Channel | None = None
         try:
+            channel = transport.channel(address, self._credentials, "gateway", self._gateway_name)
             async with asyncio.timeout(CONNECT_WITHIN_S):
                 await channel.channel_ready()
             await serve(channel, opened.set)
-        except (TimeoutError, SessionEndedError) as error:
+        except (TimeoutError, SessionEndedError, transport.TransportRefusedError) as error:
+            # refused: certificate and key are being replaced, and do not belong together now
             self._ways.failed(address, getattr(error, "reason", "") or Outcome.UNREACHABLE.value, kind)
         finally:
-            await channel.close(None)
+            if channel is not None:
+                await channel.close(None)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._serving.discard(task)

@@ -161,7 +161,10 @@ class Carrier:
 
     async def _dial(self, line: _Line) -> None:
         """A new stream first; an older one ends by itself when what it carries has arrived."""
-        channel = transport.channel(line.member.address, self._credentials, "node", line.member.code)
+        try:
+            channel = transport.channel(line.member.address, self._credentials, "node", line.member.code)
+        except transport.TransportRefusedError:  # certificate and key are being replaced
+            raise Refusal(Reason.HOLDER_UNREACHABLE, retry_after_s=5.0) from None
         try:
             async with asyncio.timeout(CONNECT_WITHIN_S):
                 await channel.channel_ready()

@@ -335,12 +335,14 @@ class NodeSessions:
             pause = min(_LONGEST_PAUSE_S, pause * 2)
 
     async def _dial_once(self, line: _Line, opened: asyncio.Future[None]) -> None:
-        channel = transport.channel(line.member.address, self._credentials, "node", line.member.code)
+        channel: grpc.aio.Channel | None = None
         try:
+            channel = transport.channel(line.member.address, self._credentials, "node", line.member.code)
             async with asyncio.timeout(CONNECT_WITHIN_S):
                 await channel.channel_ready()
             await self._serve(line, DialledLink(channel, HOLDINGS), opened)
-        except (TimeoutError, SessionEndedError) as error:
+        except (TimeoutError, SessionEndedError, transport.TransportRefusedError) as error:
+            # refused: certificate and key are being replaced, and do not belong together now
             self._observer.session_event(line.member.code, "dial_failed")
             if not self.connected(line.member.code):  # else it was to be renewed, and the old one goes on
                 self._no_session(line, getattr(error, "reason", "") or Outcome.UNREACHABLE.value)
@@ -349,7 +351,8 @@ class NodeSessions:
         finally:
             if not opened.done():
                 opened.set_exception(SessionEndedError())
-            await channel.close(None)
+            if channel is not None:
+                await channel.close(None)
 
     async def _accept(self, link: AcceptedLink, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         names = transport.peer_names(context)

@@ -541,6 +541,22 @@ async def test_a_renewal_that_fails_is_not_told_as_an_archive_without_a_session(
             assert events.missing == []
 
 
+async def test_a_certificate_that_is_being_replaced_keeps_no_archive_away(tmp_path, monkeypatch):
+    """Certificate and key are two files: between one and the other they do not belong together."""
+    quick_pauses(monkeypatch)
+    authority = Authority(tmp_path / "tls")
+    issued, other = authority.issue("gateway", "gateway"), authority.issue("gateway", "second")
+    mine, key = credentials(issued), issued.key.read_bytes()
+    issued.key.write_bytes(other.key.read_bytes())
+    async with serving(honest, credentials(authority.issue("node", HONEST))) as port:
+        async with gateway(Member(HONEST, "a", f"127.0.0.1:{port}"), credentials=mine) as (_s, nodes, events):
+            await until(lambda: events.seen.count((HONEST, "dial_failed")) >= 2)
+            assert events.missing == [(HONEST, "unreachable")]
+            issued.key.write_bytes(key)
+            await until(lambda: nodes.connected(HONEST))
+    assert ("", "task_died") not in events.seen
+
+
 # what a manifest rules out ---------------------------------------------------------------------------------------
 
 

@@ -103,6 +103,23 @@ async def test_an_object_is_carried_from_an_archive_that_is_dialled(tls):
         await archive.stop()
 
 
+async def test_while_the_certificate_is_being_replaced_an_archive_is_unreachable_and_nothing_else(tls):
+    mine = tls("gateway", "gateway")
+    key = mine.key.read_bytes()
+    archive = Archive(tls("node", "330483"))
+    carrying = carrier(await archive.listen(), mine)
+    try:
+        mine.key.write_bytes(tls("gateway", "second").key.read_bytes())
+        with pytest.raises(Refusal) as refused:
+            await carrying.fetch("330483", "echo/a", 10)
+        assert refused.value.reason is Reason.HOLDER_UNREACHABLE
+        mine.key.write_bytes(key)
+        assert await carrying.fetch("330483", "echo/a", 10) == b"a"
+    finally:
+        await carrying.stop()
+        await archive.stop()
+
+
 async def test_an_object_goes_on_where_a_lost_stream_left_it(tls, monkeypatch):
     monkeypatch.setattr(carrier_module, "_PAUSE_S", 0.02)
     archive = Archive(tls("node", "330483"))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from itertools import pairwise
 
 import pytest
 
 from federation.rpc import transport
 from federation.session.base import SessionEndedError
+from node_agent import telemetry
 from node_agent.dialling import Dialler
 from tests.fakes.virtual import now, run
 
@@ -74,3 +76,37 @@ def test_a_gateway_that_hangs_up_again_and_again_is_dialled_ever_more_seldom(mon
     times = dialled(serve, 600.0, monkeypatch, age_s=AGE_S)
     assert len(times) < 120
     assert max(later - before for before, later in pairwise(times)) > 8.0
+
+
+def test_while_the_certificate_is_being_replaced_a_gateway_is_unreachable_and_dialled_again(
+    monkeypatch, capsys
+):
+    """Certificate and key are two files: between one and the other they do not belong together."""
+    telemetry.configure_logs()
+    tries = []
+
+    def channel(*_to):
+        tries.append(now())
+        if len(tries) < 4:
+            raise transport.TransportRefusedError("no pair")
+        return Channel()
+
+    async def work():
+        monkeypatch.setattr(transport, "channel", channel)
+        dialler, served = (
+            Dialler(transport.Credentials(plaintext_on_loopback=True), "gateway"),
+            asyncio.Event(),
+        )
+
+        async def serve(_channel, _opened):
+            served.set()
+            await asyncio.Event().wait()
+
+        keeping = asyncio.create_task(dialler.keep("127.0.0.1:1", serve))
+        await served.wait()
+        keeping.cancel()
+        await dialler.close()
+
+    run(work())
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(one["action"], one["reason"]) for one in lines] == [("agent.no_session", "unreachable")]
