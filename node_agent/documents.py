@@ -28,8 +28,7 @@ from federation.tlog.flaws import EvidenceError, Flaw
 from federation.tlog.keeping import authority_at
 from federation.tlog.note import VerifierKey
 from federation.tlog.stamping import TimeAuthority as LogAuthority
-from federation.tlog.trusted import log_keys, logs_signed_twice
-from federation.tlog.witness import witnessed
+from federation.tlog.trusted import logs_of_others, logs_signed_twice
 from federation.trust import TrustList, Use
 from federation.verify.report import VerifyError
 from node_agent import telemetry
@@ -117,12 +116,7 @@ class Documents:
             ArchiveWitness(
                 folder,
                 keys.witness,
-                witnessed(
-                    key
-                    for issuer in trust.parties
-                    if issuer != settings.archive
-                    for key in log_keys(trust, issuer)
-                ),
+                logs_of_others(trust, settings.archive),
                 logs_signed_twice(trust),
             )
             if trust is not None

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime
+
 from federation.suites import INTL
-from federation.tlog.note import VerifierKey
-from federation.tlog.witness import SecondKeys
-from federation.trust import TrustList, Use
+from federation.tlog.note import Note, VerifierKey
+from federation.tlog.witness import SecondKeys, witnessed
+from federation.trust import TrustedKey, TrustList, Use
+from federation.verify.report import VerificationReason, VerifyError
 
 
 def log_keys(trust: TrustList, issuer: str | None = None) -> list[VerifierKey]:
@@ -13,6 +17,49 @@ def log_keys(trust: TrustList, issuer: str | None = None) -> list[VerifierKey]:
     return [
         VerifierKey.parse(key.vkey) for key in trust.keys(Use.LOG, issuer) if key.vkey and key.suite == INTL
     ]
+
+
+def keys_of_log(trust: TrustList, issuer: str, origin: str) -> list[VerifierKey]:
+    """The party's keys of the log with this origin: one that was begun anew has another origin, and keys of its own."""
+    return [key for key in log_keys(trust, issuer) if key.name == origin]
+
+
+def logs_of_others(trust: TrustList, party: str) -> Callable[[datetime], dict[str, list[VerifierKey]]]:
+    """What a party witnesses: at a time, the logs of all others by origin, with the keys that may sign then."""
+    keys = [
+        (key, VerifierKey.parse(key.vkey))
+        for key in trust.keys(Use.LOG)
+        if key.issuer != party and key.suite == INTL and key.vkey
+    ]
+    return lambda at: witnessed(note_key for key, note_key in keys if _is_believed(key, at))
+
+
+def _is_believed(key: TrustedKey, at: datetime) -> bool:
+    try:
+        key.check(at)
+    except VerifyError:
+        return False
+    return True
+
+
+def check_signers(
+    trust: TrustList, issuer: str, note: Note, suite: str, at: datetime, *, proven_at: datetime | None = None
+) -> None:
+    """VerifyError unless one of the party's log keys that signed the note with this suite may be believed of what it signed at
+    `at` (see TrustedKey.check). That their signatures hold is the caller's to have checked.
+    """
+    problem = VerifyError(VerificationReason.UNKNOWN_KEY)
+    for key in trust.keys(Use.LOG, issuer):
+        if key.suite != suite or not key.vkey:
+            continue
+        if any(VerifierKey.parse(key.vkey).is_of(line) for line in note.signatures):
+            try:
+                key.check(at, proven_at=proven_at)
+            except VerifyError as error:
+                problem = error
+            else:
+                return
+    raise problem
 
 
 def second_log_keys(trust: TrustList, issuer: str) -> list[VerifierKey] | None:

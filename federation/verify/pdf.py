@@ -48,10 +48,13 @@ from federation.documents import (
     content_digest,
 )
 from federation.reasons import Text
+from federation.suites import INTL
+from federation.tlog.checkpoint import Checkpoint
 from federation.tlog.event import EventKind
 from federation.tlog.event_proof import check_event
 from federation.tlog.flaws import EvidenceError, Flaw
-from federation.tlog.trusted import log_keys, second_log_keys
+from federation.tlog.proof import InclusionProof
+from federation.tlog.trusted import check_signers, keys_of_log, log_keys, second_log_keys
 from federation.trust import TrustedKey, TrustList, Use
 from federation.verify import strict_json
 from federation.verify.judging import NOT_STANDING, check_second_signature
@@ -447,8 +450,7 @@ def _der(certificate: x509.Certificate) -> bytes:
 def _judge_logged(checks: Checklist, found: _Found, trust: TrustList) -> None:
     """The proof inside holds against the issuer's log key; an archive of which no log key is pinned is not asked for one."""
     assert found.key is not None
-    logs = log_keys(trust, found.key.issuer)
-    if not logs:
+    if not log_keys(trust, found.key.issuer):
         checks.skipped("logged", _R.NOT_LOGGED)
         return
     with checks.judging("logged", go_on=True):
@@ -457,13 +459,18 @@ def _judge_logged(checks: Checklist, found: _Found, trust: TrustList) -> None:
         proof = found.files.get(PROOF_FILE)
         if proof is None:
             raise VerifyError(_R.NOT_LOGGED)
-        content = found.statement["content"]
+        content, issuer = found.statement["content"], found.key.issuer
         try:
-            event, _proven = check_event(proof, logs)
+            read = InclusionProof.parse(proof)
+            origin = Checkpoint.parse(read.note.text).origin
+            logs = keys_of_log(trust, issuer, origin)
+            event, _proven = check_event(read, logs, origin=origin)
             logged_at = datetime.fromtimestamp(event.at_ms / 1000, UTC)
-            asked = trust.parties[found.key.issuer].second_suite
+            check_signers(trust, issuer, read.note, INTL, logged_at, proven_at=found.proven_at)
+            asked = trust.parties[issuer].second_suite
             if asked is not None and logged_at >= asked.since:
-                check_event(proof, logs, second=second_log_keys(trust, found.key.issuer))
+                check_event(read, logs, origin=origin, second=second_log_keys(trust, issuer))
+                check_signers(trust, issuer, read.note, asked.suite, logged_at, proven_at=found.proven_at)
         except EvidenceError as error:
             reason = _LOG_REASONS.get(error.flaw, _R.WRONG_LOG_PROOF)
             raise VerifyError(reason, error.flaw.value, open=error.flaw is Flaw.UNSUPPORTED_SUITE) from error

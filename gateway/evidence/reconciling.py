@@ -10,19 +10,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
 from federation.reasons import Refusal
+from federation.suites import INTL
 from federation.tlog.checkpoint import Checkpoint, open_checkpoint
 from federation.tlog.flaws import EvidenceError, Flaw
 from federation.tlog.note import LARGEST_NOTE, Note
 from federation.tlog.reader import LogReader
 from federation.tlog.reconcile import LARGEST_ACCOUNT, Account, Reconciliation, account_of, reconcile
-from federation.tlog.trusted import log_keys, second_log_keys
+from federation.tlog.trusted import check_signers, keys_of_log, second_log_keys
 from federation.trust import TrustList
+from federation.verify.report import VerifyError
 from gateway.evidence.witnesses import Objects
 
 FOLDER = "accounts"
@@ -65,13 +68,19 @@ def path_of(folder: Path, archive: str) -> Path:
 
 
 def check_signed(note: Note, archive: str, account: Account, trust: TrustList, now_s: float) -> None:
-    """EvidenceError unless the archive signed a log at least as long as its account says, as the trust list asks."""
+    """EvidenceError unless the archive signed a log at least as long as its account says, as the trust list asks, by a key that
+    is believed now.
+    """
     claimed = Checkpoint.parse(note.text)
-    keys = [key for key in log_keys(trust, archive) if key.name == claimed.origin]
+    keys = keys_of_log(trust, archive, claimed.origin)
     asked = trust.parties[archive].second_suite if archive in trust.parties else None
     is_asked = asked is not None and now_s >= asked.since.timestamp()
     second = second_log_keys(trust, archive) if is_asked else None
     checkpoint = open_checkpoint(note, keys, claimed.origin, second)
+    try:
+        check_signers(trust, archive, note, INTL, datetime.fromtimestamp(now_s, UTC))
+    except VerifyError as error:
+        raise EvidenceError(Flaw.UNKNOWN_SIGNER, error.reason.value) from error
     told = max((line.index for lines in account.requests.values() for line in lines), default=-1)
     if told >= checkpoint.size:
         raise EvidenceError(Flaw.NOT_INCLUDED, f"entry {told} of {checkpoint.size}")

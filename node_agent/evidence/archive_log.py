@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import time
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from federation import mail
@@ -176,17 +176,22 @@ class ArchiveWitness:
         self,
         folder: Path,
         signer: Signer,
-        logs: dict[str, list[VerifierKey]],
+        logs: Callable[[datetime], dict[str, list[VerifierKey]]],
         second: dict[str, SecondKeys] | None = None,
     ) -> None:
-        """`logs` are the logs it watches, by origin: see federation.tlog.witness.witnessed; `second`: federation.tlog.trusted."""
-        self._witness = Witness(folder / WITNESS_FILE, signer, logs, second)
+        """`logs` are the logs it watches at a time, by origin, and `second` those of them that sign twice: both of
+        federation.tlog.trusted.
+        """
+        self._logs = logs
+        self._witness = Witness(folder / WITNESS_FILE, signer, {}, second)
 
     def open(self, name: str, body: bytes) -> Object:
         """Objects of `witness/`: `add-checkpoint` answers with the status in the first line, then the body."""
         if name != "add-checkpoint":
             raise Refusal(Reason.NOT_FOUND)
-        answer = self._witness.add_checkpoint(body, int(time.time()))
+        now = datetime.now(UTC)
+        self._witness.watch(self._logs(now))
+        answer = self._witness.add_checkpoint(body, int(now.timestamp()))
         return _text(f"{answer.status}\n{answer.body}")
 
     def close(self) -> None:

@@ -72,7 +72,7 @@ class Side:
         quorum = Quorum(0, tuple(one.key for one in witnesses))
         self.log = ArchiveLog(self.folder, self.code, self.log_signer, wall_ms, quorum)
         others = [one.key for one in logs if one.name != self.log_signer.name]
-        self.witness = ArchiveWitness(self.folder, self.witness_signer, witnessed(others))
+        self.witness = ArchiveWitness(self.folder, self.witness_signer, lambda _at: witnessed(others))
         self.shelf = Shelf()
         self.shelf.put("log", self.log.open)
         self.shelf.put("witness", self.witness.open)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pypdfium2
@@ -23,7 +24,7 @@ from federation.short_code import canonical, grouped
 from federation.suites.registry import suite
 from federation.tlog.checkpoint import open_checkpoint
 from federation.tlog.note import Note as SignedNote
-from federation.tlog.note import VerifierKey
+from federation.tlog.note import Signer, VerifierKey
 from federation.tlog.reconcile import Account
 from federation.trust import Use
 from federation.verify.challenge import Challenge, MemoryNonces
@@ -59,6 +60,39 @@ def test_an_approved_order_becomes_a_document_anyone_can_verify(archive):
         "seal",
         "standing",
     }
+
+
+def with_log_keys(archive, *keys):
+    """The trust list with these log keys of the archive, in this order."""
+    party = archive.trust.parties["330483"]
+    others = {one.id: one for one in party.keys.values() if one.use is not Use.LOG}
+    party = replace(party, keys={one.id: one for one in keys} | others)
+    return replace(archive.trust, parties=archive.trust.parties | {"330483": party})
+
+
+def test_the_log_is_believed_by_a_key_in_its_time_and_not_by_one_that_was_stolen(archive):
+    issued = archive.documents.issuer.issue(archive.order())
+    pdf = archive.fetch(f"document/{issued.reference}")
+    (key,) = archive.trust.keys(Use.LOG, "330483")
+    day = timedelta(days=1)
+    for change, reasons in (
+        ({"not_after": now() + day}, ()),
+        ({"not_after": now() - timedelta(minutes=5)}, (VerificationReason.KEY_EXPIRED,)),
+        ({"not_before": now() + day}, (VerificationReason.KEY_NOT_YET_VALID,)),
+        # nothing proves that it was signed before: whoever stole the key writes any date
+        ({"compromised_at": now() + day}, (VerificationReason.KEY_COMPROMISED,)),
+    ):
+        trust = with_log_keys(archive, replace(key, **change))
+        report = verify(pdf, trust, archive.statuses(), now())
+        assert report.reasons == reasons
+    # the key is one of two, and so is the log: begun anew under another origin, as after a restored backup
+    other = Signer.generate("lantai.lantai/330483/log-2").key
+    new = replace(key, id="log-2", vkey=str(other))
+    for keys in ((key, new), (new, key)):
+        report = verify(pdf, with_log_keys(archive, *keys), archive.statuses(), now())
+        assert report.verdict is Verdict.VALID, report.as_json()
+    report = verify(pdf, with_log_keys(archive, new), archive.statuses(), now())
+    assert report.reasons == (VerificationReason.WRONG_LOG_PROOF,)
 
 
 def test_the_text_of_its_qr_code_verifies_and_says_the_same(archive):

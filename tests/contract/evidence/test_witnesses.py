@@ -377,6 +377,11 @@ async def test_an_account_is_believed_only_beside_a_log_signed_as_the_list_asks(
         party, other = trust.parties["330483"], trust.parties["330421"]
         strange = {**party.keys, "log": replace(other.keys["log"], issuer="330483")}
         assert await told(with_party(trust, replace(party, keys=strange))) == ["330483 wrong_origin"]
+        at = datetime.fromtimestamp(now_ms / 1_000, UTC)
+        for change in ({"compromised_at": at}, {"not_after": at}, {"not_before": at + timedelta(days=1)}):
+            stolen = replace(party.keys["log"], **change)
+            keys = {**party.keys, "log": stolen}
+            assert await told(with_party(trust, replace(party, keys=keys))) == ["330483 unknown_signer"]
         second = SecondSigner(side.log_signer.name, suite("sm-1").generate("SM2"))
         beside = replace(party.keys["log"], id="log-sm", suite="sm-1", alg="SM2", vkey=str(second.key))
         since = datetime.fromtimestamp(now_ms / 1_000, UTC)
@@ -392,7 +397,11 @@ async def test_an_account_is_believed_only_beside_a_log_signed_as_the_list_asks(
         line = replace_index(stated, 99)
         with pytest.raises(EvidenceError, match="not_included"):
             check_signed(
-                Note.parse(side.log.open("checkpoint", b"").read(0, 1 << 16)), "330483", line, trust, 0
+                Note.parse(side.log.open("checkpoint", b"").read(0, 1 << 16)),
+                "330483",
+                line,
+                trust,
+                now_ms / 1_000,
             )
 
 
