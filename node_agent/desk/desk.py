@@ -92,6 +92,7 @@ class Desk:
         """Called for each request or message that is put aside, in the thread that met it."""
         self.changes = 0
         """Grows with every change this process made or noticed."""
+        store.on_unreadable = self._met_unreadable
 
     # being told of changes ---------------------------------------------------------------------------------------
 
@@ -121,6 +122,12 @@ class Desk:
         self._aside = {one: until for one, until in self._aside.items() if until > now}
         self._aside[what] = now + AGAIN_AFTER_MS
         self.on_unreadable()
+
+    def _met_unreadable(self, row: tuple[str, int]) -> None:
+        """A row the store left out: counted once a minute, as what is put aside here."""
+        now = self.now_ms()
+        if not self._is_aside(row, now):
+            self._put_aside(row, now)
 
     def _is_aside(self, what: tuple[str, int] | bytes, now: int) -> bool:
         return self._aside.get(what, 0) > now

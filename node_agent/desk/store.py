@@ -10,7 +10,7 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,15 @@ class Store:
         self.archive = archive
         self._path = folder / FILE
         self._lock = threading.RLock()
+        self.on_unreadable: Callable[[tuple[str, int]], None] = lambda _row: None
+        """Told of each row that nobody can read, and so is left out of what was asked for, by a name that stays while it does."""
         if not self._path.exists():
             os.close(os.open(self._path, os.O_CREAT | os.O_WRONLY, 0o600))  # people's requests are inside
         with _named_troubles():
             self._connection = sqlite3.connect(
                 self._path, isolation_level=None, check_same_thread=False, timeout=BUSY_S
             )
+            self._connection.text_factory = tables.text
             self._connection.execute("pragma journal_mode=wal")
             self._connection.execute("pragma synchronous=full")
             self._connection.execute("pragma secure_delete=on")  # what is forgotten leaves the file too
@@ -84,26 +87,41 @@ class Store:
                 raise
 
     def _rows(self, sql: str, *values: Any) -> list[Any]:
+        """What a statement gives, but for rows whose text nobody can read."""
         with self._lock, _named_troubles():
-            return self._connection.execute(sql, values).fetchall()
+            rows = self._connection.execute(sql, values).fetchall()
+        return [row for row in rows if tables.is_readable(row) or self._leave_out(row)]
+
+    def _items(self, sql: str, *values: Any) -> list[Item]:
+        """The same of items, but for those in a state nobody knows."""
+        found = []
+        for row in self._rows(sql, *values):
+            try:
+                found.append(tables.item(row))
+            except tables.UnreadableItemError:
+                self._leave_out(row)
+        return found
+
+    def _leave_out(self, row: tuple[Any, ...]) -> bool:
+        self.on_unreadable(("row", hash(row)))
+        return False
 
     # reading -----------------------------------------------------------------------------------------------------
 
     def item(self, case_id: str) -> Item | None:
-        """The newest question of a case."""
+        """The newest question of a case. UnreadableItemError when it is in a state nobody knows."""
         rows = self._rows(tables.NEWEST_OF_CASE, case_id)
         return tables.item(rows[0]) if rows else None
 
     def open_items(self) -> list[Item]:
-        return [tables.item(row) for row in self._rows(tables.OPEN_ITEMS)]
+        return self._items(tables.OPEN_ITEMS)
 
     def ended_items(self, limit: int) -> list[Item]:
         """What was decided or closed, the latest first."""
-        rows = self._rows(
+        return self._items(
             f"{tables.ITEM} where state not in ({tables.OPEN_STATES}) order by max(decided_ms, received_ms) desc limit ?",
             limit,
         )
-        return [tables.item(row) for row in rows]
 
     def outbox(self, limit: int) -> list[Waiting]:
         """The oldest waiting message of each case, oldest first: a case's messages are sent one after the other."""
@@ -116,22 +134,20 @@ class Store:
 
     def issuing_items(self, until_ms: int, limit: int) -> list[Item]:
         """Items whose document is due to be made, the longest waiting first."""
-        rows = self._rows(
+        return self._items(
             f"{tables.ITEM} where state = 'issuing' and issue_due_ms <= ? order by issue_due_ms limit ?",
             until_ms,
             limit,
         )
-        return [tables.item(row) for row in rows]
 
     def in_vain_items(self, limit: int) -> list[Item]:
         """Items whose case was withdrawn, or had ended by the gateway's word, after their document had been ordered."""
         reasons = (WITHDRAWN, Reason.ILLEGAL_TRANSITION.value)
-        rows = self._rows(
+        return self._items(
             f"{tables.ITEM} where {tables.IN_VAIN} and reason in (?, ?) order by issue_due_ms limit ?",
             *reasons,
             limit,
         )
-        return [tables.item(row) for row in rows]
 
     def notices(self, until_ms: int, limit: int) -> list[Notice]:
         """Calls that are due: of each address the oldest, so that one that hangs holds up no other."""
@@ -176,10 +192,7 @@ class Store:
             after,
             limit,
         )
-        return [
-            Action(seq, at, case, group, actor, action, state, version, msgspec.json.decode(detail))
-            for seq, at, case, group, actor, action, state, version, detail in rows
-        ]
+        return [_action(*row) for row in rows]
 
     def done_after(self, seq: int, limit: int = 500) -> list[tuple[int, str, str]]:
         """(seq, actor, action) of what was done after a sequence number, in order: what counting needs."""
@@ -246,6 +259,15 @@ class Store:
             self._connection.close()
 
 
+def _action(*row: Any) -> Action:
+    """A line whose details nobody can read is shown without them."""
+    *told, detail = row
+    try:
+        return Action(*told, msgspec.json.decode(detail, type=dict[str, Any]))
+    except msgspec.MsgspecError:
+        return Action(*told, {})
+
+
 @contextlib.contextmanager
 def _named_troubles() -> Iterator[None]:
     """A locked, full or broken disk is one named reason; SQLite's own texts never leave."""
@@ -253,5 +275,5 @@ def _named_troubles() -> Iterator[None]:
         yield
     except sqlite3.IntegrityError:
         raise  # a mistake of ours, not of the disk
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, tables.UnreadableItemError) as error:
         raise Refusal(Reason.STORE_UNAVAILABLE, retry_after_s=1.0) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from node_agent.desk.items import OPEN, Item, State
@@ -63,8 +64,36 @@ OUTBOX = "select id, case_id, grp, kind, body, happened_ms from outbox"
 """Messages, as `Waiting` holds them."""
 
 
+text = partial(str, encoding="utf-8", errors="surrogateescape")
+"""Text of the file. A damaged one is given as it can be, for whoever reads the row to refuse it: SQLite's driver would refuse the
+whole answer, with all the other rows in it.
+"""
+
+
+class UnreadableItemError(ValueError):
+    """A row that is damaged, or was written by a later version."""
+
+
+def is_readable(row: tuple[Any, ...]) -> bool:
+    """Whether all text of a row is text."""
+    return all(not isinstance(value, str) or value.isascii() or _is_text(value) for value in row)
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def item(row: tuple[Any, ...]) -> Item:
-    """A row of ITEM as a value."""
+    """A row of ITEM as a value. UnreadableItemError."""
+    if not is_readable(row):
+        raise UnreadableItemError("text")
     found = Item(*row)
-    found.state = State(found.state)
+    try:
+        found.state = State(found.state)
+    except ValueError as error:
+        raise UnreadableItemError("state") from error
     return found

@@ -447,6 +447,57 @@ def test_a_call_about_an_item_in_a_state_nobody_knows_is_dropped(tmp_path, clock
     desk.store.close()
 
 
+GARBLED = "沈甲".encode("gbk").decode("utf-8", "surrogateescape")
+"""A text of the file whose bytes are no UTF-8."""
+
+
+def garble(desk, case, table="items", column="last"):
+    """Have a text of a case's rows be none, as a failing disk may leave it."""
+    with desk.store.writing(0):
+        desk.store._connection.execute(
+            f"update {table} set {column} = cast(? as text) where case_id = ?",
+            (GARBLED.encode("utf-8", "surrogateescape"), case),
+        )
+
+
+def test_a_row_whose_text_is_damaged_hides_no_other(desk, clock, met):
+    for case in ("c1", "c2"):
+        give(desk, dispatch(), case)
+    garble(desk, "c1")
+    assert [one.case_id for one in desk.queue()] == ["c2"]
+    desk.tick()
+    assert len(met) == 1, "it is counted once a minute"
+    with pytest.raises(Refusal) as found:
+        desk.item("c1")
+    assert found.value.reason is Reason.UNKNOWN_CASE
+    with pytest.raises(Refusal) as found:
+        desk.receive(b"again", "c1", mail.write(dispatch(group=2)))
+    assert found.value.reason is Reason.STORE_UNAVAILABLE, "nothing is written over what nobody can read"
+    desk.claim("c2", "沈甲", desk.item("c2").version)
+    clock.go(61)
+    assert [one.case_id for one in desk.queue()] == ["c2"]
+    assert len(met) == 2
+
+
+def test_what_was_done_is_told_but_for_lines_nobody_can_read(desk, met):
+    for case in ("c1", "c2"):
+        give(desk, dispatch(), case)
+    spoil(desk, "detail", "c1", "{")
+    assert {one.case_id for one in desk.store.actions()} == {"c1", "c2"}
+    assert desk.history("c1")[0].detail == {}
+    garble(desk, "c1", "actions", "actor")
+    assert {one.case_id for one in desk.store.actions()} == {"c2"}
+
+
+def test_an_ended_item_in_a_state_nobody_knows_hides_no_other(desk, met):
+    for case in ("c1", "c2"):
+        give(desk, dispatch(), case)
+        give(desk, mail.Withdrawn(1), case)
+    spoil(desk, "state", value="contested")
+    assert [one.case_id for one in desk.store.ended_items(9)] == ["c2"]
+    assert len(met) == 1
+
+
 async def test_a_running_office_outlives_what_nobody_can_read(desk, clock):
     """Each of its loops meets something: one that ended would end the agent, at every start."""
     before = telemetry.DESK_EVENTS.labels(event="unreadable")._value.get()
