@@ -22,6 +22,7 @@ from cryptography import x509
 from federation import signed_anew
 from federation.bulk.answering import Object
 from federation.reasons import Reason, Refusal
+from federation.rpc.validity import LOOK_EVERY_S
 from federation.tlog.anchor import FileAnchor
 from federation.tlog.checkpoint import Quorum
 from federation.tlog.flaws import EvidenceError, Flaw
@@ -36,7 +37,7 @@ from node_agent.certificates import keys as key_files
 from node_agent.certificates.fonts import FontsMissingError
 from node_agent.certificates.keys import KeysMissingError
 from node_agent.certificates.registry import Deliverable, Registry, SignedAnew
-from node_agent.certificates.revocation_lists import ListFiles
+from node_agent.certificates.revocation_lists import ListFiles, ListsWatch
 from node_agent.certificates.scans import ScanReader
 from node_agent.certificates.sealing import Sealer, SealError
 from node_agent.certificates.standing import Standing
@@ -129,6 +130,7 @@ class Documents:
             authority=_time_authority(folder, table),
             second=keys.second_of(Use.SEAL),
         )
+        self.lists = [ListsWatch(*one, telemetry.ListsObserver()) for one in sealer.chains()]
         workshop = Workshop(
             archive=settings.archive,
             name=settings.name,
@@ -162,6 +164,7 @@ class Documents:
             "document standing": self._watch(),
             "documents signed anew": self._watch_signed_anew(),
             "document times": self._add_times(),
+            "revocation lists": self._watch_lists(),
             "sweep documents": self._sweep(),
         }
 
@@ -285,6 +288,13 @@ class Documents:
                 if removed:
                     telemetry.log.info("left-over files removed", action="documents.swept", records=removed)
             await asyncio.sleep(_SWEEP_EVERY_S)
+
+    async def _watch_lists(self) -> None:
+        """Tell of revocation lists before they run out: at start, and as often as certificates are looked at."""
+        while True:
+            for one in self.lists:
+                await asyncio.to_thread(one.look, now())
+            await asyncio.sleep(LOOK_EVERY_S)
 
     async def _add_times(self) -> None:
         """Give documents whose time is pending a time stamp, once the authority answers again."""

@@ -30,6 +30,12 @@ CERTIFICATE_EXPIRES_AT = Gauge(
     "When the agent's own TLS certificate towards gateways, or one of its chain, expires, Unix time; 0 = none.",
     registry=REGISTRY,
 )
+REVOCATION_LISTS_END_AT = Gauge(
+    "agent_revocation_lists_end_at_seconds",
+    "When the first revocation list of a chain runs out, of the seal or of the time-stamp authority, Unix time; from then on no document is made. 0 = none.",
+    ["kind"],
+    registry=REGISTRY,
+)
 WAITING = Gauge("agent_worker_waiting", "Slow searches waiting for the worker thread.", registry=REGISTRY)
 RECORDS = Gauge("agent_index_records", "Records in the index.", registry=REGISTRY)
 EPOCH = Gauge("agent_index_epoch", "Epoch of the index.", registry=REGISTRY)
@@ -163,6 +169,16 @@ class ValidityObserver:
 
     def certificate_fault(self, fault: str) -> None:
         log.warning("the agent's own certificate", action="agent.certificate", reason=fault)
+
+
+class ListsObserver:
+    """What the log and the metrics say of revocation lists."""
+
+    def lists_end(self, kind: str, at: datetime) -> None:
+        REVOCATION_LISTS_END_AT.labels(kind=kind).set(at.timestamp())
+
+    def lists_fault(self, kind: str, fault: str) -> None:
+        log.warning("revocation lists", action="agent.revocation_lists", kind=kind, reason=fault)
 
 
 class StampObserver:

@@ -1,15 +1,20 @@
-"""Revocation lists (CRLs) in files: read again whenever a file came, went or changed, so that a fresh one counts at once."""
+"""Revocation lists (CRLs) in files: read again whenever a file came, went or changed, so that a fresh one counts at once; and
+watched, for without one in date no document is made, and whatever fetches them may have stopped.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from itertools import pairwise
 from pathlib import Path
+from typing import Protocol
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+
+from federation.rpc.validity import Validity
 
 Lists = Sequence[bytes] | Callable[[], Sequence[bytes]]
 """Revocation lists (DER), or what gives them as they are now."""
@@ -92,3 +97,60 @@ def flaw(chain: Sequence[x509.Certificate], lists: Sequence[bytes], at: datetime
         if all(one.next_update_utc is not None and one.next_update_utc <= at for one in told):
             return "stale"
     return ""
+
+
+def validity(chain: Sequence[x509.Certificate], lists: Sequence[bytes]) -> Validity | None:
+    """From when to when the lists of all issuers of a chain are in date: of several of one issuer the last to end counts, of the
+    issuers the first. None where nothing ends.
+    """
+    read = [x509.load_der_x509_crl(one) for one in lists]
+    ending = []
+    for issuer in chain[1:]:
+        told = [one for one in read if one.issuer == issuer.subject]
+        terms = [Validity(one.last_update_utc, one.next_update_utc) for one in told if one.next_update_utc]
+        if terms and len(terms) == len(told):
+            ending.append(max(terms, key=lambda one: one.ends))
+    return min(ending, key=lambda one: one.ends, default=None)
+
+
+def fault(chain: Sequence[x509.Certificate], lists: Sequence[bytes], at: datetime) -> str:
+    """What an operator should know of a chain's lists: a flaw, or `expires_soon` as of certificates (`Validity.fault`); "" = nothing."""
+    if found := flaw(chain, lists, at):
+        return found
+    term = validity(chain, lists)
+    soon = term.fault(at) if term is not None else None
+    return soon.value if soon is not None else ""
+
+
+class ListsObserver(Protocol):
+    """Told of the revocation lists of a chain."""
+
+    def lists_end(self, kind: str, at: datetime) -> None: ...
+    def lists_fault(self, kind: str, fault: str) -> None:
+        """Told when it changes, and once a day while it lasts; never that all is well again."""
+
+
+class ListsWatch:
+    """Looks at the lists of one chain, and what was said of them last."""
+
+    def __init__(
+        self, kind: str, chain: Sequence[x509.Certificate], lists: Lists, observer: ListsObserver
+    ) -> None:
+        """`kind` says whose chain it is: `seal` or `time`."""
+        self._kind, self._chain, self._lists, self._observer = kind, chain, lists, observer
+        self._said: tuple[str, date] | None = None
+
+    def look(self, now: datetime) -> None:
+        """Read what is new in the files, and tell. Blocking."""
+        try:
+            lists = current(self._lists)
+        except SealError:
+            found = "unreadable"
+        else:
+            found = fault(self._chain, lists, now)
+            if (term := validity(self._chain, lists)) is not None:
+                self._observer.lists_end(self._kind, term.ends)
+        said = (found, now.date()) if found else None
+        if said is not None and said != self._said:
+            self._observer.lists_fault(self._kind, found)
+        self._said = said

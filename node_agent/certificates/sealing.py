@@ -11,6 +11,7 @@ import asyncio
 import logging
 import threading
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -152,6 +153,12 @@ class Sealer:
     @property
     def has_authority(self) -> bool:
         return self._authority is not None
+
+    def chains(self) -> Iterator[tuple[str, Sequence[x509.Certificate], Lists]]:
+        """Of the seal, and of the time-stamp authority if there is one: whose it is, its certificates, their revocation lists."""
+        yield "seal", self._key.chain, self._key.crls
+        if (authority := self._authority) is not None:
+            yield "time", authority.chain, lambda: self._lists(authority)
 
     def check(self, at: datetime) -> None:
         """SealError unless the seal can be used at a time, and the time-stamp authority's certificate be looked at."""

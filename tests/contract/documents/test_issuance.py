@@ -597,3 +597,25 @@ def test_what_nobody_issued_can_not_be_fetched(archive):
         with pytest.raises(Refusal) as refused:
             archive.shelf.open(name, b"")
         assert refused.value.reason is Reason.NOT_FOUND
+
+
+def test_a_running_archive_tells_of_lists_that_are_missing(archive):
+    for path in (archive.folder / "keys").glob("*.crl"):
+        path.unlink()
+
+    async def begin():
+        loops = archive.documents.loops()
+        watching = asyncio.create_task(loops.pop("revocation lists"))
+        for other in loops.values():
+            other.close()
+        while not told:
+            await asyncio.sleep(0.01)
+        watching.cancel()
+
+    with capture_logs() as told:
+        asyncio.run(begin())
+    assert (told[0]["action"], told[0]["kind"], told[0]["reason"]) == (
+        "agent.revocation_lists",
+        "seal",
+        "missing",
+    )
