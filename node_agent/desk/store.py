@@ -192,7 +192,7 @@ class Store:
             after,
             limit,
         )
-        return [_action(*row) for row in rows]
+        return [_action(row) for row in rows]
 
     def done_after(self, seq: int, limit: int = 500) -> list[tuple[int, str, str]]:
         """(seq, actor, action) of what was done after a sequence number, in order: what counting needs."""
@@ -259,13 +259,13 @@ class Store:
             self._connection.close()
 
 
-def _action(*row: Any) -> Action:
-    """A line whose details nobody can read is shown without them."""
-    *told, detail = row
-    try:
-        return Action(*told, msgspec.json.decode(detail, type=dict[str, Any]))
-    except msgspec.MsgspecError:
-        return Action(*told, {})
+def _action(row: tuple[Any, ...]) -> Action:
+    """A line as a value; one whose details nobody can read is shown without them."""
+    seq, at_ms, case_id, group, actor, action, state, version, written = row
+    detail: dict[str, Any] = {}
+    with contextlib.suppress(msgspec.MsgspecError):
+        detail = msgspec.json.decode(written, type=dict[str, Any])
+    return Action(seq, at_ms, case_id, group, actor, action, state, version, detail)
 
 
 @contextlib.contextmanager
