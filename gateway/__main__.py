@@ -20,6 +20,8 @@ from gateway import settings as settings_module
 from gateway.cases.database import keep_names_private
 from gateway.cases.policy import PolicyError
 from gateway.cases.store import StoreError
+from gateway.lists import archives
+from gateway.lists.files import ListError
 from gateway.search.roster import Roster, RosterError
 from gateway.settings import SettingsError
 
@@ -120,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     erase = doings.add_parser("erase", help=erasing.SUMMARY, description=erasing.SUMMARY)
     erase.add_argument("--config", default="gateway.toml", metavar="FILE", help="设置文件 · settings file")
     erasing.configure(erase)
+    archives.configure(commands.add_parser("archive", help=archives.SUMMARY, description=archives.SUMMARY))
     text = "打印接口契约 · print the OpenAPI contract"
     commands.add_parser("openapi", help=text, description=text)
     return parser
@@ -151,8 +154,10 @@ def _command(argv: Sequence[str] | None) -> int:
             return _hooks(settings, base, args)
         if args.command == "evidence":
             return _evidence(settings, base, args)
+        if args.command == "archive":
+            return archives.run(settings, base, args)
         return _run(settings, base)
-    except (SettingsError, RosterError, TransportRefusedError, StoreError, PolicyError) as error:
+    except (SettingsError, RosterError, TransportRefusedError, StoreError, PolicyError, ListError) as error:
         print(f"lantai-gateway {args.command}: {error}", file=sys.stderr)
     except EvidenceError as error:
         text = TEXTS[error.flaw]

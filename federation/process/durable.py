@@ -1,11 +1,12 @@
-"""Files that must be whole, must stay, or are for their owner alone: secrets that are made once, databases with names in them,
-folders whose entries are on disk.
+"""Files that must be whole, must stay, or are for their owner alone: secrets that are made once, lists that are put in place of
+themselves, databases with names in them, folders whose entries are on disk.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from pathlib import Path
 
 
@@ -21,6 +22,30 @@ def write_secret(path: Path, secret: bytes) -> None:
     with contextlib.suppress(FileExistsError):
         os.link(fresh, path)
     fresh.unlink()
+
+
+def put(path: Path, content: bytes, mode: int) -> None:
+    """Put content in the place of a file, whole or not at all; the file keeps its mode and its owner, a new one gets `mode`. OSError
+    when it can not be, and then the file is as it was.
+    """
+    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
+    try:
+        old = path.stat()
+    except FileNotFoundError:
+        old = None
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            if old is not None and (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
+                os.chown(fresh, old.st_uid, old.st_gid)  # whoever reads it must not be shut out
+            os.fchmod(handle, mode if old is None else stat.S_IMODE(old.st_mode))
+            file.flush()
+            os.fsync(handle)
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+    sync(path.parent)
 
 
 def keep_private(path: Path) -> None:

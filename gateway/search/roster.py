@@ -67,10 +67,17 @@ class Roster:
     def load(cls, path: Path | str) -> Roster:
         """Read a roster file: `epoch = 1` and `[[archive]]` tables; RosterError says what is wrong where."""
         try:
-            table = tomllib.loads(Path(path).read_text("utf-8"))
+            content = Path(path).read_bytes()
         except OSError as error:
             raise RosterError(f"无法读取名录 · can not read the roster {path}: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return cls.parse(content, path)
+
+    @classmethod
+    def parse(cls, content: bytes, path: Path | str) -> Roster:
+        """What a roster file says; `path` is what errors call it."""
+        try:
+            table = tomllib.loads(content.decode())
+        except ValueError as error:
             raise RosterError(
                 f"名录不是合法的 TOML · the roster {path} is not valid TOML: {error}"
             ) from error

@@ -1,0 +1,185 @@
+"""`lantai-gateway archive …`: who is on the roster. Every change is a new edition of it, with the next epoch."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from federation.process.durable import put
+from federation.rpc.transport import TransportRefusedError
+from gateway.lists.files import DRY_RUN, NEXT_START, NO_CHANGE, ListError, alone, difference, is_plain
+from gateway.lists.rows import Rows
+from gateway.search.roster import Member, Roster
+from gateway.settings import GatewaySettings, SettingsError
+
+SUMMARY = "成员名录中的档案馆 · archives on the roster"
+_MAY_GO = ("authority", "stale_after_s", "deputy")
+"""What a row may do without."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The actions of `archive` and their flags."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    for name, text in (
+        ("list", "列出名录中的档案馆 · list the archives on the roster"),
+        ("add", "加入一馆 · add an archive"),
+        ("change", "修改一馆，未给出的保持不变 · change an archive; what is not given stays"),
+        ("remove", "移出一馆 · remove an archive"),
+    ):
+        one = actions.add_parser(name, help=text, description=text)
+        one.add_argument(
+            "--config", default="gateway.toml", metavar="FILE", help="设置文件 · settings file (gateway.toml)"
+        )
+        if name == "list":
+            one.add_argument("--json", action="store_true", help="输出一个 JSON 对象 · print one JSON object")
+            continue
+        one.add_argument("code", metavar="CODE", help="六位区划代码 · its six-digit division code")
+        one.add_argument(
+            "--dry-run", action="store_true", help="只显示将有的变化 · only tell what would change"
+        )
+        if name != "remove":
+            _add_keys(one, is_new=name == "add")
+
+
+def _add_keys(parser: argparse.ArgumentParser, *, is_new: bool) -> None:
+    parser.add_argument("--name", required=is_new, metavar="NAME", help="馆名 · its name")
+    where = parser.add_mutually_exclusive_group(required=is_new)
+    where.add_argument(
+        "--address", metavar="HOST:PORT", help="网关拨号的地址 · where the gateway dials its agent"
+    )
+    where.add_argument("--dials-in", action="store_true", help="由该馆拨入网关 · its agent dials the gateway")
+    parser.add_argument(
+        "--authority",
+        type=int,
+        metavar="N",
+        help="同一记录有多份时，数大者为准 · among copies of one record the higher wins",
+    )
+    parser.add_argument(
+        "--stale-after-s",
+        type=int,
+        metavar="SECONDS",
+        help="索引多久未更新即告知 · an index older than this is told as stale",
+    )
+    parser.add_argument(
+        "--deputy", metavar="CODE", help="逾时代审的馆 · who reviews in its name when it is late"
+    )
+    if not is_new:
+        parser.add_argument(
+            "--without",
+            action="append",
+            default=[],
+            choices=_MAY_GO,
+            metavar="KEY",
+            help=f"去掉该项，可多次 · take this out, may repeat: {', '.join(_MAY_GO)}",
+        )
+
+
+def run(settings: GatewaySettings, base: Path, args: argparse.Namespace) -> int:
+    """Exit status 0 done, 2 wrong use. RosterError, ListError or PolicyError, with the roster as it was, say why not."""
+    from gateway.app import rules, usable_credentials
+
+    path = (base / settings.roster).resolve()
+    if args.action == "list":
+        _list(Roster.load(path), as_json=args.json)
+        return 0
+    values = {} if args.action == "remove" else _values(args)
+    if args.action == "change" and not values:
+        print("lantai-gateway archive change: 请给出要修改的项 · say what to change", file=sys.stderr)
+        return 2
+    with alone(path):
+        content = path.read_bytes() if path.exists() else None
+        before = Rows("archive", "code", content or b"", path)
+        after = _edited(before, args, values)
+        if after is before:
+            print(NO_CHANGE)
+            return 0
+        epoch = before.table.get("epoch", 1)
+        if content is None:
+            after = after.with_top("epoch", 1)
+        elif isinstance(epoch, int):
+            after = after.with_top("epoch", epoch + 1)
+        roster = Roster.parse(after.text.encode(), path)
+        rules(roster)
+        _tell(before, after, args)
+        if args.dry_run:
+            print(DRY_RUN)
+        else:
+            put(path, after.text.encode(), 0o600)
+            print(f"名录第 {roster.epoch} 版 · edition {roster.epoch} of the roster\n{NEXT_START}")
+    try:
+        usable_credentials(settings, base, roster)
+    except (SettingsError, TransportRefusedError) as error:
+        print(
+            f"lantai-gateway archive: 提醒：设置还不够，网关不会启动 · note: the gateway would not start with these settings: {error}",
+            file=sys.stderr,
+        )
+    return 0
+
+
+def _values(args: argparse.Namespace) -> dict[str, Any]:
+    """What the flags say of a row, None for what is to go."""
+    given = {key: getattr(args, key) for key in ("name", "address", "authority", "stale_after_s", "deputy")}
+    values = {key: value for key, value in given.items() if value is not None}
+    if args.dials_in:
+        values = {key: value for key, value in values.items() if key != "address"} | {"dials_in": True}
+    if args.action == "change":
+        if args.address is not None:
+            values["dials_in"] = None
+        elif args.dials_in:
+            values["address"] = None
+        values |= dict.fromkeys(args.without)
+    for key, value in values.items():
+        if isinstance(value, str) and not (value and is_plain(value)):
+            raise ListError(f"--{key}: 不得为空或含控制字符 · must not be empty or hold control characters")
+    return values
+
+
+def _edited(rows: Rows, args: argparse.Namespace, values: Mapping[str, Any]) -> Rows:
+    if args.action == "add":
+        return rows.added({"code": args.code, **values})
+    row = rows.named(args.code)
+    if args.action == "remove":
+        return rows.removed(args.code)
+    other = {key: value for key, value in values.items() if row.get(key) != value}
+    return rows.changed(args.code, other) if other else rows
+
+
+def _tell(before: Rows, after: Rows, args: argparse.Namespace) -> None:
+    old = before.named(args.code) if args.action != "add" else None
+    new = after.named(args.code) if args.action != "remove" else None
+    for line in difference(args.code, old, new):
+        print(line)
+    if new is None and (count := before.comments_of(args.code)):
+        print(f"    # 其 {count} 行注释一并移去 · {count} comment lines of it go as well")
+    print(f"epoch {before.table.get('epoch', '–')} → {after.table['epoch']}")
+
+
+def _list(roster: Roster, *, as_json: bool) -> None:
+    if as_json:
+        print(
+            json.dumps(
+                {"epoch": roster.epoch, "archives": [_row(one) for one in roster.members]}, ensure_ascii=False
+            )
+        )
+        return
+    for one in roster.members:
+        more = [f"{key}={value}" for key, value in _row(one).items() if key in _MAY_GO]
+        print("  ".join([one.code, one.name, one.address or "dials_in", *more]))
+    print(
+        f"名录第 {roster.epoch} 版，{len(roster.members)} 家 · edition {roster.epoch} of the roster, {len(roster.members)} archives"
+    )
+
+
+def _row(member: Member) -> dict[str, Any]:
+    """A member as its row says it: nothing for what is not set."""
+    said = {key: value for key, value in asdict(member).items() if value not in {"", None}}
+    if not member.address:
+        said["dials_in"] = True
+    if not member.authority:
+        del said["authority"]
+    return said
