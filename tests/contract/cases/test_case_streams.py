@@ -183,3 +183,30 @@ async def test_a_case_that_goes_on_is_followed_whatever_was_read(
             await there.happen(case, Kind.WITHDRAWN, "caller")
             async with asyncio.timeout(30):
                 assert b"event: withdrawn" in await answer.content.read()
+
+
+async def test_an_answer_the_caller_has_already_is_delivered_though_nothing_changed(stores: Stores):
+    """A note that was ordered may never come: from the end of its stage on the case is the answer, and who asks with
+    If-None-Match has it. 304 alone would leave the clock running for ever.
+    """
+    async with world(stores) as there:
+        there.running.locator.rounds = [
+            Located({HOLDER: "empty"}, searched={HOLDER: "2023-11-01"}, noting=HOLDER)
+        ]
+        case = await there.is_(await there.running.accept("note"), State.NO_RECORD)
+        assert case.awaits_note
+        path = f"/v1/cases/{case.id}"
+
+        async def asked(known: str) -> tuple[int, str]:
+            async with there.client.get(path, headers={"If-None-Match": known} if known else {}) as answer:
+                return answer.status, answer.headers["ETag"]
+
+        status, known = await asked("")
+        assert status == 200
+        assert await asked(known) == (304, known), "the note may yet come"
+        there.clock.go(91)
+        status, told = await asked(known)
+        assert (status, told) == (200, f'W/"{case.version + 1}"')
+        assert await asked(told) == (304, told)
+        delivered = await there.is_(case, State.NO_RECORD)
+        assert delivered.stopped_ms == delivered.delivered_ms > 0
