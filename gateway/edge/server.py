@@ -178,6 +178,11 @@ class Edge:
                 response = problem(broken, language_of(request), trace, of_tokens=route == _TOKEN)
             finally:
                 self._health.running -= counts
+            if request.writer.output_size > 0 and not response.prepared:
+                # a stream failed: a second answer inside the first would be read as a part of it
+                if request.transport is not None:
+                    request.transport.close()
+                raise ConnectionResetError
             status = response.status
             count = counted.get(status)
             if count is None:

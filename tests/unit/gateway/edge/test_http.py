@@ -14,6 +14,7 @@ from prometheus_client import generate_latest
 
 from federation.http import bodies as json_bodies
 from federation.http import server as http_server
+from federation.reasons import Reason, Refusal
 from gateway import app, telemetry
 from gateway.edge.server import openapi
 from gateway.settings import GatewaySettings
@@ -403,3 +404,31 @@ async def test_a_small_body_that_unpacks_to_a_large_one_is_too_large():
         assert len(bomb) < 60_000
         status, _headers, problem = await gateway.ask(raw=bomb, headers={"Content-Encoding": "gzip"})
         assert (status, problem["reason"]) == (413, "too_large")
+
+
+@pytest.mark.parametrize("fault", [Refusal(Reason.STORE_UNAVAILABLE), RuntimeError("錢偉明")])
+async def test_a_stream_that_fails_after_it_began_is_cut_off_and_holds_no_second_answer(monkeypatch, fault):
+    async with Gateway() as gateway:
+        searches = gateway.edge._searches
+        whole = searches.stream
+
+        async def failing(question):
+            async with contextlib.aclosing(whole(question)) as events:
+                yield await anext(events)
+                raise fault
+
+        monkeypatch.setattr(searches, "stream", failing)
+        body = json.dumps(QUESTION).encode()
+        head = (
+            f"POST /v1/searches HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {gateway.tokens.mint('platform')}\r\n"
+            f"Content-Type: application/json\r\nAccept: text/event-stream\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        reader, writer = await asyncio.open_connection(gateway.client.host, gateway.client.port)
+        writer.write(head.encode() + body)
+        async with asyncio.timeout(30):
+            told = await reader.read()  # until the gateway closes the connection
+        writer.close()
+        assert told.count(b"HTTP/1.1") == 1
+        assert b"event: outcome" in told
+        assert not told.endswith(b"0\r\n\r\n"), "cut off, and not ended as if that were all"
+        assert gateway.health.running == 0
