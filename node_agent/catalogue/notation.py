@@ -44,7 +44,9 @@ _NUMERALS = {char: digit for digit, chars in enumerate(("〇零○Ｏ", "一壹�
 _TENS = {"十": 10, "拾": 10, "廿": 20, "卅": 30}
 _MONTHS = {"正": 1, "冬": 11, "腊": 12}
 
-_NUMERIC = re.compile(r"(\d{4})(?:年|[-.])(\d{1,2})(?:(?:月|[-.])(\d{1,2})日?)?月?")
+_NUMERIC = re.compile(r"(\d{4})(?:年|[-.])(\d{1,2})(?:(?:月|[-.])(\d{1,2})日?|月)?")
+_MONTH_TO_MONTH = re.compile(r"(\d{4})([年.-])(\d{1,2})月?-(\d{1,2})(月?)")
+_TO = frozenset("~～至")
 _DAY_FIRST_YEAR = re.compile(r"\d{2}[-.]\d{1,2}[-.]\d{1,2}|\d{1,2}[-.]\d{1,2}[-.]\d{2,4}")
 _DIGITS = re.compile(r"\d{4}|\d{6}|\d{8}")
 _SERIAL = re.compile(r"\d{5}")
@@ -64,7 +66,7 @@ _STEMS, _BRANCHES = "甲乙丙丁戊己庚辛壬癸", "子丑寅卯辰巳午未�
 _SEXAGENARY = re.compile(
     rf"(?:农历|阴历|旧历|夏历)?([{_STEMS}])([{_BRANCHES}])年?(闰)?(?:([正冬腊一二三四五六七八九十]{{1,3}})月)?(?:初?([一二三四五六七八九十廿卅]{{1,3}})日?)?"
 )
-_SHORT_YEAR = re.compile(r"(\d{2})(?:年|[-.])(\d{1,2})(?:(?:月|[-.])(\d{1,2})日?)?月?")
+_SHORT_YEAR = re.compile(r"(\d{2})(?:年|[-.])(\d{1,2})(?:(?:月|[-.])(\d{1,2})日?|月)?")
 _TIME_OF_DAY = re.compile(r"(?<=[\d日号])(?:\s+|T)\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|\s*[AaPp][Mm])?\s*$")
 _SAYS_TIME = re.compile(r"[\d年月日岁元〇零一二三四五六七八九十]")
 
@@ -92,7 +94,7 @@ def read_date(cell: object, hint: int = 0, day_zero: date = DAY_ZERO) -> Read:
         number = int(cell)
         if _EARLIEST <= number <= _LATEST:
             return _of(number, 0, 0)
-        if _FIRST_SERIAL <= number + (day_zero - DAY_ZERO).days <= _LAST_SERIAL:
+        if _is_serial(number, day_zero):
             return _of_number(number, day_zero)
         return _read_text(str(number), day_zero)
     return None, Finding.NO_DATE
@@ -107,6 +109,8 @@ def _read_text(text: str, day_zero: date) -> Read:
         return None, Finding.NO_DATE
     if plain.endswith("生"):  # 一九六三年五月生
         plain = plain.removesuffix("生").removesuffix("出")
+    if (match := _MONTH_TO_MONTH.fullmatch(plain)) and (read := _of_months(match, text)) is not None:
+        return read
     if match := _NUMERIC.fullmatch(plain):
         year, month, day = match.groups()
         return _of(int(year), int(month), int(day or 0))
@@ -121,7 +125,7 @@ def _read_text(text: str, day_zero: date) -> Read:
         return None, Finding.IMPOSSIBLE_DATE
     if match := _HAN.fullmatch(_LUNAR_FIRST.sub(r"\2\1", plain, count=1)):
         return _of_han(match)
-    if _SERIAL.fullmatch(plain) and int(plain) + (day_zero - DAY_ZERO).days <= _LAST_SERIAL:
+    if _SERIAL.fullmatch(plain) and _is_serial(int(plain), day_zero):
         return _of_number(int(plain), day_zero)
     if _SHORT_YEAR.fullmatch(plain) or _DAY_FIRST_YEAR.fullmatch(plain) or _SEXAGENARY.fullmatch(plain):
         return None, Finding.AMBIGUOUS_DATE
@@ -210,6 +214,25 @@ def _of(year: int, month: int, day: int) -> Read:
         return (DateSpan.of_day(year, month, day) if day else DateSpan.of_month(year, month)), None
     except (ValueError, IndexError):
         return DateSpan.of_year(year), Finding.IMPOSSIBLE_DATE
+
+
+def _of_months(match: re.Match[str], text: str) -> Read | None:
+    """1985年6-7月, 1985.6至7: from one month to another. None for what is a day: 1985-6-7, and 1985.6-15 or 1985.6-3, which no two
+    months are.
+    """
+    year, first, last = int(match[1]), int(match[3]), int(match[4])
+    is_said = bool(match[5]) or not _TO.isdisjoint(text)
+    if match[2] == "-" and not is_said:
+        return None
+    begin, end = _of(year, first, 0)[0], _of(year, last, 0)[0]
+    if 1 <= first < last <= 12 and begin is not None and end is not None:
+        return DateSpan(begin.first, end.last), None
+    return (_of(year, 0, 0)[0], Finding.IMPOSSIBLE_DATE) if is_said else None
+
+
+def _is_serial(number: int, day_zero: date) -> bool:
+    """Whether a plain number may be a spreadsheet's day: 00000 and 01234 are none."""
+    return _FIRST_SERIAL <= number + (day_zero - DAY_ZERO).days <= _LAST_SERIAL
 
 
 def _of_number(number: int, day_zero: date) -> Read:

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from federation.dates import DateSpan
 from federation.identity_number import canonical, check_digit, of_century, slip_distance
 from federation.keys import Keyer
 from federation.query import Query
@@ -133,6 +134,38 @@ def test_no_date_cell_stops_an_import(cell):
     for span, finding in (read_date(cell), read_birth(cell, None)):
         assert span is None
         assert finding in {Finding.IMPOSSIBLE_DATE, Finding.SHIFTED}
+
+
+@pytest.mark.parametrize(
+    ("cell", "first", "last"),
+    [
+        ("1985年6-7月", 19850601, 19850731),
+        ("1985年6月至8月", 19850601, 19850831),
+        ("1985.10～12", 19851001, 19851231),
+        ("1985-6至7", 19850601, 19850731),
+        ("1985.6-7", 19850601, 19850731),  # or the seventh of June, which lies in it
+        ("1985.6-15", 19850615, 19850615),
+        ("1985.6-3", 19850603, 19850603),
+        ("1985-6-7", 19850607, 19850607),
+        ("1985.6.7", 19850607, 19850607),
+        ("1985年6月7日", 19850607, 19850607),
+        ("1985年6月", 19850601, 19850630),
+    ],
+)
+def test_from_one_month_to_another_is_no_day(cell, first, last):
+    assert read_date(cell) == (DateSpan(first, last), None)
+
+
+@pytest.mark.parametrize("cell", ["1985年7-6月", "1985年6-13月", "1985.0至6"])
+def test_of_months_that_can_not_be_the_year_is_kept(cell):
+    assert read_date(cell) == (DateSpan.of_year(1985), Finding.IMPOSSIBLE_DATE)
+
+
+@pytest.mark.parametrize("cell", ["00000", "00001", "01234", "02999", "1985.6.7月", "85.6-7月"])
+def test_what_is_no_spreadsheets_day_and_no_month_is_not_made_one(cell):
+    for read in (read_date(cell), read_date(cell, 1985), read_birth(cell, None)):
+        assert read == (None, Finding.IMPOSSIBLE_DATE)
+    assert read_date("03000")[0] is not None
 
 
 DATE_LIKE = st.text(
