@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 
-INVISIBLE = "\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff"
-"""For a class of a pattern: soft hyphen, joiners, spaces without width, marks of direction, the byte order mark."""
+INVISIBLE = "\u00ad\u034f\u061c\u115f\u1160\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\u2800\u3164\ufeff\uffa0"
+"""For a class of a pattern: soft hyphen, joiners, spaces without width, marks of direction, the byte order mark, and the letters
+of Hangul and Braille that are blank.
+"""
 
 _INVISIBLE = re.compile(f"[{INVISIBLE}]")
 

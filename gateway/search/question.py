@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import msgspec
 
+from federation.identity_number import canonical, repairs
 from federation.keys import fold_certificate
+from federation.names import fold
+from federation.placeholders import PLACEHOLDERS
 from federation.query import Query
 from federation.reasons import Reason, Refusal
 
@@ -60,14 +63,23 @@ def check_minimum(query: Query) -> None:
     """The minimum query: name, and ID number or birth date, and one of other party, year within 5, place, certificate.
 
     ID or birth date identifies the asker even where the records carry neither; a name or a year alone is for the
-    archive's own window. Refusal(MINIMUM_QUERY) otherwise.
+    archive's own window. What is looked up under nothing counts as not given: dots for a name, 无 for a place, an ID number
+    that is nobody's however it was mistyped. Refusal(MINIMUM_QUERY) otherwise.
     """
-    if not query.name.strip():
+    if not _says(query.name):
         raise Refusal(Reason.MINIMUM_QUERY, "/subject/name")
-    if not query.id_number and query.birth is None:
+    if not _is_somebodys(query.id_number) and query.birth is None:
         raise Refusal(Reason.MINIMUM_QUERY, "/subject")
     event = query.event
     narrow = event is not None and event.last_year - event.first_year <= 2 * _YEAR_TOLERANCE
-    number = fold_certificate(query.certificate_no)
-    if not (query.other_name or query.other_id_number or narrow or query.place or number):
+    other = _says(query.other_name) or _is_somebodys(query.other_id_number)
+    if not (other or narrow or _says(query.place) or fold_certificate(query.certificate_no)):
         raise Refusal(Reason.MINIMUM_QUERY, "/event")
+
+
+def _says(text: str) -> bool:
+    return bool(fold(text)) and text.strip() not in PLACEHOLDERS
+
+
+def _is_somebodys(number: str) -> bool:
+    return bool(number) and (canonical(number) is not None or bool(repairs(number)))

@@ -65,7 +65,9 @@ def test_several_people_in_one_cell(cell, people):
     assert [read_name(one)[0] for one in split_people(cell)] == people
 
 
-@pytest.mark.parametrize("mark", ["\u200b", "\u202e", "\u2067", "\u2069", "\ufeff", "\u00ad", "\u034f"])
+@pytest.mark.parametrize(
+    "mark", ["\u200b", "\u202e", "\u2067", "\u2069", "\ufeff", "\u00ad", "\u034f", "\u3164", "\u2800"]
+)
 def test_marks_nobody_sees_are_no_part_of_a_name(mark):
     assert read_name(f"{mark}张{mark}三{mark}") == ("张三", (), None)
     assert not is_clean(f"张{mark}三")

@@ -52,6 +52,7 @@ CASES = [
     (changed("/subject/name", ""), 422, "minimum_query", "/subject/name"),
     (changed("/subject/name", "钱\u0000明"), 422, "invalid_name", "/subject/name"),
     (changed("/subject/name", "\u200b\u2066 \u2069"), 422, "minimum_query", "/subject/name"),
+    (changed("/subject/name", "\u3164\u2800"), 422, "minimum_query", "/subject/name"),
     (changed("/subject/name", "钱*"), 422, "wildcard", "/subject/name"),
     (changed("/subject/name", 5), 422, "wrong_type", "/subject/name"),
     (changed("/subject/name", None), 422, "wrong_type", "/subject/name"),

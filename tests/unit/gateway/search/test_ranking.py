@@ -131,6 +131,15 @@ FULL = Query(
         (structs.replace(FULL, event=None), "/event"),
         (structs.replace(FULL, event=DateSpan.of_years(1970, 1990)), "/event"),
         (structs.replace(FULL, event=None, certificate_no="无"), "/event"),
+        (structs.replace(FULL, name="·"), "/subject/name"),
+        (structs.replace(FULL, name="不详"), "/subject/name"),
+        (structs.replace(FULL, event=None, other_name="。"), "/event"),
+        (structs.replace(FULL, event=None, other_name="无"), "/event"),
+        (structs.replace(FULL, event=None, place="——"), "/event"),
+        # no day of birth, and no slip away from one: nobody's
+        (structs.replace(FULL, birth=None, id_number="000000000000000"), "/subject"),
+        (structs.replace(FULL, birth=None, id_number="000000000000000000"), "/subject"),
+        (structs.replace(FULL, event=None, other_id_number="330402999999001"), "/event"),
     ],
 )
 def test_too_little_is_refused_with_the_field(query, pointer):
@@ -144,7 +153,11 @@ def test_too_little_is_refused_with_the_field(query, pointer):
     [
         FULL,
         structs.replace(FULL, birth=None, id_number="330483196305120013"),
+        structs.replace(FULL, birth=None, id_number="330483630512001"),
+        structs.replace(FULL, birth=None, id_number="33048319630512001X"),  # a slip away from several
         structs.replace(FULL, event=None, other_name="王芳"),
+        structs.replace(FULL, event=None, other_id_number="330483630512001"),
+        structs.replace(FULL, event=None, place="屠甸"),
         structs.replace(FULL, event=None, place="330483"),
         structs.replace(FULL, event=None, certificate_no="123"),
     ],
