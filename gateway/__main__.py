@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,13 +19,13 @@ from gateway import settings as settings_module
 from gateway.cases.database import keep_names_private
 from gateway.cases.policy import PolicyError
 from gateway.cases.store import StoreError
-from gateway.lists import archives
+from gateway.edge.tokens import CLIENT_ID, SCOPES
+from gateway.lists import archives, platforms
 from gateway.lists.files import ListError
 from gateway.search.roster import Roster, RosterError
 from gateway.settings import SettingsError
 
-SCOPES = "search cases"
-_CLIENT_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")  # it is logged, so it must be no name of a person
+_ALL_SCOPES = " ".join(SCOPES)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -48,8 +47,8 @@ def _parser() -> argparse.ArgumentParser:
             one.add_argument("--client", default="try-out", metavar="ID", help="客户端代号 · client id")
             one.add_argument(
                 "--scope",
-                default=SCOPES,
-                help=f"许可范围，空格分隔 · what it permits, parted by spaces (default {SCOPES})",
+                default=_ALL_SCOPES,
+                help=f"许可范围，空格分隔 · what it permits, parted by spaces (default {_ALL_SCOPES})",
             )
             one.add_argument(
                 "--minutes", type=int, default=60, help="有效分钟数 · lifetime in minutes, at most 720"
@@ -122,6 +121,9 @@ def _parser() -> argparse.ArgumentParser:
     erase = doings.add_parser("erase", help=erasing.SUMMARY, description=erasing.SUMMARY)
     erase.add_argument("--config", default="gateway.toml", metavar="FILE", help="设置文件 · settings file")
     erasing.configure(erase)
+    platforms.configure(
+        commands.add_parser("platform", help=platforms.SUMMARY, description=platforms.SUMMARY)
+    )
     archives.configure(commands.add_parser("archive", help=archives.SUMMARY, description=archives.SUMMARY))
     text = "打印接口契约 · print the OpenAPI contract"
     commands.add_parser("openapi", help=text, description=text)
@@ -156,6 +158,8 @@ def _command(argv: Sequence[str] | None) -> int:
             return _evidence(settings, base, args)
         if args.command == "archive":
             return archives.run(settings, base, args)
+        if args.command == "platform":
+            return platforms.run(settings, base, args)
         return _run(settings, base)
     except (SettingsError, RosterError, TransportRefusedError, StoreError, PolicyError, ListError) as error:
         print(f"lantai-gateway {args.command}: {error}", file=sys.stderr)
@@ -203,10 +207,10 @@ def _check(settings: settings_module.GatewaySettings, base: Path) -> int:
 def _token(settings: settings_module.GatewaySettings, base: Path, args: argparse.Namespace) -> int:
     from gateway.app import tokens
 
-    if not args.scope.split() or not set(args.scope.split()) <= set(SCOPES.split()):
-        print(f"lantai-gateway token: --scope 应为 · --scope must be of: {SCOPES}", file=sys.stderr)
+    if not args.scope.split() or not set(args.scope.split()) <= set(SCOPES):
+        print(f"lantai-gateway token: --scope 应为 · --scope must be of: {_ALL_SCOPES}", file=sys.stderr)
         return 2
-    if not _CLIENT_ID.fullmatch(args.client):
+    if not CLIENT_ID.fullmatch(args.client):
         print(
             "lantai-gateway token: --client 应为 1 至 64 个字母、数字或 . _ - · --client must be 1 to 64 letters, digits or . _ -",
             file=sys.stderr,

@@ -48,10 +48,13 @@ def read_targets(path: Path | None, key: CallKey | None = None) -> dict[str, Tar
     """`webhook`, `webhook_secret` (one or a list, the newest first) and `webhook_networks` of every `[[client]]` that has
     them; HookSettingsError says what is wrong. Calls are signed with `key` too.
     """
-    if path is None:
-        return {}
+    return {} if path is None else parse_targets(path.read_bytes(), key)
+
+
+def parse_targets(content: bytes, key: CallKey | None = None) -> dict[str, Target]:
+    """The same of what such a file holds."""
     targets: dict[str, Target] = {}
-    for row in tomllib.loads(path.read_text("utf-8")).get("client", []):
+    for row in tomllib.loads(content.decode()).get("client", []):
         url, client = row.get("webhook", ""), row["id"]
         if not url:
             continue

@@ -6,6 +6,7 @@ are always checked. Verified tokens are remembered under their digest until they
 
 from __future__ import annotations
 
+import re
 import time
 import tomllib
 import uuid
@@ -33,6 +34,12 @@ _LEEWAY_S = 5
 _LONGEST_TOKEN = 4_096
 _MOST_ASSERTIONS = 20_000
 """Assertions remembered of one platform: more than the usual rate of 6,000 a minute gives in the two minutes each is kept."""
+
+SCOPES = ("search", "cases")
+"""What a token may permit: searches and archives; cases."""
+
+CLIENT_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+"""Of a platform. It is logged, so it must be no name of a person."""
 
 _CLIENT_KEYS = {"id", "scope", "jwk", "webhook", "webhook_secret", "webhook_networks"}
 
@@ -197,6 +204,13 @@ def _client(row: dict[str, Any], number: int) -> tuple[str, tuple[_Key, str]]:
     name, jwk = row.get("id"), row.get("jwk")
     if not isinstance(name, str) or not name:
         raise ClientsError(f"{where}: 缺少 id · id is missing")
+    if not CLIENT_ID.fullmatch(name):
+        raise ClientsError(
+            f"{where}: id 应为 1 至 64 个字母、数字或 . _ - · id must be 1 to 64 letters, digits or . _ -"
+        )
+    scope = row.get("scope", "search")
+    if not isinstance(scope, str) or not scope.split() or not set(scope.split()) <= set(SCOPES):
+        raise ClientsError(f"{where}: scope 应为 · scope must be of: {' '.join(SCOPES)}")
     if not isinstance(jwk, dict) or not is_usable(jwk):
         raise ClientsError(
             f"{where}: jwk 应为验签用的 P-256 公钥 · jwk must be a public P-256 key for signatures"
@@ -205,7 +219,7 @@ def _client(row: dict[str, Any], number: int) -> tuple[str, tuple[_Key, str]]:
         public = ECAlgorithm.from_jwk({part: jwk[part] for part in ("kty", "crv", "x", "y")})
     except (KeyError, ValueError, TypeError, jwt.PyJWTError) as error:
         raise ClientsError(f"{where}: jwk 无法使用 · jwk can not be used") from error
-    return name, (_Key(ALGORITHM, public), str(row.get("scope", "search")))
+    return name, (_Key(ALGORITHM, public), scope)
 
 
 class Clients:
@@ -222,15 +236,30 @@ class Clients:
         if path is None:
             return cls({}, clock=clock)
         try:
-            table = tomllib.loads(path.read_text("utf-8"))
+            content = path.read_bytes()
         except OSError as error:
             raise ClientsError(f"无法读取 · can not be read: {error.strerror}") from error
+        return cls.parse(content, clock=clock)
+
+    @classmethod
+    def parse(cls, content: bytes, *, clock: Callable[[], float] = time.time) -> Clients:
+        """What such a file says."""
+        try:
+            table = tomllib.loads(content.decode())
         except ValueError as error:
             raise ClientsError(f"不是合法的 TOML · not valid TOML: {error}") from error
         rows = table.get("client", [])
-        if table.keys() - {"client"} or not isinstance(rows, list):
+        if table.keys() - {"client"} or not (
+            isinstance(rows, list) and all(isinstance(row, dict) for row in rows)
+        ):
             raise ClientsError("只应有 [[client]] · it holds [[client]] tables only")
-        return cls(dict(_client(row, number) for number, row in enumerate(rows, start=1)), clock=clock)
+        keys: dict[str, tuple[_Key, str]] = {}
+        for number, row in enumerate(rows, start=1):
+            name, key = _client(row, number)
+            if name in keys:
+                raise ClientsError(f"[[client]] {number}: id 重复 · this id stands there twice: {name}")
+            keys[name] = key
+        return cls(keys, clock=clock)
 
     def authenticate(
         self, assertion: str, audience: str, admit: Callable[[str], object] = lambda _client: None

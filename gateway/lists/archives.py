@@ -10,10 +10,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from federation.process.durable import put
 from federation.rpc.transport import TransportRefusedError
-from gateway.lists.files import DRY_RUN, NEXT_START, NO_CHANGE, ListError, alone, difference, is_plain
-from gateway.lists.rows import Rows
+from gateway.lists.files import ListError, difference, is_plain
+from gateway.lists.rows import Rows, change
 from gateway.search.roster import Member, Roster
 from gateway.settings import GatewaySettings, SettingsError
 
@@ -91,33 +90,27 @@ def run(settings: GatewaySettings, base: Path, args: argparse.Namespace) -> int:
     if args.action == "change" and not values:
         print("lantai-gateway archive change: 请给出要修改的项 · say what to change", file=sys.stderr)
         return 2
-    with alone(path):
-        content = path.read_bytes() if path.exists() else None
-        before = Rows("archive", "code", content or b"", path)
-        after = _edited(before, args, values)
-        if after is before:
-            print(NO_CHANGE)
-            return 0
-        epoch = before.table.get("epoch", 1)
-        if content is None:
-            after = after.with_top("epoch", 1)
-        elif isinstance(epoch, int):
-            after = after.with_top("epoch", epoch + 1)
-        roster = Roster.parse(after.text.encode(), path)
-        rules(roster)
-        _tell(before, after, args)
-        if args.dry_run:
-            print(DRY_RUN)
-        else:
-            put(path, after.text.encode(), 0o600)
-            print(f"名录第 {roster.epoch} 版 · edition {roster.epoch} of the roster\n{NEXT_START}")
-    try:
-        usable_credentials(settings, base, roster)
-    except (SettingsError, TransportRefusedError) as error:
-        print(
-            f"lantai-gateway archive: 提醒：设置还不够，网关不会启动 · note: the gateway would not start with these settings: {error}",
-            file=sys.stderr,
-        )
+
+    def edit(rows: Rows) -> Rows:
+        edited = _edited(rows, args, values)
+        if edited is not rows:
+            epoch = rows.table.get("epoch", 1)
+            if isinstance(epoch, int):  # else the reader says so
+                edited = edited.with_top("epoch", epoch + 1 if rows.text else 1)
+            rules(Roster.parse(edited.text.encode(), path))
+        return edited
+
+    def tell(before: Rows, after: Rows) -> None:
+        _tell(before, after, args.code)
+        try:
+            usable_credentials(settings, base, Roster.parse(after.text.encode(), path))
+        except (SettingsError, TransportRefusedError) as error:
+            print(
+                f"lantai-gateway archive: 提醒：设置还不够，网关不会启动 · note: the gateway would not start with these settings: {error}",
+                file=sys.stderr,
+            )
+
+    change(("archive", "code", path), edit, tell, is_trial=args.dry_run)
     return 0
 
 
@@ -149,12 +142,11 @@ def _edited(rows: Rows, args: argparse.Namespace, values: Mapping[str, Any]) -> 
     return rows.changed(args.code, other) if other else rows
 
 
-def _tell(before: Rows, after: Rows, args: argparse.Namespace) -> None:
-    old = before.named(args.code) if args.action != "add" else None
-    new = after.named(args.code) if args.action != "remove" else None
-    for line in difference(args.code, old, new):
+def _tell(before: Rows, after: Rows, code: str) -> None:
+    old, new = (rows.named(code) if rows.has(code) else None for rows in (before, after))
+    for line in difference(code, old, new):
         print(line)
-    if new is None and (count := before.comments_of(args.code)):
+    if new is None and (count := before.comments_of(code)):
         print(f"    # 其 {count} 行注释一并移去 · {count} comment lines of it go as well")
     print(f"epoch {before.table.get('epoch', '–')} → {after.table['epoch']}")
 

@@ -7,7 +7,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,14 +57,22 @@ def shown(value: Any) -> str:
     return "".join(one if is_plain(one) else f"\\u{ord(one):04x}" for one in text)
 
 
-def difference(name: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> Iterator[str]:
-    """What becomes of one row, in lines: `+` new, `-` gone, `~` other than before; nothing where it stays as it is."""
+def difference(
+    name: str,
+    before: Mapping[str, Any] | None,
+    after: Mapping[str, Any] | None,
+    show: Callable[[str, Any], str] = lambda _key, value: shown(value),
+) -> Iterator[str]:
+    """What becomes of one row, in lines: `+` new, `-` gone, `~` other than before; nothing where it stays as it is. `show` writes the
+    value of a key for people.
+    """
     if before == after:
         return
     old, new = before or {}, after or {}
     yield f"{'+' if before is None else '-' if after is None else '~'} {name}"
     for key in dict.fromkeys([*old, *new]):
         if before is None or after is None:
-            yield f"    {key} = {shown((new or old)[key])}"
+            yield f"    {key} = {show(key, (new or old)[key])}"
         elif old.get(key) != new.get(key):
-            yield f"    {key}: {shown(old[key]) if key in old else '–'} → {shown(new[key]) if key in new else '–'}"
+            was, will_be = (show(key, row[key]) if key in row else "–" for row in (old, new))
+            yield f"    {key}: {was} → {will_be}"

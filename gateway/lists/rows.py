@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway.lists.files import ListError
+from federation.process.durable import put
+from gateway.lists.files import DRY_RUN, NEXT_START, NO_CHANGE, ListError, alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +203,31 @@ class Rows:
             f"[[{self.kind}]] 的写法特殊，此命令不敢改动，请手工修改"
             f" · [[{self.kind}]] is written in a way this command does not dare to change; change it by hand"
         )
+
+
+def change(
+    rows: tuple[str, str, Path],
+    edit: Callable[[Rows], Rows],
+    tell: Callable[[Rows, Rows], None],
+    *,
+    is_trial: bool,
+) -> None:
+    """Change the list `(kind, key, path)`: `edit` gives what it is to be, once the gateway's own reader has read that; `tell` says
+    what is different. What they raise leaves the file as it is.
+    """
+    kind, key, path = rows
+    with alone(path):
+        before = Rows(kind, key, path.read_bytes() if path.exists() else b"", path)
+        after = edit(before)
+        if after is before:
+            print(NO_CHANGE)
+            return
+        tell(before, after)
+        if is_trial:
+            print(DRY_RUN)
+            return
+        put(path, after.text.encode(), 0o600)
+        print(NEXT_START)
 
 
 def toml(value: Any) -> str:

@@ -9,6 +9,10 @@ from gateway.app import platforms, usable_credentials
 from gateway.search.roster import Roster, RosterError
 from gateway.settings import GatewaySettings, SettingsError, load
 
+JWK = (
+    '{kty = "EC", crv = "P-256", x = "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",'
+    ' y = "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}'  # RFC 7517, A.1
+)
 ROW = '[[archive]]\ncode = "{}"\nname = "档案馆"\n{}\n'
 
 
@@ -78,6 +82,11 @@ def test_what_is_wrong_is_said_in_both_languages_with_its_key(tmp_path):
         ("[[client]]\njwk = {}\n", "id is missing"),
         ('[[client]]\nid = "p"\n', "jwk must be a public P-256 key"),
         ('[[clients]]\nid = "p"\n', "tables only"),
+        ("client = [1]\n", "tables only"),
+        ('[[client]]\nid = "张三"\n', r"id must be 1 to 64 letters, digits or \. _ -"),
+        ('[[client]]\nid = "p"\nscope = "serch"\n', "scope must be of: search cases"),
+        ('[[client]]\nid = "p"\nscope = ""\n', "scope must be of: search cases"),
+        (2 * f'[[client]]\nid = "p"\njwk = {JWK}\n', "this id stands there twice: p"),
         ("[[client", "not valid TOML"),
     ],
 )
