@@ -13,6 +13,8 @@ from federation.process.output import told
 from federation.process.version import VERSION
 from federation.reasons import Refusal, why
 from federation.rpc.transport import TransportRefusedError
+from federation.rpc.validity import TEXTS as FAULTS
+from federation.rpc.validity import Fault, fault_now
 from federation.tlog import erasing
 from federation.tlog.flaws import TEXTS, EvidenceError
 from gateway import settings as settings_module
@@ -193,7 +195,12 @@ def _check(settings: settings_module.GatewaySettings, base: Path) -> int:
             f"lantai-gateway check: 环境变量 {name} 不是设置项，不起作用 · the variable {name} is no setting and does nothing",
             file=sys.stderr,
         )
-    usable_credentials(settings, base, roster)
+    credentials = usable_credentials(settings, base, roster)
+    if (fault := fault_now(credentials)) is not None:
+        told = f"certificate: {FAULTS[fault]}: {credentials.certificate}"
+        if fault is not Fault.EXPIRES_SOON:
+            raise TransportRefusedError(told)
+        print(f"lantai-gateway check: {told}", file=sys.stderr)
     pinned(settings, base)
     settings.http_tls(base)
     settings.log_authority(base)

@@ -294,7 +294,7 @@ def usable_credentials(settings: GatewaySettings, base: Path, roster: Roster) ->
     credentials = settings.credentials(base)
     listens = [("link_listen", settings.link_listen)] if settings.link_listen else []
     dialled = [(f"roster: {one.code}: address", one.address) for one in roster.members if one.address]
-    transport.check(credentials, [*listens, *dialled])
+    transport.check(credentials, [*listens, *dialled], "gateway", listens=bool(settings.link_listen))
     return credentials
 
 

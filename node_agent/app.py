@@ -33,7 +33,8 @@ from federation.reasons import Reason, Refusal, why
 from federation.rpc import transport
 from federation.rpc.links import HOLDINGS, LINK, AcceptedLink, DialledLink, open_handler, stream_handler
 from federation.rpc.naming import uri_name
-from federation.rpc.validity import OwnCertificate
+from federation.rpc.validity import TEXTS as FAULTS
+from federation.rpc.validity import Fault, OwnCertificate, fault_now
 from federation.session.answering import CREDITS, AnsweringSession
 from federation.session.base import CASES, DOCUMENTS, LARGEST_FRAME, PROTOCOL, SessionEndedError
 from federation.session.link import Link
@@ -168,13 +169,26 @@ def _missing(settings: NodeSettings, folder: Path) -> list[str]:
     missing = []
     if not settings.listen and not settings.gateways:
         missing.append("listen 或 gateways · listen or gateways: nobody can reach this archive")
-    credentials = settings.credentials(folder)
-    if not credentials.is_plaintext:
-        try:
-            credentials.read()
-        except transport.TransportRefusedError as error:
-            missing.append(str(error))
+    try:
+        credentials = _usable_credentials(settings, folder)
+    except transport.TransportRefusedError as error:
+        missing.append(str(error))
+    else:
+        fault = fault_now(credentials)
+        if fault is not None and fault is not Fault.EXPIRES_SOON:  # that one can run
+            missing.append(f"certificate: {FAULTS[fault]}: {credentials.certificate}")
     return missing
+
+
+def _usable_credentials(settings: NodeSettings, folder: Path) -> transport.Credentials:
+    """What the agent shows gateways; TransportRefusedError when none of them would believe it."""
+    credentials = settings.credentials(folder)
+    listens = [("listen", settings.listen)] if settings.listen else []
+    dialled = [("gateways", address) for address in settings.gateways]
+    transport.check(
+        credentials, [*listens, *dialled], "node", settings.archive, listens=bool(settings.listen)
+    )
+    return credentials
 
 
 def configure_run(parser: argparse.ArgumentParser) -> None:
@@ -213,9 +227,7 @@ async def serve(folder: Path, settings: NodeSettings) -> None:
         raise SettingsError(
             "listen 与 gateways 至少设置一项 · set listen or gateways, or nobody can reach this archive"
         )
-    credentials = settings.credentials(folder)
-    listens = [("listen", settings.listen)] if settings.listen else []
-    transport.check(credentials, [*listens, *(("gateways", address) for address in settings.gateways)])
+    credentials = _usable_credentials(settings, folder)
     data = DataFolder(folder)
     lookup = Lookup(folder)
     disclosure = Disclosure(data.index_key(), data.federation_key(), frozenset(settings.closed_categories))

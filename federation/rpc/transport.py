@@ -10,10 +10,11 @@ from pathlib import Path
 
 import grpc
 import grpc.aio
+from cryptography import x509
 
 from federation.process import tls_files
 from federation.process.addresses import can_not_listen
-from federation.rpc.naming import dns_name
+from federation.rpc.naming import dns_name, missing_names
 
 LARGEST_MESSAGE = 1 << 20
 """Bytes of one message on a session: one big answer may not block small ones for long."""
@@ -79,12 +80,25 @@ def is_loopback_host(host: str) -> bool:
         return False
 
 
-def check(credentials: Credentials, addresses: Iterable[tuple[str, str]]) -> None:
-    """Whether `listen` and `channel` can do with these; else TransportRefusedError names the setting, and the file or the
-    address. `addresses` are settings and what they say, host:port.
+def check(
+    credentials: Credentials,
+    addresses: Iterable[tuple[str, str]],
+    role: str,
+    name: str = "",
+    *,
+    listens: bool,
+) -> None:
+    """Whether `listen` and `channel` can do with these, and the certificate proves to be `name` ("" = any) in `role`; else
+    TransportRefusedError names the setting, and the file or the address. `addresses` are settings and what they say, host:port.
     """
     if not credentials.is_plaintext:
-        credentials.read()
+        _root, chain, _key = credentials.read()
+        leaf = x509.load_pem_x509_certificates(chain)[0]
+        if missing := missing_names(leaf, credentials.federation, role, name, listens=listens):
+            raise TransportRefusedError(
+                f"certificate: 证书缺少联合体所认的名称 · the certificate lacks the name it is known by: {', '.join(missing)}"
+                f" (subjectAltName): {credentials.certificate}"
+            )
         return
     for setting, address in addresses:
         try:

@@ -1,5 +1,5 @@
-"""From when to when this process's own TLS certificate is valid, looked at again and again: files are replaced, time passes.
-The other side only sees a handshake that fails.
+"""Whether this process's own TLS certificate is believed by others now, looked at again and again: files are replaced, time
+passes. The other side only sees a handshake that fails.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 
 from federation.rpc.transport import Credentials, TransportRefusedError
 
@@ -19,12 +20,23 @@ LOOK_EVERY_S = 600.0
 
 
 class Fault(StrEnum):
-    """What is wrong with a certificate's dates."""
+    """What is wrong with a certificate's dates, or with who issued it."""
 
     EXPIRED = "expired"
     NOT_YET_VALID = "not_yet_valid"
     EXPIRES_SOON = "expires_soon"
     UNREADABLE = "unreadable"
+    UNKNOWN_ISSUER = "unknown_issuer"
+    """None of the authorities in `ca` issued it; those who have the same file refuse it."""
+
+
+TEXTS = {
+    Fault.EXPIRED: "证书已过期，请更换 · the certificate has expired; replace it",
+    Fault.NOT_YET_VALID: "证书尚未生效，请更换或校正时钟 · the certificate is not valid yet; replace it, or set the clock right",
+    Fault.EXPIRES_SOON: "证书即将过期，请更换 · the certificate expires soon; replace it",
+    Fault.UNREADABLE: "证书无法读取 · the certificate can not be read",
+    Fault.UNKNOWN_ISSUER: "证书不是由 ca 中的机构签发的 · the certificate is issued by none of the authorities in ca",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +65,47 @@ class Validity:
         return Fault.EXPIRES_SOON if self.ends - now < soon else None
 
 
+def leads_to(chain: bytes, authorities: bytes) -> bool:
+    """Whether the first certificate of a PEM chain is issued by one of the PEM `authorities`, directly or by others of the
+    chain. ValueError when a certificate can not be read.
+    """
+    current, *others = x509.load_pem_x509_certificates(chain)
+    roots = x509.load_pem_x509_certificates(authorities)
+    while current not in roots and not any(_issued(current, root) for root in roots):
+        above = next((one for one in others if _issued(current, one)), None)
+        if above is None:
+            return False
+        others.remove(above)
+        current = above
+    return True
+
+
+def _issued(certificate: x509.Certificate, by: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(by)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def fault_now(credentials: Credentials) -> Fault | None:
+    """What is wrong with this process's certificate at this moment; on plaintext there is none."""
+    return None if credentials.is_plaintext else _looked_at(credentials, datetime.now(UTC))[1]
+
+
+def _looked_at(credentials: Credentials, now: datetime) -> tuple[datetime | None, Fault | None]:
+    """When the certificate ends, None = unreadable, and what is wrong with it."""
+    try:
+        authorities, chain, _key = credentials.read()
+        validity = Validity.of(chain)
+        fault = validity.fault(now)
+        if fault in (None, Fault.EXPIRES_SOON) and not leads_to(chain, authorities):
+            fault = Fault.UNKNOWN_ISSUER
+    except (TransportRefusedError, ValueError):
+        return None, Fault.UNREADABLE
+    return validity.ends, fault
+
+
 class ValidityObserver(Protocol):
     """Told of this process's own certificate."""
 
@@ -72,14 +125,9 @@ class OwnCertificate:
         """Read the file again and tell what has changed; on plaintext there is nothing to see."""
         if self._credentials.is_plaintext:
             return
-        fault: Fault | None
-        try:
-            validity = Validity.of(self._credentials.read()[1])
-        except (TransportRefusedError, ValueError):
-            fault = Fault.UNREADABLE
-        else:
-            self._observer.certificate_expires(validity.ends)
-            fault = validity.fault(now)
+        ends, fault = _looked_at(self._credentials, now)
+        if ends is not None:
+            self._observer.certificate_expires(ends)
         if fault is not None and fault is not self._before:
             self._observer.certificate_fault(fault.value)
         self._before = fault

@@ -1,10 +1,15 @@
 """What a process is told before it listens or dials with certificates or at an address that can not do."""
 
 import socket
+from datetime import datetime
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from federation.rpc import transport
+from federation.rpc.naming import missing_names
 from loadtest.authorities.tls import Authority
 
 PLAIN = transport.Credentials(plaintext_on_loopback=True)
@@ -19,7 +24,7 @@ def issued(tmp_path):
 
 def told(**files):
     with pytest.raises(transport.TransportRefusedError) as refused:
-        transport.check(transport.Credentials(**files), [])
+        transport.check(transport.Credentials(**files), [], "gateway", listens=True)
     return str(refused.value)
 
 
@@ -43,10 +48,51 @@ def test_a_key_that_is_not_the_certificates_is_refused_with_both_files(issued):
     assert str(issued["certificate"]) in text
 
 
+@pytest.mark.parametrize(
+    ("role", "name", "lacks"),
+    [
+        ("gateway", "", ""),
+        ("gateway", "gateway", ""),
+        ("gateway", "second", "URI:spiffe://lantai/gateway/second, DNS:second.gateway.lantai"),
+        ("node", "330483", "URI:spiffe://lantai/node/330483, DNS:330483.node.lantai"),
+        ("node", "", "URI:spiffe://lantai/node/NAME, DNS:NAME.node.lantai"),
+    ],
+)
+def test_a_certificate_of_somebody_else_is_refused_with_the_names_it_should_bear(issued, role, name, lacks):
+    del issued["other"]
+    credentials = transport.Credentials(**issued)
+    if not lacks:
+        transport.check(credentials, [], role, name, listens=True)
+        return
+    with pytest.raises(transport.TransportRefusedError) as refused:
+        transport.check(credentials, [], role, name, listens=True)
+    assert f"the name it is known by: {lacks} (subjectAltName)" in str(refused.value)
+    assert str(refused.value).endswith(str(issued["certificate"]))
+
+
+@pytest.mark.parametrize(
+    ("hosts", "fits"),
+    [([], False), (["330483.node.other"], False), (["330483.NODE.lantai"], True), (["*.node.lantai"], True)],
+)
+def test_a_dns_name_is_wanted_of_whoever_is_dialled(tmp_path, hosts, fits):
+    key = ec.generate_private_key(ec.SECP256R1())
+    named = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "330483")])
+    names = [x509.UniformResourceIdentifier("spiffe://lantai/node/330483"), *map(x509.DNSName, hosts)]
+    certificate = (
+        x509.CertificateBuilder(named, named, key.public_key(), 1, datetime(2026, 1, 1), datetime(2027, 1, 1))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    assert missing_names(certificate, "lantai", "node", "330483", listens=False) == ()
+    lacks = () if fits else ("DNS:330483.node.lantai",)
+    assert missing_names(certificate, "lantai", "node", "330483", listens=True) == lacks
+
+
 def test_plaintext_to_another_machine_is_refused_with_the_setting_and_the_address():
-    transport.check(PLAIN, [("listen", "127.0.0.1:7000"), ("gateways", "localhost:1")])
+    near = [("listen", "127.0.0.1:7000"), ("gateways", "localhost:1")]
+    transport.check(PLAIN, near, "node", "330483", listens=True)
     with pytest.raises(transport.TransportRefusedError, match=r"gateways gw\.example:7000: .* loopback only"):
-        transport.check(PLAIN, [("listen", "127.0.0.1:7000"), ("gateways", "gw.example:7000")])
+        transport.check(PLAIN, [*near, ("gateways", "gw.example:7000")], "node", "330483", listens=True)
 
 
 async def test_a_port_in_use_is_refused_with_the_setting_and_the_address():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from loadtest.authorities.tls import Authority
@@ -26,11 +28,31 @@ def test_it_is_ready_only_when_it_could_run(tmp_path, tls, capsys):
 
 
 @pytest.mark.parametrize(
-    ("lacks", "named"), [("listen", "listen or gateways"), ("files", "are missing"), ("a file", "gone.pem")]
+    ("lacks", "named"),
+    [
+        ("listen", "listen or gateways"),
+        ("files", "are missing"),
+        ("a file", "gone.pem"),
+        ("its name", "URI:spiffe://lantai/node/330483, DNS:330483.node.lantai"),
+        ("its date", "the certificate has expired"),
+        ("its issuer", "issued by none of the authorities in ca"),
+    ],
 )
 def test_what_is_still_missing_is_said_and_nothing_is_called_ready(tmp_path, tls, capsys, lacks, named):
     where = [] if lacks == "listen" else ["--gateway", "127.0.0.1:9443"]
-    shown = {"listen": tls, "files": [], "a file": [*tls[:-1], tmp_path / "gone.pem"]}[lacks]
+    if lacks.startswith("its"):
+        authority = Authority(tmp_path / "tls")
+        day = timedelta(days=1)
+        issued = {
+            "its name": lambda: authority.issue("node", "330400"),
+            "its date": lambda: authority.issue(
+                "node", "330483", lifetime=day, starts=datetime.now(UTC) - 2 * day
+            ),
+            "its issuer": lambda: Authority(tmp_path / "other").issue("node", "330483"),
+        }[lacks]()
+        shown = ["--ca", authority.ca, "--certificate", issued.certificate, "--key", issued.key]
+    else:
+        shown = {"listen": tls, "files": [], "a file": [*tls[:-1], tmp_path / "gone.pem"]}[lacks]
     assert init(tmp_path / "a", *where, *shown) == 0
     told = capsys.readouterr().out
     assert "已就绪" not in told

@@ -8,9 +8,13 @@ import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from federation.rpc.transport import Credentials
-from federation.rpc.validity import OwnCertificate, Validity
+from federation.rpc.validity import OwnCertificate, Validity, leads_to
 from gateway import telemetry as gateway_telemetry
 from loadtest.authorities.tls import Authority
 from node_agent import telemetry as node_telemetry
@@ -67,6 +71,37 @@ def test_a_fault_is_told_once_and_again_after_it_was_mended(tmp_path):
             own.look(datetime.now(UTC))
     assert told.faults == ["expired", "unreadable", "expired"]
     assert told.ends == [Validity.of(one).ends for one in (expired, good, expired) for _ in range(3)]
+
+
+def test_a_certificate_that_no_authority_of_the_federation_issued_is_told(tmp_path):
+    issued = Authority(tmp_path / "one").issue("node", "330483")
+    other = Authority(tmp_path / "other").issue("node", "330400")
+    told = Told()
+    for ca in (other.ca, issued.ca):
+        OwnCertificate(Credentials(ca=ca, certificate=issued.certificate, key=issued.key), told).look(
+            datetime.now(UTC)
+        )
+    assert told.faults == ["unknown_issuer"]
+
+
+def test_a_chain_leads_to_an_authority_through_those_between(tmp_path):
+    def issue(subject, issuer, key, signed_by):
+        names = [x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, one)]) for one in (subject, issuer)]
+        return (
+            x509.CertificateBuilder(names[1], names[0], key.public_key(), 1, NOW, NOW + DAY)
+            .sign(signed_by, hashes.SHA256())
+            .public_bytes(Encoding.PEM)
+        )
+
+    root, between, own = (ec.generate_private_key(ec.SECP256R1()) for _ in range(3))
+    top = issue("root", "root", root, root)
+    middle = issue("between", "root", between, root)
+    leaf = issue("own", "between", own, between)
+    assert leads_to(leaf + middle, top)
+    assert leads_to(leaf + top + middle, top)  # in any order
+    assert leads_to(leaf, middle)
+    assert not leads_to(leaf, top)
+    assert not leads_to(leaf + issue("between", "root", between, own), top)  # the name alone is no signature
 
 
 def test_on_plaintext_there_is_nothing_to_tell():
