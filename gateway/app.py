@@ -124,6 +124,7 @@ async def run(settings: GatewaySettings, base: Path) -> None:
             carrier,
             base / settings.data / STATUS_LISTS,
             lambda archive: observer.session_event(archive, "older_status_list"),
+            lambda archive: observer.session_event(archive, "forgetful_status_list"),
         )
         if trust is not None
         else None

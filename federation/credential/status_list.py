@@ -36,6 +36,8 @@ _STATES = (
     State.SUSPENDED,
     State.REPLACED,
 )  # 3 is left to the application by the draft
+_ENDED = {1: 0xFF, 2: 0x55, 4: 0x11, 8: 0x01}
+"""By the width of entries: in a byte, the bits that are set of those revoked (1) or replaced (3), which is for ever."""
 
 
 class StatusList:
@@ -66,6 +68,16 @@ class StatusList:
 
     def set(self, index: int, state: State) -> None:
         self[index] = _STATES.index(state)
+
+    def forgets(self, earlier: StatusList) -> int:
+        """How many entries an earlier list calls revoked or replaced and this one does not, or does not have. Lists of different
+        widths are not compared.
+        """
+        if self.bits != earlier.bits:
+            return 0
+        ended = int.from_bytes(bytes([_ENDED[self.bits]]) * len(earlier._data))
+        before, now = (int.from_bytes(one._data, "little") for one in (earlier, self))
+        return (before & ended & ~now).bit_count()
 
     def compressed(self) -> bytes:
         """DEFLATE in the zlib format, as the draft demands."""

@@ -20,16 +20,32 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+class ForgottenError(VerifyError):
+    """Of two lists the later one calls certificates valid that the earlier one called revoked or replaced, which is for ever: its
+    archive was restored from a backup, and says what is not so.
+    """
+
+    def __init__(self, entries: int) -> None:
+        super().__init__(VerificationReason.WRONG_STATUS_LIST, f"{entries} revoked before")
+
+
 @dataclass(frozen=True, slots=True)
 class _Held:
     token: StatusToken
     entries: StatusList
     is_signed_twice: bool
 
+    def forgets(self, earlier: _Held) -> int:
+        """How many ended certificates it says nothing of any more. By a list with fewer signatures none is judged."""
+        if self.is_signed_twice and not earlier.is_signed_twice:
+            return 0
+        return self.entries.forgets(earlier.entries)
+
 
 class StatusLists:
     """A StatusSource over signed tokens; of two lists of one issuer and address the newer counts, of two of the same second
-    the one that came last: a revocation may be told in the second of the list before it.
+    the one that came last: a revocation may be told in the second of the list before it. A list that forgot a revocation takes
+    the place of none.
 
     Lists of different issuers have nothing to do with each other, whatever address they name.
     """
@@ -52,6 +68,7 @@ class StatusLists:
         """Check a token and keep it; False when it is older than the one at hand, which stays. `issuer` is the archive it must
         be of, "" = any.
 
+        Raises ForgottenError when it or the one at hand, whichever is newer, forgot a revocation: then the older one is kept.
         Raises VerifyError: `wrong_issuer` or `unknown_key` if no archive has the key for status lists, `altered`,
         `malformed`, `too_large`, a reason of the key or of the second signature where the trust list asks for one,
         `wrong_status_list` if it is another archive's, or `not_yet_valid` if it is dated later than CLOCK_SKEW from now:
@@ -64,12 +81,17 @@ class StatusLists:
         is_signed_twice = check_second_signature(
             self._trust, key, read.second, read.signed, read.issued_at, read.issued_at
         )
-        entries = read.entries()
-        known = self._held.get((key.issuer, read.uri))
-        if known is not None and read.issued_at < known.token.issued_at:
-            return False
-        self._held[key.issuer, read.uri] = _Held(read, entries, is_signed_twice)
-        return True
+        came, known = _Held(read, read.entries(), is_signed_twice), self._held.get((key.issuer, read.uri))
+        if known is None:
+            self._held[key.issuer, read.uri] = came
+            return True
+        is_newer = read.issued_at >= known.token.issued_at
+        earlier, later = (known, came) if is_newer else (came, known)
+        forgotten = later.forgets(earlier)
+        self._held[key.issuer, read.uri] = earlier if forgotten else later
+        if forgotten:
+            raise ForgottenError(forgotten)
+        return is_newer
 
     def standing(self, issuer: str, reference: StatusReference, at: datetime) -> Standing:
         """See StatusSource. A revocation is final: an old list that says revoked or replaced still counts.

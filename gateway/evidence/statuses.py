@@ -16,7 +16,7 @@ from pathlib import Path
 from federation.reasons import Refusal
 from federation.trust import TrustList, Use
 from federation.verify.report import VerifyError
-from federation.verify.status_lists import StatusLists
+from federation.verify.status_lists import ForgottenError, StatusLists
 from gateway.evidence.apart import Apart
 from gateway.evidence.witnesses import Objects
 
@@ -40,15 +40,16 @@ class StatusKeeper:
         lists: Objects,
         folder: Path | None = None,
         older: Callable[[str], None] = lambda _archive: None,
+        forgetful: Callable[[str], None] = lambda _archive: None,
     ) -> None:
         """In `folder` the lists outlive the process, so that an archive's last word is known while it is away; what lies there
         is believed as what is fetched is, by its signature. `older` is told which archive gave a list older than the one at
-        hand, which is not taken: what was revoked would be valid again.
+        hand, `forgetful` which gave one that forgot revocations; neither is taken: what was revoked would be valid again.
         """
         self.sources = StatusLists(trust)
         self._folder = folder
         self._archives = sorted({key.issuer for key in trust.keys(Use.STATUS)})
-        self._lists, self._older = lists, older
+        self._lists, self._older, self._forgetful = lists, older, forgetful
         self._forms = {
             archive: (JWT,) if trust.parties[archive].second_suite is None else (CWT, JWT)
             for archive in self._archives
@@ -89,8 +90,11 @@ class StatusKeeper:
         try:
             async with self._apart.answer():
                 return await self._take_in(archive)
+        except ForgottenError:
+            self._forgetful(archive)
         except (Refusal, VerifyError, UnicodeDecodeError, TimeoutError):
-            return False
+            pass
+        return False
 
     async def _take_in(self, archive: str) -> bool:
         """Whether all forms are as new as those at hand; the first one that is not ends it."""

@@ -151,6 +151,39 @@ async def test_an_older_list_takes_the_place_of_a_newer_one_nowhere(tmp_path):
         assert standing.state is State.REVOKED
 
 
+@pytest.mark.parametrize("code", ["330483", "330400"])
+async def test_a_newer_list_that_forgot_a_revocation_takes_its_place_nowhere(tmp_path, code):
+    """An archive restored from a backup of before signs what it knows, with the date of now."""
+    shelves, told = Shelves(), []
+    keeper = StatusKeeper(TRUST, shelves, tmp_path, forgetful=told.append)
+    archive = {"330483": DUAL, "330400": PLAIN}[code]
+    before, names = now() - timedelta(minutes=5), [name for one, name in shelves.held if one == code]
+
+    def held(states, at):
+        for name in names:
+            signer = ONCE if (code, name) == ("330483", "status/list") else archive
+            token = signer.status_token(states, at=at)
+            shelves.held[code, name] = token.encode() if isinstance(token, str) else token
+
+    held({7: State.REVOKED, 8: State.REPLACED}, before)
+    assert await keeper._fetch(code)
+    remembered = dict(shelves.held)
+    held({7: State.REVOKED, 9: State.REVOKED}, now())
+    assert not await keeper._fetch(code)
+    assert told == [code]
+    for one in (keeper, StatusKeeper(TRUST, shelves, tmp_path)):
+        assert one.token(code)[0] == remembered[code, names[0]]
+        assert one.token(code, JWT)[0] == remembered[code, "status/list"]
+        for index, state in ((7, State.REVOKED), (8, State.REPLACED), (9, State.VALID)):
+            assert (
+                one.sources.standing(code, StatusReference(archive.status_uri, index), now()).state is state
+            )
+    held({7: State.REVOKED, 8: State.REVOKED, 9: State.REVOKED}, now())  # it was revoked again
+    assert await keeper._fetch(code)
+    assert keeper.sources.standing(code, StatusReference(archive.status_uri, 9), now()).state is State.REVOKED
+    assert told == [code]
+
+
 async def test_a_revocation_in_the_second_of_the_list_before_it_is_taken():
     shelves, at = Shelves(), now()
     keeper = StatusKeeper(TRUST, shelves)

@@ -8,13 +8,14 @@ import cbor2
 import pytest
 
 from federation.credential import base45, cbor, cose, qr, status_list
-from federation.credential.status_list import Allocation, StatusList
+from federation.credential.status_list import Allocation, StatusList, sign_jwt
 from federation.suites.base import PrivateKey
 from federation.suites.encoding import b64u
 from federation.suites.registry import suite
 from federation.verify.qr import CHECKS, check_qr
 from federation.verify.report import Report, Verdict, VerifyError
 from federation.verify.status import State, StatusReference
+from federation.verify.status_lists import ForgottenError
 from tests.fakes.issuing import NOW, Archive, statuses, trust_of
 from tests.fakes.timing import is_held_up
 
@@ -180,6 +181,41 @@ def test_the_newer_list_counts_whatever_order_they_come_in() -> None:
     for tokens in ([old, new], [new, old]):
         lists = statuses(TRUST, *tokens)
         assert lists.standing("330483", StatusReference(ARCHIVE.status_uri, 7), NOW).state is State.REVOKED
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_a_list_that_forgot_a_revocation_takes_the_place_of_none(bits: int) -> None:
+    """As an archive signs it that was restored from a backup: its word of now would make valid what it had revoked."""
+
+    def token(states: dict[int, State], minutes: int, size: int = 1_000) -> str:
+        entries = StatusList(size, bits)
+        for index, state in states.items():
+            entries.set(index, state)
+        at = NOW - timedelta(minutes=minutes)
+        key = ARCHIVE.keys["status-1"]
+        return sign_jwt(entries, uri=ARCHIVE.status_uri, key=key, key_id="status-1", at=at)
+
+    ended = State.REVOKED if bits == 1 else State.REPLACED
+    old = token({7: State.REVOKED, 8: ended}, 60)
+    for forgetful in (token({7: State.REVOKED}, 5), token({}, 5), token({7: State.REVOKED}, 5, 8)):
+        for first, second in ((old, forgetful), (forgetful, old)):
+            lists = statuses(TRUST, first)
+            with pytest.raises(ForgottenError) as forgotten:
+                lists.add(second)
+            assert forgotten.value.reason == "wrong_status_list"
+            for index, state in ((7, State.REVOKED), (8, ended), (9, State.VALID)):
+                standing = lists.standing("330483", StatusReference(ARCHIVE.status_uri, index), NOW)
+                assert (standing.state, standing.as_of) == (state, NOW - timedelta(hours=1))
+            assert lists.add(token({7: State.REVOKED, 8: State.REVOKED, 9: State.REVOKED}, 1))
+            assert (
+                lists.standing("330483", StatusReference(ARCHIVE.status_uri, 9), NOW).state is State.REVOKED
+            )
+
+
+def test_a_suspension_may_end() -> None:
+    lists = statuses(TRUST, ARCHIVE.status_token({7: State.SUSPENDED}, at=NOW - timedelta(hours=1)))
+    assert lists.add(ARCHIVE.status_token())
+    assert lists.standing("330483", StatusReference(ARCHIVE.status_uri, 7), NOW).state is State.VALID
 
 
 def test_lists_of_others_are_refused_by_name() -> None:

@@ -106,7 +106,11 @@ def test_a_list_without_its_second_signature_is_refused_by_name(cwt: bool) -> No
     assert reason(lambda: lists.standing("330483", REFERENCE, NOW)) == ("issue_time_unproven", True)
     lists.add(ARCHIVE.status_token())
     assert lists.standing("330483", REFERENCE, NOW).state is State.VALID
-    lists.add(PLAIN.status_token({7: State.REVOKED}, cwt=cwt, at=BEFORE))  # dated back, it displaces nothing
+    forged = PLAIN.status_token({7: State.REVOKED}, cwt=cwt, at=BEFORE)
+    lists.add(forged)  # dated back, it displaces nothing
+    assert lists.standing("330483", REFERENCE, NOW).state is State.VALID
+    lists = statuses(TRUST, forged)
+    lists.add(ARCHIVE.status_token())  # nor does it stand in the way of what bears both
     assert lists.standing("330483", REFERENCE, NOW).state is State.VALID
 
 
