@@ -51,6 +51,7 @@ from node_agent.evidence.archive_log import ArchiveLog, ArchiveWitness
 from node_agent.index import Lookup
 from node_agent.issuance import ISSUED_IN_VAIN, DocumentIssuer, Workshop
 from node_agent.objects import Shelf, in_memory
+from node_agent.recalling import recall
 from node_agent.settings import NodeSettings, SettingsError
 
 KEYS = frozenset({
@@ -113,6 +114,7 @@ class Documents:
             authority=log_authority,
             anchor=FileAnchor(folder / str(table["anchor_file"])) if table.get("anchor_file") else None,
         )
+        self._recall()
         self.witness = (
             ArchiveWitness(
                 folder,
@@ -145,6 +147,21 @@ class Documents:
             verify_at=f"{address}/verify",
         )
         self.issuer = DocumentIssuer(folder, workshop, IndexRecords(lookup, disclosure.reference).find)
+
+    def _recall(self) -> None:
+        """Take from the evidence log what the store forgot, and say so."""
+        found = recall(self.store, self.log)
+        for action, records in (
+            ("documents.ended_again", found.ended),
+            ("documents.ended_unknown", found.unknown),
+            ("documents.numbers_skipped", found.numbers),
+        ):
+            if records:
+                telemetry.log.warning(
+                    "the log knows what the store forgot: was a backup restored?",
+                    action=action,
+                    records=records,
+                )
 
     def shelve(self, shelf: Shelf) -> None:
         """Put on the shelf what gateways may fetch."""

@@ -158,13 +158,16 @@ class LogReader:
         where = "request = ? and request != '' order by idx limit ?"
         return self._read(lambda: self._entries(where, (request, most)))
 
-    def entries(self, start: int = 0, end: int | None = None, page: int = 1_000) -> Iterator[Entry]:
-        """All entries from `start` (and before `end`) in order, read page by page."""
+    def entries(
+        self, start: int = 0, end: int | None = None, page: int = 1_000, kinds: Collection[str] = ()
+    ) -> Iterator[Entry]:
+        """All entries from `start` (and before `end`) in order, of one of these kinds if any are named, read page by page."""
         last = start - 1
         bound = 2**62 if end is None else end
+        only = f" and kind in ({','.join('?' * len(kinds))})" if kinds else ""
         while True:
-            where = "idx > ? and idx < ? order by idx limit ?"
-            found = self._read(lambda: self._entries(where, (last, bound, page)))  # noqa: B023
+            where = f"idx > ? and idx < ?{only} order by idx limit ?"
+            found = self._read(lambda: self._entries(where, (last, bound, *kinds, page)))  # noqa: B023
             yield from found
             if len(found) < page:
                 return

@@ -178,6 +178,23 @@ class CertificateStore:
             self._change(do, number, DocumentState.REVOKED, reason, "", now_ms)
         return self.entry(number)
 
+    def end(
+        self, number: str, state: DocumentState, *, reason: str, successor: str = "", at_ms: int
+    ) -> Entry:
+        """As `revoke`, of a document that was revoked or replaced before; `at_ms` is when."""
+        with self._writing() as do:
+            self._change(do, number, state, reason, successor, at_ms)
+        return self.entry(number)
+
+    def give_none_up_to(self, year: int, last: int) -> int:
+        """Never give a number of a year up to `last`; returns how many would have been given."""
+        with self._writing() as do:
+            row = do("select last from numbers where year = ?", (year,)).fetchone()
+            missing = max(0, last - (0 if row is None else int(row[0])))
+            if missing:
+                do("insert or replace into numbers(year, last) values (?, ?)", (year, last))
+        return missing
+
     def entry(self, number: str) -> Entry:
         """The row of a number. Refusal(UNKNOWN_DOCUMENT)."""
         row = self._row("number = ?", number)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from federation.tlog.flaws import EvidenceError
 from federation.tlog.keeping import StampKeeper
 from federation.tlog.log import EvidenceLog
 from federation.tlog.note import Note, SecondSigner, SignatureLine, Signer, VerifierKey
+from federation.tlog.reader import Entry
 from federation.tlog.reconcile import account_of
 from federation.tlog.stamping import TimeAuthority
 from federation.tlog.witness import SecondKeys, Witness, WitnessRequest
@@ -123,6 +124,10 @@ class ArchiveLog:
     def close(self) -> None:
         self._commit.close()
         self._log.close()
+
+    def entries(self, kinds: Collection[EventKind]) -> Iterator[Entry]:
+        """What was logged of these kinds, the oldest first."""
+        return self._log.entries(kinds=kinds)
 
     # what others may fetch ---------------------------------------------------------------------------------------
 
