@@ -52,7 +52,7 @@ from node_agent.dialling import Dialler, Ways
 from node_agent.disclosure import Disclosure
 from node_agent.documents import Documents
 from node_agent.index import Lookup, UnusableIndexError
-from node_agent.index.folder import FEDERATION_KEY, DataFolder
+from node_agent.index.folder import FEDERATION_KEY, BusyError, DataFolder
 from node_agent.objects import Shelf
 from node_agent.service import MOST_CANDIDATES, SOFTWARE_VERSION, ArchiveService
 from node_agent.settings import NodeSettings, SettingsError
@@ -201,9 +201,16 @@ def run_run(args: argparse.Namespace) -> int:
     folder = Path(args.data)
     try:
         settings = settings_module.load(folder)
-        uvloop.run(serve(folder, settings))
+        with DataFolder(folder).agent_lock():
+            uvloop.run(serve(folder, settings))
     except (SettingsError, StoreVersionError, UnusableIndexError, transport.TransportRefusedError) as error:
         print(f"lantai-node run: {error}", file=sys.stderr)
+        return 1
+    except BusyError:
+        print(
+            f"lantai-node run: {folder}: 已有节点代理在此数据目录上运行 · another agent runs over this data folder",
+            file=sys.stderr,
+        )
         return 1
     except EvidenceError as error:
         text = FLAWS[error.flaw]

@@ -6,6 +6,7 @@ index.key               32 random bytes under which the matching keys are comput
                         only where there is no index yet
 federation.key          shared by the archives of a federation: event fingerprints
 import.lock             held by the one importer
+agent.lock              held by the one agent that serves
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from federation.process.durable import sync, write_secret
 from node_agent.index.troubles import Trouble, UnusableIndexError
 
 POINTER = "CURRENT"
-LOCK = "import.lock"
+LOCK, AGENT_LOCK = "import.lock", "agent.lock"
 INDEX_KEY = "index.key"
 FEDERATION_KEY = "federation.key"
 
@@ -105,8 +106,21 @@ class DataFolder:
     @contextlib.contextmanager
     def import_lock(self) -> Iterator[None]:
         """Hold the folder for one import; BusyError when another process has it. Freed by the kernel on any death."""
+        with self._locked(LOCK):
+            yield
+
+    @contextlib.contextmanager
+    def agent_lock(self) -> Iterator[None]:
+        """Hold the folder for the one agent that serves it; BusyError when another process does: two would send each message twice,
+        and make documents of one order at once. Commands go beside it. Freed by the kernel on any death.
+        """
+        with self._locked(AGENT_LOCK):
+            yield
+
+    @contextlib.contextmanager
+    def _locked(self, name: str) -> Iterator[None]:
         self.make()
-        with (self.path / LOCK).open("a+b") as handle:
+        with (self.path / name).open("a+b") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:

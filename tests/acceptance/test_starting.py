@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from loadtest.authorities.tls import Authority
+from node_agent.index.folder import DataFolder
 
 pytestmark = pytest.mark.slow
 
@@ -74,6 +75,24 @@ def test_a_gateway_without_usable_tls_towards_archives_does_not_start(folder, co
 def test_an_agent_without_usable_tls_does_not_start(folder, where):
     told = agent(folder, where + tls("ca.pem", "garbage.pem", "node-330483.key"))
     assert told == f"certificate: 不是 PEM 证书 · no PEM certificate: {folder / 'garbage.pem'}"
+
+
+def test_a_second_agent_over_a_data_folder_does_not_start_and_leaves_the_first_alone(folder):
+    settings = PLAIN + 'gateways = ["127.0.0.1:1"]\n'
+    (folder / "archive.toml").write_text(ARCHIVE + settings, "utf-8")
+    words = [sys.executable, "-m", "node_agent", "run", "--data", str(folder)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as first:
+        try:
+            assert any("agent.serving" in line for line in first.stdout)
+            told = agent(folder, settings)
+            assert (
+                told == f"{folder}: 已有节点代理在此数据目录上运行 · another agent runs over this data folder"
+            )
+            assert first.poll() is None
+        finally:
+            first.kill()
+    with DataFolder(folder).agent_lock():  # a killed one holds nothing
+        pass
 
 
 def test_an_address_where_somebody_else_listens_is_named_with_its_setting(folder, taken):
