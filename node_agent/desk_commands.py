@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from node_agent.desk import commands
@@ -29,11 +29,16 @@ def _checking(
     if not settings.documents:
         yield None
         return
-    from node_agent.certificates.scans import ScanReader  # only an approval pays for these imports
+    from node_agent.certificates import fonts  # only an approval pays for these imports
+    from node_agent.certificates.scans import ScanReader
     from node_agent.issuance import OrderCheck
 
+    chosen = settings.documents.get("fonts")
+    loaded: fonts.FontSet | None = None
+    with suppress(fonts.FontsMissingError):  # then no agent makes documents here
+        loaded = fonts.load(Path(chosen) if chosen else None)
     scans = ScanReader()
     try:
-        yield OrderCheck(folder, IndexRecords(lookup, disclosure.reference).find, scans)
+        yield OrderCheck(folder, IndexRecords(lookup, disclosure.reference).find, scans, loaded)
     finally:
         scans.close()

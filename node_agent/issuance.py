@@ -24,6 +24,7 @@ from federation.verify.report import VerifyError
 from node_agent.certificates import attachments
 from node_agent.certificates.attachments import Attachment
 from node_agent.certificates.credentials import PAPER, ArchiveCredentials
+from node_agent.certificates.fonts import FontSet
 from node_agent.certificates.issuing import CannotIssueError, Decision, Issuing, add_times
 from node_agent.certificates.keys import SUITE, ArchiveKeys
 from node_agent.certificates.registry import PDF, SEALED, Registry
@@ -38,7 +39,9 @@ from node_agent.certificates.statements import (
     RecordedFacts,
     SearchedArchive,
     Statement,
+    shown,
 )
+from node_agent.certificates.statements import check as check_statement
 from node_agent.certificates.store import CertificateStore
 from node_agent.certificates.typesetting import Typesetter
 from node_agent.desk.issuing import Document, IssueDeferredError, Order
@@ -85,21 +88,45 @@ class Workshop:
 class OrderCheck:
     """Says before an approval whether its document could be made. Fits `node_agent.desk.issuing.CanIssue`."""
 
-    def __init__(self, folder: Path, find: FindRecord, scans: ScanReader) -> None:
-        self._folder, self._find, self._scans = folder, find, scans
+    def __init__(self, folder: Path, find: FindRecord, scans: ScanReader, fonts: FontSet | None) -> None:
+        """`fonts` None: whether they have every character is not asked."""
+        self._folder, self._find, self._scans, self._fonts = folder, find, scans, fonts
 
     def __call__(self, request: Dispatch | None, code: str, pages: tuple[dict[str, Any], ...]) -> None:
-        """Refusal (OUT_OF_RANGE, FILE_UNREADABLE, FILE_TOO_LARGE) with a pointer to the code, file or page that is at fault."""
+        """Refusal with a pointer to what is at fault: the code, file, page or hidden part (OUT_OF_RANGE, FILE_UNREADABLE), what was
+        chosen together (FILE_TOO_LARGE, INVALID_NAME), or what the record says (TOO_LONG, MALFORMED_TEXT, MISSING_GLYPH,
+        PRIVATE_USE_CHARACTER).
+        """
         record = self._find(request, code)
         if record is None:
             raise Refusal(Reason.OUT_OF_RANGE, "/archival_code")
+        if request is not None:
+            today = datetime.now(CHINA).date().isoformat()
+            statement = _statement(record, today if pages else "")
+            check_statement(statement, request.purpose)
+            if self._fonts is not None:
+                self._fonts.check_all(shown(statement), "")
+        self._check_chosen(record, pages)
+
+    def _check_chosen(self, record: Record, pages: tuple[dict[str, Any], ...]) -> None:
+        recordings: list[tuple[str, int]] = []
         last: dict[Path, tuple[int, int]] = {}  # the highest page asked of a file, and where it is asked
         for place, one in enumerate(pages):
             path = scan_file(self._folder, record.archival_code, one)
             if not path.is_file():
                 raise Refusal(Reason.OUT_OF_RANGE, f"/pages/{place}/file")
-            if path.suffix.lower() not in RECORDINGS:
-                last[path] = max(last.get(path, (0, 0)), (int(one.get("page", 1)), place))
+            if path.suffix.lower() in RECORDINGS:
+                recordings.append((path.name, path.stat().st_size))
+                continue
+            page = int(one.get("page", 1))
+            last[path] = max(last.get(path, (0, 0)), (page, place))
+            for number, part in enumerate(one.get("hidden", ())):
+                if not _rectangle(part, page).is_part:
+                    raise Refusal(Reason.OUT_OF_RANGE, f"/pages/{place}/hidden/{number}")
+        try:
+            attachments.check_together(recordings)
+        except Refusal as refusal:
+            raise Refusal(refusal.reason, "/pages") from refusal
         for path, (page, place) in last.items():  # those before it are there when it is
             try:
                 self._scans.pages([Scan(path=str(path), pages=(page,))])
@@ -112,7 +139,7 @@ class DocumentIssuer:
 
     def __init__(self, folder: Path, workshop: Workshop, find: FindRecord) -> None:
         self._folder, self._shop, self._find = folder, workshop, find
-        self.can_issue = OrderCheck(folder, find, workshop.scans)
+        self.can_issue = OrderCheck(folder, find, workshop.scans, workshop.typesetter.fonts)
 
     def issue(self, order: Order) -> Document:
         """The document of an order; the same order gives the same one. IssueDeferredError names what is missing."""
@@ -194,12 +221,9 @@ class DocumentIssuer:
             record = self._find(order.request, order.archival_code)
             if record is None:
                 raise IssueDeferredError("record_not_found")
-            cited = cite(record)
             scans, recordings = self._chosen(record.archival_code, order.pages)
-            if scans or recordings:
-                statement = CertifiedCopy(record=cited, compared_on=at.astimezone(CHINA).date().isoformat())
-            else:
-                statement = RecordedFacts(record=cited, facts=facts_of(record))
+            compared_on = at.astimezone(CHINA).date().isoformat()
+            statement = _statement(record, compared_on if scans or recordings else "")
         return Decision(
             id=name,
             statement=statement,
@@ -294,6 +318,13 @@ def scan_folder(folder: Path, code: str) -> Path:
 def scan_file(folder: Path, code: str, chosen: dict[str, Any]) -> Path:
     """The file of one choice of a reviewer: never one outside the record's folder."""
     return scan_folder(folder, code) / Path(str(chosen["file"])).name
+
+
+def _statement(record: Record, compared_on: str) -> CertifiedCopy | RecordedFacts:
+    """What is stated of a record: a copy that was compared on a day, "" = nothing of it is copied, and its facts are told."""
+    if compared_on:
+        return CertifiedCopy(record=cite(record), compared_on=compared_on)
+    return RecordedFacts(record=cite(record), facts=facts_of(record))
 
 
 def cite(record: Record) -> CitedRecord:

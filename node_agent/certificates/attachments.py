@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -75,8 +76,13 @@ def attach(
 
 def check(attachments: tuple[Attachment, ...], reserved: frozenset[str]) -> None:
     """Refusal when there are too many, they are too large, or two share a name."""
-    names = [one.name for one in attachments]
-    if len(names) > MOST or sum(len(one.content) for one in attachments) > MOST_BYTES:
+    check_together([(one.name, len(one.content)) for one in attachments], reserved)
+
+
+def check_together(files: Sequence[tuple[str, int]], reserved: frozenset[str] = frozenset()) -> None:
+    """As `check`, of files that are not read yet: their names and sizes in bytes."""
+    names = [name for name, _size in files]
+    if len(names) > MOST or sum(size for _name, size in files) > MOST_BYTES:
         raise Refusal(Reason.FILE_TOO_LARGE, "/attachments")
     if len(set(names)) < len(names) or reserved & set(names):
         raise Refusal(Reason.INVALID_NAME, "/attachments")

@@ -46,6 +46,11 @@ class FontSet:
     fonts: typst.Fonts
     covered: frozenset[int]
 
+    def check_all(self, value: object, pointer: str) -> None:
+        """`check` of every text in a tree of objects and lists; the pointer leads to it."""
+        for place, text in texts(value, pointer):
+            self.check(text, place)
+
     def check(self, text: str, pointer: str) -> None:
         """Refusal when a character can not be shown to everyone alike; `pointer` ends with its code point, for the archive."""
         for char in text:
@@ -130,3 +135,15 @@ def _segment_mapping(font: bytes, at: int) -> Iterator[int]:
     starts = struct.unpack_from(f">{segments}H", font, at + 16 + twice)
     for first, last in zip(starts, ends, strict=True):
         yield from range(first, min(last, 0xFFFE) + 1)
+
+
+def texts(value: object, pointer: str) -> Iterator[tuple[str, str]]:
+    """The texts in a tree of objects and lists, each with the pointer to it."""
+    if isinstance(value, str):
+        yield pointer, value
+    elif isinstance(value, dict):
+        for key, one in value.items():
+            yield from texts(one, f"{pointer}/{key}")
+    elif isinstance(value, (list, tuple)):
+        for place, one in enumerate(value):
+            yield from texts(one, f"{pointer}/{place}")

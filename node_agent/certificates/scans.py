@@ -44,6 +44,11 @@ class Rectangle(msgspec.Struct, frozen=True):
     bottom: float
     page: int = 1
 
+    @property
+    def is_part(self) -> bool:
+        """Whether it hides anything, and only of the page."""
+        return 0 <= self.left < self.right <= 1 and 0 <= self.top < self.bottom <= 1
+
 
 class Scan(msgspec.Struct, frozen=True, kw_only=True):
     """One source file, which pages of it are copied (from 1; empty = all), and what of them is hidden."""
@@ -131,9 +136,8 @@ def _check(scan: Scan, pointer: str) -> None:
     if path.stat().st_size > MOST_BYTES:
         raise Refusal(Reason.FILE_TOO_LARGE, pointer)
     for place, one in enumerate(scan.hidden):
-        is_part = 0 <= one.left < one.right <= 1 and 0 <= one.top < one.bottom <= 1
         # a part hidden on a page that is not copied was meant for another
-        if not is_part or (scan.pages and one.page not in scan.pages):
+        if not one.is_part or (scan.pages and one.page not in scan.pages):
             raise Refusal(Reason.OUT_OF_RANGE, f"{pointer}/hidden/{place}")
 
 

@@ -63,13 +63,13 @@ class Typesetter:
     """Sets documents with one archive's fonts. Any thread may call; typst is entered by one at a time."""
 
     def __init__(self, font_folder: Path | None = None) -> None:
-        self._fonts = fonts.load(font_folder)
+        self.fonts = fonts.load(font_folder)
         self._lock = threading.Lock()
         self._templates = {name: (_TEMPLATES / f"{name}.typ").read_bytes() for name in ("document", "seal")}
 
     def seal(self, name: str, purpose: str) -> bytes:
         """The drawing of a round seal, as a PDF of one page of its size."""
-        self._fonts.check(name + purpose, "/seal")
+        self.fonts.check(name + purpose, "/seal")
         data = {"name": name, "purpose": purpose, "fonts": fonts.FAMILIES}
         with self._lock:
             drawing = _drawn(self._compiler("seal", data), 0)
@@ -79,9 +79,7 @@ class Typesetter:
 
     def check(self, sheets: Sequence[dict[str, Any]]) -> None:
         """Refusal when a character of the sheets can not be shown to everyone alike."""
-        for place, sheet in enumerate(sheets):
-            for pointer, text in _texts(sheet, f"/sheets/{place}"):
-                self._fonts.check(text, pointer)
+        self.fonts.check_all(sheets, "/sheets")
 
     def document(
         self,
@@ -102,8 +100,7 @@ class Typesetter:
         """Set one document. `short_code` is printed as given, `address` as a second, small QR code. Refusal: private_use_character, missing_glyph, text_not_kept."""
         first = sheets[0]
         self.check(sheets)
-        for pointer, text in _texts([*captions, *notes, *qr_caption, number], "/captions"):
-            self._fonts.check(text, pointer)
+        self.fonts.check_all([*captions, *notes, *qr_caption, number], "/captions")
         contents = [*(page.jpeg for page in pages), *(one.content for one in attachments)]
         with _in_memory(contents) as paths:
             data = {
@@ -149,7 +146,7 @@ class Typesetter:
         return typst.Compiler(
             {"main.typ": self._templates[name]},  # type: ignore[type-var]  # its manual knows it, its types do not yet
             root=_OPEN_FILES,
-            font_paths=self._fonts.fonts,
+            font_paths=self.fonts.fonts,
             ignore_system_fonts=True,
             sys_inputs={"data": msgspec.json.encode(data).decode()},
         )
@@ -211,17 +208,6 @@ def _placed(page: CopiedPage, file: str, caption: str, note: str) -> dict[str, A
         "caption": caption,
         "note": note,
     }
-
-
-def _texts(value: Any, pointer: str) -> Iterator[tuple[str, str]]:
-    if isinstance(value, str):
-        yield pointer, value
-    elif isinstance(value, dict):
-        for key, one in value.items():
-            yield from _texts(one, f"{pointer}/{key}")
-    elif isinstance(value, (list, tuple)):
-        for place, one in enumerate(value):
-            yield from _texts(one, f"{pointer}/{place}")
 
 
 def _check_text_kept(pdf: bytes, sheets: Sequence[dict[str, Any]], beside: Sequence[str]) -> None:

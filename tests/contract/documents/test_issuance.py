@@ -484,6 +484,69 @@ def test_before_an_approval_it_is_known_whether_record_and_pages_are_there(
     assert (refused.value.reason, refused.value.pointer) == (reason, pointer)
 
 
+UPRIGHT, TURNED = [0.1, 0.1, 0.4, 0.2], [0.4, 0.2, 0.1, 0.1]  # as a hand draws it from the other corner
+
+
+@pytest.mark.parametrize(
+    ("pages", "reason", "pointer"),
+    [
+        (({"file": "1.png", "hidden": [UPRIGHT]},), None, ""),
+        (
+            ({"file": "1.png"}, {"file": "1.png", "hidden": [UPRIGHT, TURNED]}),
+            Reason.OUT_OF_RANGE,
+            "/pages/1/hidden/1",
+        ),
+        (({"file": "1.png", "hidden": [[0.1, 0.1, 0.1, 0.2]]},), Reason.OUT_OF_RANGE, "/pages/0/hidden/0"),
+        (({"file": "短.mp3"}, {"file": "1.png"}, {"file": "短.mp3"}), Reason.INVALID_NAME, "/pages"),
+        (({"file": "谈话.mp3"}, {"file": "长谈.mp3"}), Reason.FILE_TOO_LARGE, "/pages"),
+        (({"file": "更长.mp3"},), Reason.FILE_TOO_LARGE, "/pages"),
+    ],
+)
+def test_what_is_chosen_that_no_document_takes_is_refused_before_the_approval(
+    archive, pages, reason, pointer
+):
+    folder = archive.folder / "scans" / "X032-ZY·JH·1990-0127-018"
+    folder.mkdir(parents=True)
+    Image.new("L", (40, 60), 10).save(folder / "1.png")
+    for name, size in (("短.mp3", 9), ("谈话.mp3", 20 << 20), ("长谈.mp3", 20 << 20), ("更长.mp3", 33 << 20)):
+        with (folder / name).open("wb") as file:
+            file.truncate(size)
+    order = archive.order(pages=pages)
+    if reason is None:
+        archive.documents.issuer.can_issue(order.request, "", pages)
+        assert archive.documents.issuer.issue(order).form == "certified_copy"
+        return
+    with pytest.raises(Refusal) as refused:
+        archive.documents.issuer.can_issue(order.request, "", pages)
+    assert (refused.value.reason, refused.value.pointer) == (reason, pointer)
+    with pytest.raises(IssueDeferredError):  # it could not be taken back by then
+        archive.documents.issuer.issue(order)
+
+
+@pytest.mark.parametrize(
+    ("title", "told"),
+    [
+        ("周\ue000军、石志步结婚登记", "private_use_character /record/title U+E000"),
+        ("周\U00032000军、石志步结婚登记", "missing_glyph /record/title U+32000"),
+        ("结婚登记" * 80, "too_long /record/title"),
+    ],
+)
+def test_a_record_that_can_not_be_printed_is_refused_before_the_approval(archive, capsys, title, told):
+    csv = archive.folder.parent / "结婚登记.csv"
+    csv.write_text(csv.read_text("utf-8").replace("周羣軍、石志步結婚登記", title), "utf-8")
+    assert main(["import", str(csv), "--data", str(archive.folder), "--json"]) == 0
+    archive.close()
+    archive.open()
+    with pytest.raises(Refusal) as refused:
+        archive.documents.issuer.can_issue(archive.order().request, "", ())
+    assert f"{refused.value.reason} {refused.value.pointer}" == told
+    desk = desk_at(archive.folder, Clock(), records=FakeRecords(None))
+    give(desk, archive.order().request)
+    desk.store.close()
+    assert main(["desk", "approve", "c1", "--as", "沈甲", "--data", str(archive.folder)]) == 1
+    assert told in capsys.readouterr().err
+
+
 def test_the_command_refuses_what_could_never_be_issued_too(archive, capsys):
     desk = desk_at(archive.folder, Clock(), records=FakeRecords(None))
     give(desk, archive.order().request)

@@ -99,7 +99,7 @@ def test_names_survive_as_they_are_written(bureau: Bureau, name: str) -> None:
 
 def test_every_ideograph_of_gb_18030_level_3_is_set_and_read_back(bureau: Bureau, tmp_path: Path) -> None:
     """Eight documents of up to 12,000 characters; `document` refuses when one is lost, pdftotext is asked as well."""
-    if not set(LEVEL_3) <= bureau.typesetter._fonts.covered:
+    if not set(LEVEL_3) <= bureau.typesetter.fonts.covered:
         pytest.skip("fonts-hanazono is not installed; without it characters are refused by name")
     for start in range(0, len(LEVEL_3), 12_000):
         text = "".join(map(chr, LEVEL_3[start : start + 12_000]))
@@ -119,7 +119,7 @@ def test_every_ideograph_of_gb_18030_level_3_is_set_and_read_back(bureau: Bureau
 
 
 def test_characters_beyond_are_set_or_refused_by_name(bureau: Bureau) -> None:
-    covered = bureau.typesetter._fonts.covered
+    covered = bureau.typesetter.fonts.covered
     there = [code for code in BEYOND if code in covered]
     absent = [code for code in BEYOND if code not in covered]
     set_values(bureau, ["".join(map(chr, there[place : place + 300])) for place in range(0, len(there), 300)])
@@ -157,7 +157,7 @@ def test_what_can_not_be_shown_alike_to_everyone_is_refused(
 def test_a_character_lost_in_setting_is_noticed(bureau: Bureau, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without any font typst leaves all text out and says nothing; the reader of the page does."""
     none = typst.Fonts(include_system_fonts=False, include_embedded_fonts=False, font_paths=[])
-    monkeypatch.setattr(bureau.typesetter, "_fonts", replace(bureau.typesetter._fonts, fonts=none))
+    monkeypatch.setattr(bureau.typesetter, "fonts", replace(bureau.typesetter.fonts, fonts=none))
     with pytest.raises(Refusal) as refused:
         set_values(bureau, ["錢偉明"])
     assert refused.value.reason in {Reason.TEXT_NOT_KEPT, Reason.MISSING_GLYPH}
@@ -392,5 +392,5 @@ def test_a_whole_font_set_is_named_when_a_part_is_missing(tmp_path: Path) -> Non
 
 def test_coverage_agrees_with_unicode_for_plain_text(bureau: Bureau) -> None:
     plain = [chr(code) for code in range(0x21, 0x7F)] + list("，。、；：？！（）《》「」·—…〇")
-    assert all(ord(char) in bureau.typesetter._fonts.covered for char in plain)
+    assert all(ord(char) in bureau.typesetter.fonts.covered for char in plain)
     assert unicodedata.category("\ue000") == "Co"
