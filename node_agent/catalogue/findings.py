@@ -30,6 +30,7 @@ class Finding(StrEnum):
     UNDECODABLE = "undecodable"
     CUT_SHORT = "cut_short"
     ORPHAN_MEMBER = "orphan_member"
+    OTHER_COLUMNS = "other_columns"
     # skipped: no rows at all
     BLANK = "blank"
     TITLE = "title"
@@ -80,6 +81,10 @@ TEXTS: dict[Finding, Text] = {
         "the file ends here; the records its header counts beyond are not in it",
     ),
     Finding.ORPHAN_MEMBER: Text("家庭成员行之前没有户", "a member row without a household above it"),
+    Finding.OTHER_COLUMNS: Text(
+        "在另一种表头之下，列的含义与表首不同；请分表导入",
+        "below a header row with other columns than the first one; import it as a table of its own",
+    ),
     Finding.BLANK: Text("空行", "blank row"),
     Finding.TITLE: Text("标题行", "title row"),
     Finding.HEADER: Text("表头行", "header row"),

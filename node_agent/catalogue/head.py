@@ -42,6 +42,7 @@ class Head:
     place: str = ""  # a place that only the sheet's name or the title says
     day_zero: date = DAY_ZERO
     where: dict[int, tuple[int, ...]] = field(default_factory=dict)  # of the table
+    extra: dict[str, str] = field(default_factory=dict)  # what a mapping says of headings
 
 
 def find_head(table: Table, rows: RowStream, extra: dict[str, str], account: TableAccount) -> Head | None:
@@ -50,7 +51,7 @@ def find_head(table: Table, rows: RowStream, extra: dict[str, str], account: Tab
     """
     if table.fixed:
         columns = Columns.of(list(table.fixed), extra)
-        return Head(columns, len(table.fixed), day_zero=table.day_zero, where=table.where)
+        return Head(columns, len(table.fixed), day_zero=table.day_zero, where=table.where, extra=extra)
     before: list[Row] = []
     for row in rows:
         number, cells, _problem = row
@@ -107,4 +108,4 @@ def _head(table: Table, title: Title, header: list[Any], second: list[Any], extr
         headings.pop()
     columns = Columns.of(headings, extra)
     place = "" if columns.has("place") else school_in(table.name, title.words)
-    return Head(columns, len(header), title, header, second, place, table.day_zero, table.where)
+    return Head(columns, len(header), title, header, second, place, table.day_zero, table.where, extra)

@@ -38,7 +38,8 @@ class TableReader:
         self._account = account
         self._years = SettledYears()
         self._repeats = Repeats(account, columns.places.get("seq", ()))
-        self._no_records = NoRecords(head.header, head.second, self._width)
+        self._no_records = NoRecords(head.header, head.second, columns, head.extra)
+        self._other_columns = 0  # row of the header with other columns that we are below
         self._careful = CarefulReader(
             head,
             account,
@@ -76,8 +77,12 @@ class TableReader:
                 if before > told:
                     yield self._noted(plain.part(told, before))
                     told = before
-                row = block.row(place) if isinstance(block, EvenRows) else block[place]
-                yield from self._with_care(row)
+                yield from self._with_care(_row(block, place))
+                if self._other_columns:  # what follows may not be what it looks like
+                    for later in range(place + 1, len(block)):
+                        yield from self._with_care(_row(block, later))
+                    told = len(plain)
+                    break
             if told < len(plain):
                 yield self._noted(plain.part(told, len(plain)))
         if self._households is not None:
@@ -85,7 +90,7 @@ class TableReader:
 
     def _plain(self, block: list[Row] | EvenRows) -> tuple[Records, list[int]]:
         """The records of the plain rows of a block, and the places of these rows."""
-        if self._plain_rows is None:
+        if self._plain_rows is None or self._other_columns:
             return Records.of(()), []
         at, numbers, columns = self._whole_rows(block)
         if at and (doubtful := self._no_records.perhaps(columns)):
@@ -125,9 +130,15 @@ class TableReader:
         if problem is not Finding.DELETED and (
             cells or problem is None
         ):  # what could not be read is not blank
-            kind = self._no_records.kind_of(cells)
+            kind = self._kind_of(number, cells)
             if kind is not None:
                 self._account.skip(number, kind)
+                return
+            if self._other_columns:
+                where = f"第 {self._other_columns} 行 · row {self._other_columns}"
+                self._account.set_aside(number, Finding.OTHER_COLUMNS, detail=where)
+                if self._households is not None:
+                    yield from self._households.pass_over(number, [])
                 return
         if self._is_passed_over(number, cells, problem):
             if self._households is not None:
@@ -139,6 +150,19 @@ class TableReader:
         record = self._careful.read(number, cells, problem)
         if record is not None:
             yield record
+
+    def _kind_of(self, number: int, cells: list[Any]) -> Finding | None:
+        """Why a row is no record, or None. Of a header row it is noted whether the columns mean the same below it."""
+        kind = self._no_records.kind_of(cells)
+        if not cells or kind not in {None, Finding.HEADER}:
+            return kind
+        if self._no_records.is_second(cells):
+            return Finding.HEADER
+        is_like = True if kind is Finding.HEADER else self._no_records.is_like(cells)
+        if is_like is None:
+            return None
+        self._other_columns = 0 if is_like else number
+        return Finding.HEADER
 
     def _is_passed_over(self, number: int, cells: list[Any], problem: Finding | None) -> bool:
         """Whether a row is deleted, or can not be cut into the cells of the table or decoded; it is told of then."""
@@ -166,3 +190,7 @@ class TableReader:
             del cells[self._width :]
             return fits
         return False
+
+
+def _row(block: list[Row] | EvenRows, place: int) -> Row:
+    return block.row(place) if isinstance(block, EvenRows) else block[place]
