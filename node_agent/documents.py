@@ -125,13 +125,14 @@ class Documents:
             if trust is not None
             else None
         )
-        sealer = Sealer(
+        sealer = self._sealer = Sealer(
             keys.seal,
             drawing,
             archive=settings.name,
             authority=_time_authority(folder, table),
             second=keys.second_of(Use.SEAL),
         )
+        self._seal_told = ""
         self.lists = [ListsWatch(*one, telemetry.ListsObserver()) for one in sealer.chains()]
         workshop = Workshop(
             archive=settings.archive,
@@ -307,11 +308,27 @@ class Documents:
             await asyncio.sleep(_SWEEP_EVERY_S)
 
     async def _watch_lists(self) -> None:
-        """Tell of revocation lists before they run out: at start, and as often as certificates are looked at."""
+        """Tell of revocation lists before they run out, and of a seal that can not be used: at start, and as often as
+        certificates are looked at.
+        """
         while True:
             for one in self.lists:
                 await asyncio.to_thread(one.look, now())
+            await self._look_at_seal()
             await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _look_at_seal(self) -> None:
+        """Tell when nothing can be sealed, before anybody waits for a document: once, until it can or it is something else."""
+        try:
+            await asyncio.to_thread(self._sealer.check, now())
+        except SealError as error:
+            if error.kind != self._seal_told and "revocation_list" not in error.kind:  # those are told above
+                telemetry.log.warning(
+                    "nothing can be sealed", action="agent.seal", kind=error.kind, reason=str(error)
+                )
+            self._seal_told = error.kind
+        else:
+            self._seal_told = ""
 
     async def _add_times(self) -> None:
         """Give documents whose time is pending a time stamp, once the authority answers again."""

@@ -173,7 +173,7 @@ class DocumentIssuer:
             credential = shop.registry.of_number(number, "credential")
             document = self._deliverable(order, number, wishes)
         except CannotIssueError as error:
-            raise IssueDeferredError(error.kind) from error
+            raise IssueDeferredError(error.kind, text=str(error)) from error
         except Refusal as refusal:
             raise IssueDeferredError(refusal.reason.value) from refusal
         except EvidenceError as error:

@@ -56,12 +56,12 @@ there. It may take seconds, for it reads scans.
 
 class IssueDeferredError(Exception):
     """The document can not be made now. `kind` is a constant word (font, key, time_authority …), shown to the archive's
-    people; never a content. `retry_after_s` None = growing pauses.
+    people; never a content. `retry_after_s` None = growing pauses. `text` says what to do, to the operator; "" = the word does.
     """
 
-    def __init__(self, kind: str, retry_after_s: float | None = None) -> None:
+    def __init__(self, kind: str, retry_after_s: float | None = None, text: str = "") -> None:
         super().__init__(kind)
-        self.kind, self.retry_after_s = kind, retry_after_s
+        self.kind, self.retry_after_s, self.text = kind, retry_after_s, text
 
 
 class Issuer(Protocol):

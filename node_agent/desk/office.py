@@ -37,6 +37,7 @@ class Office:
         self._counted = desk.store.last_action()
         self._issuing = ThreadPoolExecutor(1, thread_name_prefix="issuing")
         self._to_issue = asyncio.Event()
+        self._told: set[str] = set()
         self._watchers: list[Callable[[], None]] = []
         loop = asyncio.get_running_loop()
 
@@ -127,15 +128,23 @@ class Office:
         try:
             document: Document = await loop.run_in_executor(self._issuing, self._issuer.issue, order)
         except IssueDeferredError as error:
-            _count("not_issued")
+            self._tell(error.kind, error.text)
             await self.thread.call(self.desk.not_issued, order, error.kind, error.retry_after_s)
         except Exception as error:
             _count("not_issued")
             telemetry.log.error("issuing failed", action="desk.issuing_failed", kind=type(error).__name__)
             await self.thread.call(self.desk.not_issued, order, "failed")
         else:
+            self._told.clear()
             if await self.thread.call(self.desk.issued, order, document):
                 _count("issued")  # else it is taken back below, as after a crash between the two
+
+    def _tell(self, kind: str, text: str) -> None:
+        """Why no document is made: each kind once until one was made, however many orders wait for it."""
+        _count("not_issued")
+        if kind not in self._told:
+            self._told.add(kind)
+            telemetry.log.warning("no document made", action="desk.not_issued", kind=kind, reason=text)
 
     async def _take_back(self, order: Order, *, announced: bool) -> None:
         """In the thread that makes documents, so that none is being made meanwhile. What fails is tried again."""

@@ -9,12 +9,13 @@ import threading
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from federation import mail
 from federation.reasons import Reason, Refusal
 from node_agent import telemetry
 from node_agent.desk.desk import Desk
-from node_agent.desk.issuing import Document
+from node_agent.desk.issuing import Document, IssueDeferredError
 from node_agent.desk.items import State
 from node_agent.desk.office import Office
 from node_agent.desk.reviewing import LEASE_MS
@@ -333,6 +334,38 @@ async def test_a_running_office_takes_back_what_it_made_while_the_case_was_withd
     running.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await running
+    office._stop_listening()
+    office.thread.close()
+
+
+class Lacking:
+    """Makes no document until it has been asked `tries` times."""
+
+    def __init__(self, tries):
+        self.tries = tries
+
+    def issue(self, order):
+        self.tries -= 1
+        if self.tries >= 0:
+            raise IssueDeferredError("certificate", 0.0, "the seal's certificate is not valid now; renew it")
+        return Document("N1")
+
+
+async def test_an_office_that_can_make_no_document_says_once_what_to_do(desk):
+    issuing_of(desk)
+    office = Office(desk, Lacking(3), b"k" * 32)
+    with capture_logs() as told:
+        running = asyncio.gather(*[asyncio.ensure_future(one) for one in office.loops().values()])
+        async with asyncio.timeout(30):
+            while (await office.thread.call(desk.item, "c1")).state != State.ISSUED:
+                await asyncio.sleep(0.01)
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+    said = [one for one in told if one.get("action") == "desk.not_issued"]
+    assert [(one["kind"], one["reason"]) for one in said] == [
+        ("certificate", "the seal's certificate is not valid now; renew it")
+    ]
     office._stop_listening()
     office.thread.close()
 

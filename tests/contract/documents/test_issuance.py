@@ -411,8 +411,9 @@ def test_a_running_agent_takes_up_a_fresh_revocation_list(archive):
     path = archive.folder / "keys" / "issuer-0.crl"
     good = path.read_bytes()
     path.write_bytes(good[:100])
-    with pytest.raises(IssueDeferredError, match="revocation_list"):
+    with pytest.raises(IssueDeferredError, match="revocation_list") as deferred:
         archive.documents.issuer.issue(archive.order())
+    assert f"{path.name} is not a revocation list" in deferred.value.text
     path.write_bytes(good)
     assert archive.documents.issuer.issue(archive.order()).number.endswith("-000001")
 
@@ -662,23 +663,37 @@ def test_what_nobody_issued_can_not_be_fetched(archive):
         assert refused.value.reason is Reason.NOT_FOUND
 
 
-def test_a_running_archive_tells_of_lists_that_are_missing(archive):
-    for path in (archive.folder / "keys").glob("*.crl"):
-        path.unlink()
+def told_by_watching(archive, action):
+    """What a running archive logs of this kind as soon as it looks at its seal and its revocation lists."""
 
     async def begin():
         loops = archive.documents.loops()
         watching = asyncio.create_task(loops.pop("revocation lists"))
         for other in loops.values():
             other.close()
-        while not told:
+        while not found():
             await asyncio.sleep(0.01)
         watching.cancel()
 
+    def found():
+        return [one for one in told if one["action"] == action]
+
     with capture_logs() as told:
         asyncio.run(begin())
-    assert (told[0]["action"], told[0]["kind"], told[0]["reason"]) == (
-        "agent.revocation_lists",
-        "seal",
-        "missing",
-    )
+    return found()
+
+
+def test_a_running_archive_tells_of_lists_that_are_missing(archive):
+    for path in (archive.folder / "keys").glob("*.crl"):
+        path.unlink()
+    ((kind, reason),) = {
+        (one["kind"], one["reason"]) for one in told_by_watching(archive, "agent.revocation_lists")
+    }
+    assert (kind, reason) == ("seal", "missing")
+
+
+def test_a_running_archive_tells_of_a_seal_that_can_not_be_used_before_anybody_waits(archive, monkeypatch):
+    monkeypatch.setattr(documents, "now", lambda: now() + timedelta(days=9_000))
+    (one,) = told_by_watching(archive, "agent.seal")
+    assert one["kind"] == "certificate"
+    assert "renew it" in one["reason"]
