@@ -15,6 +15,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("node_agent.app", "初始化数据目录 · prepare a data folder for one archive"),
     "import": ("node_agent.importing", "导入目录文件 · import catalogue files"),
     "files": ("node_agent.held_files", "索引中的文件 · the files the index was made of"),
+    "backup": (
+        "node_agent.backup.commands",
+        "备份数据目录 · back up the data folder, also while the agent runs",
+    ),
     "remove": ("node_agent.held_files", "从索引移除整个文件 · take whole files out of the index"),
     "search": ("node_agent.searching", "在本馆窗口查询 · search the archive's own index"),
     "keys": ("node_agent.document_commands", "密钥与信任名录条目 · the archive's keys"),

@@ -44,6 +44,7 @@ create table if not exists signed_anew(seq integer primary key autoincrement, nu
   unique(number, kind)) strict;
 """
 _MOST_AT_ONCE = 500
+_NAMED = "select reference from deliverables union select reference from signed_anew"
 
 _OF_GATEWAYS = """
 create temp view of_gateways as
@@ -310,10 +311,7 @@ class Registry:
     def _named(self) -> set[str]:
         """The names of the files of all that is kept."""
         with self._lock:
-            rows = self._do(
-                "select reference from deliverables union select reference from signed_anew"
-            ).fetchall()
-        return {row[0] for row in rows}
+            return {row[0] for row in self._do(_NAMED).fetchall()}
 
     def path(self, one: Deliverable) -> Path:
         return self._folder / one.reference[:2] / one.reference
@@ -332,3 +330,8 @@ class Registry:
             sync(path.parent)
         except OSError as error:
             raise Refusal(Reason.STORE_UNAVAILABLE, retry_after_s=1.0) from error
+
+
+def named(connection: sqlite3.Connection) -> set[str]:
+    """The names of the files that rows of a deliverables.sqlite name."""
+    return {row[0] for row in connection.execute(_NAMED).fetchall()}

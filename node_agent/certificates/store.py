@@ -245,8 +245,7 @@ class CertificateStore:
     def _named(self) -> set[str]:
         """The names of the files of all documents."""
         with self._lock:
-            rows = self._connection.execute("select sha256, upgraded from documents").fetchall()
-        return {f"{digest}.pdf" for row in rows for digest in row if digest}
+            return named(self._connection)
 
     # ---------------------------------------------------------------------------------------------------------------
 
@@ -317,6 +316,12 @@ class CertificateStore:
                 with suppress(sqlite3.Error):
                     self._connection.execute("rollback")
                 raise
+
+
+def named(connection: sqlite3.Connection) -> set[str]:
+    """The names of the files that rows of a certificates.sqlite name."""
+    rows = connection.execute("select sha256, upgraded from documents").fetchall()
+    return {f"{digest}.pdf" for row in rows for digest in row if digest}
 
 
 @contextmanager

@@ -1,0 +1,84 @@
+"""A backup made while documents are issued: what the stores say of one another holds in it, and the archive goes on from it."""
+
+import shutil
+import sqlite3
+import threading
+from contextlib import closing
+
+from federation.verify.report import Verdict
+from federation.verify.status import State, StatusReference
+from node_agent.backup.making import back_up
+from tests.contract.documents.conftest import Archive
+from tests.contract.documents.test_issuance import check, now
+from tests.fakes.waiting import until
+
+
+def rows(path, sql):
+    with closing(sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)) as reading:
+        return reading.execute(sql).fetchall()
+
+
+def copied(archive, target):
+    return back_up(archive.folder, target, lambda _what, _size: lambda _part: None)
+
+
+def test_documents_issued_meanwhile_are_in_it_whole_or_not_at_all(archive, tmp_path):
+    stop, done = threading.Event(), []
+
+    def issue():
+        while not stop.is_set():
+            archive.documents.issuer.issue(archive.order(f"case-{len(done)}"))
+            done.append(1)
+
+    issuing = threading.Thread(target=issue)
+    issuing.start()
+    try:
+        for turn in range(4):
+            until(lambda before=len(done): len(done) > before)
+            copy = tmp_path / f"copy{turn}"
+            made = copied(archive, copy)
+            assert made.flaws == ()
+            reserved = {
+                number for (number,) in rows(copy / "certificates.sqlite", "select number from documents")
+            }
+            issued = {
+                number
+                for (number,) in rows(
+                    copy / "certificates.sqlite", "select number from documents where sha256 <> ''"
+                )
+            }
+            beside = {
+                table: {
+                    number for (number,) in rows(copy / "deliverables.sqlite", f"select number from {table}")
+                }
+                for table in ("statuses", "short_codes", "deliverables")
+            }
+            assert issued
+            assert issued <= beside["statuses"] & beside["short_codes"], (
+                "a document that could not be revoked"
+            )
+            assert set().union(*beside.values()) <= reserved, "the next number would bear what is another's"
+    finally:
+        stop.set()
+        issuing.join()
+
+
+def test_an_archive_put_back_goes_on_where_the_backup_was_made(archive, tmp_path):
+    issuer = archive.documents.issuer
+    first, withdrawn = (issuer.issue(archive.order(case)) for case in ("case-1", "case-2"))
+    archive.documents.store.revoke(withdrawn.number, "issued_in_error", 1)
+    copied(archive, tmp_path / "copy")
+    lost = issuer.issue(archive.order("case-3"))
+    archive.close()
+    shutil.rmtree(archive.folder)
+    (tmp_path / "copy").rename(archive.folder)
+    archive.open()
+    assert archive.documents.issuer.issue(archive.order("case-1")) == first
+    assert check(archive, archive.fetch(f"document/{first.reference}")).verdict is Verdict.VALID
+    assert check(archive, archive.fetch(f"document/{withdrawn.reference}")).verdict is Verdict.INVALID
+    index = StatusReference(withdrawn.paper.status_uri, withdrawn.paper.status_index)
+    assert archive.statuses().standing("330483", index, now()).state is State.REVOKED
+    fresh = archive.documents.issuer.issue(archive.order("case-4"))
+    assert check(archive, archive.fetch(f"document/{fresh.reference}")).verdict is Verdict.VALID
+    assert fresh.reference != lost.reference
+    assert fresh.number == lost.number, "what docs/operations.md warns of: see there how to go on above it"
