@@ -170,7 +170,7 @@ def _missing(settings: NodeSettings, folder: Path) -> list[str]:
     if not settings.listen and not settings.gateways:
         missing.append("listen 或 gateways · listen or gateways: nobody can reach this archive")
     try:
-        credentials = _usable_credentials(settings, folder)
+        credentials = usable_credentials(settings, folder)
     except transport.TransportRefusedError as error:
         missing.append(str(error))
     else:
@@ -180,7 +180,7 @@ def _missing(settings: NodeSettings, folder: Path) -> list[str]:
     return missing
 
 
-def _usable_credentials(settings: NodeSettings, folder: Path) -> transport.Credentials:
+def usable_credentials(settings: NodeSettings, folder: Path) -> transport.Credentials:
     """What the agent shows gateways; TransportRefusedError when none of them would believe it."""
     credentials = settings.credentials(folder)
     listens = [("listen", settings.listen)] if settings.listen else []
@@ -230,11 +230,8 @@ def run_run(args: argparse.Namespace) -> int:
 
 async def serve(folder: Path, settings: NodeSettings) -> None:
     """Everything the process does, in order; ends after SIGTERM has drained the sessions."""
-    if not settings.listen and not settings.gateways:
-        raise SettingsError(
-            "listen 与 gateways 至少设置一项 · set listen or gateways, or nobody can reach this archive"
-        )
-    credentials = _usable_credentials(settings, folder)
+    settings.session_addresses()
+    credentials = usable_credentials(settings, folder)
     data = DataFolder(folder)
     lookup = Lookup(folder)
     disclosure = Disclosure(data.index_key(), data.federation_key(), frozenset(settings.closed_categories))

@@ -106,9 +106,13 @@ def configure_documents(parser: argparse.ArgumentParser) -> None:
     text = "把文书最新的各种形式写入文件夹，交给持有人 · write a document's newest forms into a folder, for its holder"
     handed = actions.add_parser("hand-out", help=text, description=text)
     handed.add_argument("--to", required=True, metavar="FOLDER", help="目标文件夹 · where to")
-    for one in (shown, revoked, handed):
+    text = (
+        "恢复备份后：此编号及以前的不再使用 · after a backup was put back: give out no number up to this one"
+    )
+    skipped = actions.add_parser("skip-to", help=text, description=text)
+    for one in (shown, revoked, handed, skipped):
         one.add_argument("number", metavar="NUMBER", help="文书编号 · number of the document")
-    for one in (shown, revoked, anew, handed):
+    for one in (shown, revoked, anew, handed, skipped):
         one.add_argument("--data", required=True, metavar="DIR", help="数据目录 · the archive's data folder")
 
 
@@ -124,6 +128,8 @@ def run_documents(args: argparse.Namespace) -> int:
                     return _sign_anew(folder, settings, store, is_trial=args.dry_run)
                 case "hand-out":
                     return _hand_out(folder, store, args.number, Path(args.to))
+                case "skip-to":
+                    return _skip_to(store, args.number)
                 case "revoke":
                     store.revoke(args.number, args.reason, int(datetime.now(UTC).timestamp() * 1000))
             entry = store.entry(args.number)
@@ -143,6 +149,15 @@ def run_documents(args: argparse.Namespace) -> int:
 def _fail(message: str) -> int:
     print(f"lantai-node documents: {message}", file=sys.stderr)
     return 1
+
+
+def _skip_to(store: CertificateStore, number: str) -> int:
+    try:
+        following = store.skip_to(number)
+    except ValueError:
+        return _fail(f"不是本馆的文书编号 · no number of this archive: {number}")
+    print(f"下一个编号 · the next number: {following}")
+    return 0
 
 
 # signing anew ----------------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ from node_agent.certificates.keys import KeysMissingError
 from node_agent.certificates.registry import Deliverable, Registry, SignedAnew
 from node_agent.certificates.revocation_lists import ListFiles, ListsWatch
 from node_agent.certificates.scans import ScanReader
-from node_agent.certificates.sealing import Sealer, SealError
+from node_agent.certificates.sealing import Sealer, SealError, SealKey
 from node_agent.certificates.standing import Standing
 from node_agent.certificates.store import CertificateStore, DocumentState
 from node_agent.certificates.time_stamps import TimeAuthority
@@ -74,25 +74,17 @@ class Documents:
 
     def __init__(self, folder: Path, settings: NodeSettings, lookup: Lookup, disclosure: Disclosure) -> None:
         table = settings.documents
-        if unknown := sorted(table.keys() - KEYS):
-            raise SettingsError(f"[documents] 不认识的键 · unknown keys: {', '.join(unknown)}")
-        address = str(table.get("gateway", "")).rstrip("/")
-        if urlsplit(address).scheme not in {"http", "https"}:
-            raise SettingsError("[documents] gateway 应为 http(s) 地址 · gateway must be an http(s) address")
-        log_authority = _log_authority(folder, table)
+        address = gateway_address(table)
+        log_authority = log_authority_of(folder, table)
         trust = trust_list(folder, settings)
         try:
             keys = key_files.load(folder)
             check_second_suite(trust, settings.archive, keys)
-            typesetter = Typesetter(Path(table["fonts"]) if table.get("fonts") else None)
+            typesetter = Typesetter(fonts_folder(table))
             drawing = typesetter.seal(settings.name, SEAL_PURPOSE)
         except (KeysMissingError, SealError, FontsMissingError) as error:
             raise SettingsError(f"[documents] {error}") from error
-        if keys.seal is None:
-            raise SettingsError(
-                "[documents] 缺少印章证书 keys/seal.pem：请将 keys/seal.csr 交签发机构"
-                " · the seal's certificate keys/seal.pem is missing: have keys/seal.csr certified"
-            )
+        seal = seal_of(keys)
         self.store = CertificateStore(folder, settings.archive)
         self.registry = Registry(folder)
         self._scans = ScanReader()
@@ -126,10 +118,10 @@ class Documents:
             else None
         )
         sealer = self._sealer = Sealer(
-            keys.seal,
+            seal,
             drawing,
             archive=settings.name,
-            authority=_time_authority(folder, table),
+            authority=time_authority_of(folder, table),
             second=keys.second_of(Use.SEAL),
         )
         self._seal_told = ""
@@ -360,6 +352,16 @@ def _left_out() -> Iterator[None]:
         telemetry.left_out(refusal.reason.value)
 
 
+def gateway_address(table: dict[str, Any]) -> str:
+    """The public address of the federation's gateway, of a table `[documents]` that has no other keys than ours. SettingsError."""
+    if unknown := sorted(table.keys() - KEYS):
+        raise SettingsError(f"[documents] 不认识的键 · unknown keys: {', '.join(unknown)}")
+    address = str(table.get("gateway", "")).rstrip("/")
+    if urlsplit(address).scheme not in {"http", "https"}:
+        raise SettingsError("[documents] gateway 应为 http(s) 地址 · gateway must be an http(s) address")
+    return address
+
+
 def trust_list(folder: Path, settings: NodeSettings) -> TrustList | None:
     """The federation's pinned list; None where none is set. SettingsError when it can not be read."""
     path = str(settings.documents.get("trust_list", ""))
@@ -392,13 +394,28 @@ def check_second_suite(trust: TrustList | None, archive: str, keys: key_files.Ar
         )
 
 
+def seal_of(keys: key_files.ArchiveKeys) -> SealKey:
+    """SettingsError when its certificate has not been issued."""
+    if keys.seal is None:
+        raise SettingsError(
+            "[documents] 缺少印章证书 keys/seal.pem：请将 keys/seal.csr 交签发机构"
+            " · the seal's certificate keys/seal.pem is missing: have keys/seal.csr certified"
+        )
+    return keys.seal
+
+
+def fonts_folder(table: dict[str, Any]) -> Path | None:
+    """The folder of fonts that is set; None = those of the system, or of `make setup`."""
+    return Path(table["fonts"]) if table.get("fonts") else None
+
+
 def _witnesses(trust: TrustList | None) -> Quorum | None:
     if trust is None:
         return None
     return Quorum(0, tuple(VerifierKey.parse(key.vkey) for key in trust.keys(Use.WITNESS) if key.vkey))
 
 
-def _log_authority(folder: Path, table: dict[str, Any]) -> LogAuthority | None:
+def log_authority_of(folder: Path, table: dict[str, Any]) -> LogAuthority | None:
     if not table.get("stamp_authority"):
         return None
     try:
@@ -409,7 +426,7 @@ def _log_authority(folder: Path, table: dict[str, Any]) -> LogAuthority | None:
         raise SettingsError(f"[documents] stamp_authority: {error}") from error
 
 
-def _time_authority(folder: Path, table: dict[str, Any]) -> TimeAuthority | None:
+def time_authority_of(folder: Path, table: dict[str, Any]) -> TimeAuthority | None:
     if not table.get("time_authority"):
         return None
     try:

@@ -113,6 +113,15 @@ class NodeSettings(BaseSettings):
             )
         return self
 
+    def session_addresses(self) -> list[tuple[str, str]]:
+        """The settings that say where sessions with gateways are had, each with an address; SettingsError when there is none."""
+        if not self.listen and not self.gateways:
+            raise SettingsError(
+                "listen 与 gateways 至少设置一项 · set listen or gateways, or nobody can reach this archive"
+            )
+        listens = [("listen", self.listen)] if self.listen else []
+        return [*listens, *(("gateways", address) for address in self.gateways)]
+
     def desk_bounds(self) -> ConnectionBounds:
         """Of the desk's API. On loopback everybody comes from one address, which may hold them all."""
         of_a_line = (

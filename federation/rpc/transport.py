@@ -134,11 +134,11 @@ def _bound(add: Callable[[str], int], setting: str, address: str) -> int:
     try:
         return add(address)
     except RuntimeError as error:
-        raise TransportRefusedError(can_not_listen(setting, address, _why_not(address))) from error
+        raise TransportRefusedError(can_not_listen(setting, address, why_not(address))) from error
 
 
-def _why_not(address: str) -> OSError | None:
-    """Why nothing can listen there: gRPC does not tell. None when it is gone by now."""
+def why_not(address: str) -> OSError | None:
+    """Why nothing can listen there: gRPC does not tell. None when something can, now."""
     host, _, port = address.rpartition(":")
     try:
         for family, kind, protocol, _name, where in socket.getaddrinfo(

@@ -51,7 +51,8 @@ def naming_trouble() -> Iterator[None]:
         raise EvidenceError(Flaw.LOG_DAMAGED, str(error)) from error
 
 
-def _check_version(connection: sqlite3.Connection) -> None:
+def check_version(connection: sqlite3.Connection) -> None:
+    """EvidenceError unless the file is an evidence log of this version."""
     (application,) = connection.execute("pragma application_id").fetchone()
     (version,) = connection.execute("pragma user_version").fetchone()
     if (application, version) != (APPLICATION_ID, SCHEMA_VERSION):
@@ -71,7 +72,7 @@ def open_reading(path: Path) -> sqlite3.Connection:
             check_same_thread=False,
         )
         try:
-            _check_version(connection)
+            check_version(connection)
         except BaseException:
             connection.close()
             raise
@@ -99,7 +100,7 @@ def open_writing(path: Path) -> sqlite3.Connection:
                 connection.execute(f"pragma application_id={APPLICATION_ID}")
                 connection.execute(f"pragma user_version={SCHEMA_VERSION}")
             connection.execute("commit")
-            _check_version(connection)
+            check_version(connection)
         except BaseException:
             connection.close()
             raise

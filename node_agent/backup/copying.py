@@ -23,7 +23,7 @@ PAGES = 4_096
 _PIECE = 1 << 20
 _TRIES = 3
 _NOT_COPIED = re.compile(
-    r"CURRENT(\.new)?|backup\.json|import\.lock|.*\.key\.[0-9]+\.new|.*\.sqlite(-wal|-shm|-journal|\.lock|\..*\.spill)?",
+    r"CURRENT(\.new)?|backup\.json|(import|agent)\.lock|.*\.key\.[0-9]+\.new|.*\.sqlite(-wal|-shm|-journal|\.lock|\..*\.spill)?",
     re.DOTALL,
 )
 """Of the folder itself: what is written anew here (CURRENT, the SQLite files, what a backup says of itself), locks, and what somebody

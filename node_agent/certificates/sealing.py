@@ -155,10 +155,8 @@ class Sealer:
         return self._authority is not None
 
     def chains(self) -> Iterator[tuple[str, Sequence[x509.Certificate], Lists]]:
-        """Of the seal, and of the time-stamp authority if there is one: whose it is, its certificates, their revocation lists."""
-        yield "seal", self._key.chain, self._key.crls
-        if (authority := self._authority) is not None:
-            yield "time", authority.chain, lambda: self._lists(authority)
+        """What `chains` gives of what this seals with."""
+        return chains(self._key, self._authority)
 
     def check(self, at: datetime) -> None:
         """SealError unless the seal can be used at a time, and the time-stamp authority's certificate be looked at."""
@@ -304,9 +302,22 @@ class Sealer:
         )
 
     def _lists(self, authority: TimeAuthority | None) -> list[bytes]:
-        """The lists of the seal, and of the authority: one may issue the certificates of both."""
-        lists = current(self._key.crls)
-        return lists + [one for one in (current(authority.crls) if authority else ()) if one not in lists]
+        return _lists_of(self._key, authority)
+
+
+def chains(
+    key: SealKey, authority: TimeAuthority | None
+) -> Iterator[tuple[str, Sequence[x509.Certificate], Lists]]:
+    """Of a seal, and of a time-stamp authority if there is one: whose it is, its certificates, their revocation lists."""
+    yield "seal", key.chain, key.crls
+    if authority is not None:
+        yield "time", authority.chain, lambda: _lists_of(key, authority)
+
+
+def _lists_of(key: SealKey, authority: TimeAuthority | None) -> list[bytes]:
+    """The lists of the seal, and of the authority: one may issue the certificates of both."""
+    lists = current(key.crls)
+    return lists + [one for one in (current(authority.crls) if authority else ()) if one not in lists]
 
 
 class _Drawing(PdfContent):

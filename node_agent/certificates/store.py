@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -37,6 +38,7 @@ create table changes(seq integer primary key autoincrement, at_ms integer not nu
   state text not null, reason text not null, successor text not null) strict;
 pragma user_version = {SCHEMA_VERSION};
 """
+_NUMBER = re.compile(r"(?P<archive>[0-9]{6})-(?P<year>[0-9]{4})-(?P<serial>[0-9]{6})")
 _Do = Callable[..., sqlite3.Cursor]
 _FIELDS = (
     "decision, number, kind, asked, reserved_ms, sha256, size, stamped, issued_ms, upgraded, state, reason, changed_ms,"
@@ -134,6 +136,19 @@ class CertificateStore:
                 )
             row = do(f"select {_FIELDS} from documents where decision = ?", (decision,)).fetchone()  # noqa: S608
         return Entry(*row)
+
+    def skip_to(self, number: str) -> str:
+        """Never give a number up to this one of its year, for a store put back from a backup: what was issued after it bears them.
+        The next one. A number below what was given changes nothing. ValueError when it is none of this archive's.
+        """
+        found = _NUMBER.fullmatch(number)
+        if found is None or found["archive"] != self._archive:
+            raise ValueError(number)
+        year = int(found["year"])
+        self.give_none_up_to(year, int(found["serial"]))
+        with self._lock, _named_troubles():
+            (last,) = self._connection.execute("select last from numbers where year = ?", (year,)).fetchone()
+        return f"{self._archive}-{found['year']}-{last + 1:06d}"
 
     def keep(
         self,

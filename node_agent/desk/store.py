@@ -30,6 +30,14 @@ class StoreVersionError(Exception):
     """The file was made by another version; the text says what to do."""
 
 
+def check_version(found: int) -> None:
+    """StoreVersionError unless a desk.sqlite whose `user_version` is `found` can be used."""
+    if found != tables.SCHEMA_VERSION:
+        raise StoreVersionError(
+            f"{FILE} 由其他版本建立，请用该版本打开 · {FILE} was made by another version; open it with that one"
+        )
+
+
 class Store:
     """One connection to desk.sqlite, made on first use. Any thread may call; one at a time is let in."""
 
@@ -66,11 +74,12 @@ class Store:
             except BaseException:
                 do("rollback")
                 raise
-        elif found != tables.SCHEMA_VERSION:
-            self._connection.close()
-            raise StoreVersionError(
-                f"{FILE} 由其他版本建立，请用该版本打开 · {FILE} was made by another version; open it with that one"
-            )
+        else:
+            try:
+                check_version(found)
+            except StoreVersionError:
+                self._connection.close()
+                raise
         do(tables.IN_VAIN_INDEX)  # files of before it are the same but for this
 
     @contextlib.contextmanager

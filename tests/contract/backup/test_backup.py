@@ -87,6 +87,7 @@ def test_what_is_copied_is_told_file_by_file_and_for_its_owner_alone(folder, tmp
     (folder / "scans" / "X032" / "1.new").write_bytes(b"also a page")
     (folder / "reports").mkdir()
     (folder / "import.lock").touch()
+    (folder / "agent.lock").touch()
     (folder / "desk.sqlite.lock").touch()
     (folder / "CURRENT.new").write_text("index.9.sqlite")
     (folder / "index.key.77.new").write_bytes(b"k")
@@ -112,8 +113,16 @@ def test_what_is_copied_is_told_file_by_file_and_for_its_owner_alone(folder, tmp
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
-def test_all_stores_are_of_one_moment(folder, tmp_path):
-    """A number is written to one and then to the other, by whoever may; copied by turns, one would be ahead by many."""
+def test_all_stores_are_of_one_moment(folder, tmp_path, monkeypatch):
+    """A number is written to one and then to the other, by whoever may; read by turns, one would be ahead by many."""
+    whole = moment._transaction
+
+    def slowly(path, stack, begin):
+        found = whole(path, stack, begin)
+        time.sleep(0.05 if begin == "begin" else 0.0)
+        return found
+
+    monkeypatch.setattr(moment, "_transaction", slowly)
     first, second = store(folder / "a.sqlite", 5000), store(folder / "b.sqlite", 5000)
     written, stop = [], threading.Event()
 

@@ -7,8 +7,8 @@ from contextlib import closing
 
 from federation.verify.report import Verdict
 from federation.verify.status import State, StatusReference
+from node_agent.__main__ import main
 from node_agent.backup.making import back_up
-from tests.contract.documents.conftest import Archive
 from tests.contract.documents.test_issuance import check, now
 from tests.fakes.waiting import until
 
@@ -34,7 +34,8 @@ def test_documents_issued_meanwhile_are_in_it_whole_or_not_at_all(archive, tmp_p
     issuing.start()
     try:
         for turn in range(4):
-            until(lambda before=len(done): len(done) > before)
+            before = len(done)
+            until(lambda before=before: len(done) > before)
             copy = tmp_path / f"copy{turn}"
             made = copied(archive, copy)
             assert made.flaws == ()
@@ -81,4 +82,17 @@ def test_an_archive_put_back_goes_on_where_the_backup_was_made(archive, tmp_path
     fresh = archive.documents.issuer.issue(archive.order("case-4"))
     assert check(archive, archive.fetch(f"document/{fresh.reference}")).verdict is Verdict.VALID
     assert fresh.reference != lost.reference
-    assert fresh.number == lost.number, "what docs/operations.md warns of: see there how to go on above it"
+    assert fresh.number == lost.number, "what docs/operations.md warns of, and the next test is for"
+
+
+def test_numbers_that_were_given_after_a_backup_are_skipped(archive, capsys):
+    def skip(number):
+        status = main(["documents", "skip-to", number, "--data", str(archive.folder)])
+        return status, "".join(capsys.readouterr())
+
+    year = archive.documents.issuer.issue(archive.order("case-1")).number[7:11]
+    assert skip(f"330483-{year}-000500") == (0, f"下一个编号 · the next number: 330483-{year}-000501\n")
+    assert skip(f"330483-{year}-000007")[1].endswith("-000501\n"), "it never goes back"
+    assert archive.documents.issuer.issue(archive.order("case-2")).number == f"330483-{year}-000501"
+    for wrong in ("330400-2026-000600", "330483-2026-6", "600"):
+        assert (skip(wrong)[0], "no number of this archive" in skip(wrong)[1]) == (1, True)
