@@ -142,16 +142,18 @@ class Documents:
         self.issuer = DocumentIssuer(folder, workshop, IndexRecords(lookup, disclosure.reference).find)
 
     def _recall(self) -> None:
-        """Take from the evidence log what the store forgot, and say so."""
-        found = recall(self.store, self.log)
+        """Have each file of the folder remember what another does, and say so."""
+        found = recall(self.store, self.registry, self.log)
         for action, records in (
             ("documents.ended_again", found.ended),
             ("documents.ended_unknown", found.unknown),
             ("documents.numbers_skipped", found.numbers),
+            ("documents.listed_again", found.listed),
+            ("documents.unlisted", found.unlisted),
         ):
             if records:
                 telemetry.log.warning(
-                    "the log knows what the store forgot: was a backup restored?",
+                    "one file knows what another forgot: was a backup restored?",
                     action=action,
                     records=records,
                 )

@@ -129,10 +129,44 @@ class Registry:
             self._allocation = Allocation(LIST_SIZE, bytes(data))
         return self._allocation
 
+    def listed_numbers(self) -> set[str]:
+        """The numbers that have an index."""
+        with self._lock:
+            return {row[0] for row in self._do("select distinct number from statuses")}
+
+    def list_again(self, number: str, indexes: Mapping[str, int], short_code: str) -> bool:
+        """Give a number the indexes and the short code its document bears; False when another one has one of them by now."""
+        with self._lock, self._writing():
+            taken = self._do(
+                f"select 1 from statuses where idx in ({','.join('?' * len(indexes))})",  # noqa: S608
+                *indexes.values(),
+            ).fetchone()
+            if taken is not None:
+                return False
+            for use, index in indexes.items():
+                self._do("insert into statuses(number, use, idx) values (?, ?, ?)", number, use, index)
+            if short_code:
+                self._do(
+                    "insert into short_codes(number, code) values (?, ?) on conflict do nothing",
+                    number,
+                    short_code,
+                )
+        return True
+
     def indexes(self, number: str) -> list[int]:
         """All indexes of a number."""
         with self._lock:
             return [row[0] for row in self._do("select idx from statuses where number = ?", number)]
+
+    def known_numbers(self) -> list[str]:
+        """All numbers of which anything was kept."""
+        with self._lock:
+            return [
+                row[0]
+                for row in self._do(
+                    "select number from statuses union select number from short_codes union select number from deliverables"
+                )
+            ]
 
     # short codes -------------------------------------------------------------------------------------------------
 

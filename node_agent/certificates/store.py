@@ -217,6 +217,12 @@ class CertificateStore:
             raise Refusal(Reason.UNKNOWN_DOCUMENT)
         return row
 
+    def issued_numbers(self) -> list[str]:
+        """The numbers of all documents there are."""
+        with self._lock, _named_troubles():
+            rows = self._connection.execute("select number from documents where sha256 <> '' order by number")
+            return [row[0] for row in rows]
+
     def of_decision(self, decision: str) -> Entry | None:
         return self._row("decision = ?", decision)
 

@@ -11,9 +11,17 @@ import pytest
 from structlog.testing import capture_logs
 
 from federation.documents import CHINA
+from federation.mail import Wishes
+from federation.suites.registry import suite
 from federation.tlog.reconcile import Account
+from federation.verify.documents import verify
+from federation.verify.report import VerificationReason
 from federation.verify.status import State, StatusReference
+from node_agent.certificates.registry import FILE as REGISTRY
 from node_agent.certificates.store import FILE, DocumentState
+from node_agent.evidence.archive_log import FILE as LOG
+
+INTL = suite("intl-1")
 
 
 def end_all(archive, issued):
@@ -35,11 +43,13 @@ def backup(archive, to):
         live.backup(copy)
 
 
-def restore(archive, copy):
+def restore(archive, copy, name=FILE):
+    """A copy of a file in its place, None = none; what the agent then says at its start."""
     archive.close()
-    for path in archive.folder.glob(f"{FILE}*"):
+    for path in archive.folder.glob(f"{name}*"):
         path.unlink()
-    shutil.copy(copy, archive.folder / FILE)
+    if copy is not None:
+        shutil.copy(copy, archive.folder / name)
     with capture_logs() as lines:
         archive.open()
     return {line["action"]: line["records"] for line in lines if line["action"].startswith("documents.")}
@@ -85,6 +95,47 @@ def test_a_number_the_store_forgot_is_not_given_again(archive, issued, tmp_path)
     year = datetime.now(UTC).astimezone(CHINA).year
     assert fresh.number == f"330483-{year}-000005"
     assert fresh.number not in {one.number for one in issued}
+
+
+def test_nor_is_one_that_only_what_was_handed_out_remembers(archive, issued):
+    """The document of a number is kept for ever as the first that was handed out: it would go to somebody else."""
+    archive.close()
+    for name in (FILE, LOG):
+        for path in archive.folder.glob(f"{name}*"):
+            path.unlink()
+    archive.open()
+    fresh = archive.documents.issuer.issue(archive.order("case-new"))
+    assert fresh.number.endswith("-000005")
+    assert fresh.reference not in {one.reference for one in issued}
+
+
+def test_where_a_document_stands_in_the_status_list_is_found_again_in_the_document(archive, tmp_path):
+    """What was handed out was restored from a backup: nobody else knows by which entries a document is revoked."""
+    phones = Wishes(holder_keys=tuple(INTL.jwk(INTL.generate("ES256").public) for _ in range(2)))
+    orders = [archive.order("case-0"), archive.order("case-1", wishes=phones)]
+    issued = [archive.documents.issuer.issue(one) for one in orders]
+    credentials = archive.fetch(f"credential/{issued[1].credential}").decode().split("\n")
+    registry = archive.documents.registry
+    indexes = [sorted(registry.indexes(one.number)) for one in issued]
+    assert [len(one) for one in indexes] == [1, 3]
+    assert restore(archive, None, REGISTRY) == {"documents.listed_again": 2}
+    registry = archive.documents.registry
+    assert [sorted(registry.indexes(one.number)) for one in issued] == indexes
+    assert [registry.known_short_code(one.number) for one in issued] == [
+        one.paper.short_code for one in issued
+    ]
+    for order, one in zip(orders, issued, strict=True):
+        assert archive.documents.issuer.issue(order).paper == one.paper
+        archive.documents.store.revoke(one.number, "record_corrected", 1_000)
+    assert [one.state for one in standings(archive, issued)] == [State.REVOKED] * 2
+    for text in credentials:
+        report = verify(text.encode(), archive.trust, archive.statuses(), datetime.now(UTC))
+        assert VerificationReason.REVOKED in report.reasons
+
+
+def test_a_document_of_which_nobody_knows_where_it_stands_is_told_of(archive, issued):
+    (archive.folder / "documents" / (digest := archive.documents.store.entry(issued[0].number).sha256)[:2] / f"{digest}.pdf").unlink()  # fmt: skip
+    assert restore(archive, None, REGISTRY) == {"documents.listed_again": 3, "documents.unlisted": 1}
 
 
 def test_a_number_that_has_another_document_by_now_is_not_revoked_for_the_first_one(archive, issued):
