@@ -11,6 +11,7 @@ from aiohttp import web
 from msgspec import Meta, Struct
 
 from federation.mail import EVIDENCE_KINDS
+from federation.names.invisible import visible
 from federation.places import exists
 from federation.reasons import Reason, Refusal
 from gateway.cases.cases import Once
@@ -79,7 +80,8 @@ def as_kept(case: CaseBody, digest: str) -> dict[str, Any]:
         built["delivery"] = delivery
     built["digest"] = digest
     for part in ("subject", "event"):
-        built[part] = {key: value for key, value in (built.get(part) or {}).items() if value}
+        said = {key: visible(value or "").strip() for key, value in (built.get(part) or {}).items()}
+        built[part] = {key: value for key, value in said.items() if value}  # as the question asks it
     return built
 
 

@@ -67,3 +67,18 @@ def test_evidence_of_no_kind_is_told_the_kinds():
         read_evidence(b'{"evidence": [{"kind": "photo"}]}')
     assert (refused.value.reason, refused.value.pointer) == (Reason.OUT_OF_RANGE, "/evidence/0/kind")
     assert refused.value.allowed == ", ".join(EVIDENCE_KINDS)
+
+
+def test_a_case_keeps_what_it_asks_without_marks_nobody_sees():
+    """The desk compares it with the record and a note prints it: no font has a glyph for such a mark."""
+    subject = {"name": "\u202a錢\u200b偉明\u202c ", "birth": "1963", "other_name": "\u2066 \u2069"}
+    body = {
+        **{name: value for name, value in QUESTION.items() if name != "deadline_ms"},
+        "subject": subject,
+        "event": {"from": "1985", "place": "屠甸\ufeff", "certificate_no": "\u200e"},
+    }
+    asked, question = read_case(json.dumps(body).encode(), "platform")
+    stored = as_kept(asked, "ab" * 32)
+    assert stored["subject"] == {"name": "錢偉明", "birth": "1963"}
+    assert stored["event"] == {"from": "1985", "place": "屠甸"}
+    assert (question.query.name, question.query.place) == ("錢偉明", "屠甸")
