@@ -123,3 +123,13 @@ def in_region(code: str, region: str) -> bool:
     while len(region) > 2 and region.endswith("00"):
         region = region[:-2]
     return code.startswith(region)
+
+
+_MUNICIPALITIES = frozenset({"11", "12", "31", "50"})
+"""北京, 天津, 上海, 重庆: a province that is one city, whatever the next two digits of its districts and counties say."""
+
+
+def city_of(code: str) -> str:
+    """The first digits that all of today's divisions of one city begin with: four, of a municipality two."""
+    today = current(code)
+    return today[:2] if today[:2] in _MUNICIPALITIES else today[:4]

@@ -13,6 +13,7 @@ from msgspec import structs
 from federation.documents import CHINA
 from federation.explanation import explain, level_word
 from federation.outcome import CANNOT_HIDE, NotAsked, Outcome
+from federation.places import city_of
 from gateway.cases.case import Case
 from gateway.cases.choice import MOST_KEPT
 from gateway.cases.ports import Located
@@ -96,7 +97,7 @@ class SearchLocator:
         answered = sorted(
             code for code, outcome in {**case.outcomes, **found.outcomes}.items() if outcome == Outcome.EMPTY
         )
-        nearest = (case.window, f"{case.window[:4]}00") if case.window else ()
+        nearest = (case.window, city_of(case.window).ljust(6, "0")) if case.window else ()
         noting = next((code for code in (*nearest, *answered) if self._archives.issues(code)), "")
         return replace(found, searched=searched, noting=noting)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from federation.places import city_of
 from gateway.cases.states import Stage
 
 TARGET_IN_CITY_S, TARGET_CROSS_CITY_S = 600, 900
@@ -95,5 +96,5 @@ class Policy:
 
     def budgets(self, window: str, holder: str) -> Budgets:
         """Of a case asked at a window of division `window` and held by `holder`; unknown = cross-city."""
-        is_in_city = bool(window) and bool(holder) and window[:4] == holder[:4]
+        is_in_city = bool(window) and bool(holder) and city_of(window) == city_of(holder)
         return self.in_city if is_in_city else self.cross_city

@@ -529,9 +529,10 @@ def test_nobody_deputises_for_itself():
 @pytest.mark.parametrize(
     ("window", "holder", "is_in_city"),
     [("330402", "330483", True), ("330402", "330400", True), ("330402", "310115", False), ("", "330483", False),
-     ("330402", "", False), ("", "", False), ("3304", "330483", True)],
+     ("330402", "", False), ("", "", False), ("3304", "330483", True), ("310115", "310000", True), ("31", "310115", True),
+     ("310230", "310115", True), ("310115", "320500", False), ("332222", "330402", True), ("330402", "330000", False)],
 )  # fmt: skip
-def test_in_city_means_one_prefecture(window: str, holder: str, is_in_city: bool):
+def test_in_city_means_one_prefecture_or_one_municipality(window: str, holder: str, is_in_city: bool):
     assert (Policy().budgets(window, holder) is not CROSS_CITY) == is_in_city
 
 
