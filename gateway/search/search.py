@@ -15,7 +15,7 @@ import msgspec
 from msgspec import structs
 
 from federation.outcome import ANSWERED, Outcome
-from federation.places import in_region
+from federation.places import find, in_region
 from federation.reasons import Reason
 from gateway.search.admission import Admission
 from gateway.search.circuit import FAIR_BUDGET_S, Circuit
@@ -222,6 +222,7 @@ class _FanOut:
             else:
                 self.circuit_open[code] = circuit.retry_after()
         self._weights = {code: self._weight(code) for code in selection.asked} if question.quick else {}
+        self._place = find(question.query.place) if question.quick else ""
 
     def _weight(self, code: str) -> float:
         manifest = self._searches._holdings.manifest(code)
@@ -351,10 +352,7 @@ class _FanOut:
         return reply is not None and reply.outcome in ANSWERED
 
     def _is_mandatory(self, code: str) -> bool:
-        question = self._question
-        return code in question.scope.archives or (
-            bool(question.query.place) and in_region(code, question.query.place)
-        )
+        return code in self._question.scope.archives or bool(self._place and in_region(code, self._place))
 
     def _stop_early(self) -> None:
         """The stop rule ends the search: whoever is still silent is not waited for, and has not failed."""

@@ -311,11 +311,13 @@ ONE_SILENT = dict.fromkeys(CODES, Behaviour((candidate("a"),), delay_s=0.01)) | 
 QUICK = structs.replace(ASKED, quick=True)
 
 
-def test_a_quick_search_stops_once_enough_answered_but_waits_for_the_named_place():
+@pytest.mark.parametrize("place", ["330481", "海宁", "海寧縣斜桥公社", "330423"])
+def test_a_quick_search_stops_once_enough_answered_but_waits_for_the_named_place(place):
+    """The place by its code, by words, or by the code it had in the record's day."""
     answer, took, _h = ask(ONE_SILENT, HOLDERS, QUICK)
     assert took < 1.0
     assert answer.completeness.verdict is Verdict.PARTIAL
-    there = structs.replace(QUICK, query=structs.replace(ASKED.query, place="330481"))
+    there = structs.replace(QUICK, query=structs.replace(ASKED.query, place=place))
     answer, took, _h = ask(ONE_SILENT, HOLDERS, there)
     assert took > 1.5
     assert [(gap.archive, gap.outcome) for gap in answer.completeness.gaps] == [("330481", Outcome.TIMEOUT)]
