@@ -39,9 +39,13 @@ class Disclosure:
         self._closed = closed
 
     def check(self, query: Query) -> None:
-        """Refusal(POLICY) when the archive does not let this be searched from outside."""
-        if query.category in self._closed:
+        """Refusal(POLICY) when the archive does not let this be searched from outside. Who names no category asks for all of them."""
+        if query.category in self._closed or (self._closed and not query.category):
             raise Refusal(Reason.POLICY)
+
+    def may_tell(self, found: Found) -> bool:
+        """Whether a record may leave, even masked: a code or a title finds records of other categories than the one asked for."""
+        return found.category not in self._closed
 
     def candidate(self, found: Found) -> Candidate:
         """The masked description of one found record."""

@@ -192,7 +192,11 @@ class ArchiveService:
         return pb.ResultItem(
             cid=cid,
             status=_status_of(answer),
-            candidates=[candidate_to_wire(self._disclosure.candidate(found)) for found in answer.found],
+            candidates=[
+                candidate_to_wire(self._disclosure.candidate(found))
+                for found in answer.found
+                if self._disclosure.may_tell(found)
+            ],
             truncated=answer.truncated,
             index_epoch=answer.epoch,
         )

@@ -249,3 +249,18 @@ async def test_what_is_not_compared_in_full_is_never_an_empty_answer(tmp_path, m
         monkeypatch.setattr(search, "likely_from", lambda _records: 99.0)
         monkeypatch.setattr(search, "decide", lambda *_args: search.Decision.NONE)
         assert await ask(asked).told == "STATUS_TOO_MANY"
+
+
+async def test_nothing_of_a_closed_category_leaves_whatever_it_was_found_by(folder):
+    closed = Disclosure(bytes(32), None, frozenset({"marriage"}))
+    everything = Query(name=GOOD, event=YEARS)
+    by_code = Query(category="student", name=GOOD, archival_code="J1-2")
+    by_title = Query(category="student", name=GOOD, title="结婚登记")
+    async with asking(folder) as (ask, _service):
+        for query in (quick(GOOD), everything, by_code, by_title):
+            assert await ask(query).told == "STATUS_OK", "there is something to be found"
+    async with asking(folder, closed) as (ask, _service):
+        for query in (quick(GOOD), everything):
+            assert await ask(query).told == "STATUS_REFUSED_POLICY"
+        for query in (by_code, by_title):
+            assert await ask(query).told == "empty"
