@@ -53,9 +53,13 @@ def _characters(text: str) -> list[tuple[str, bool]]:
 
 @lru_cache(4_096)  # the few candidates of a question that are told often bear the name asked for
 def mask_name(name: str) -> str:
-    """錢偉明 → 錢*明, 王芳 → 王*, four characters and more keep the first and the last; one character is hidden."""
+    """錢偉明 → 錢*明, 王芳 → 王*, four characters and more keep the first and the last; one character is hidden, and so are
+    dots alone.
+    """
     whole = _characters(name)
     counted = [place for place, (_text, separates) in enumerate(whole) if not separates]
+    if whole and not counted:
+        return "*"
     shown = set() if len(counted) < 2 else {counted[0]} if len(counted) == 2 else {counted[0], counted[-1]}
     return "".join(
         text if separates or place in shown else "*" for place, (text, separates) in enumerate(whole)

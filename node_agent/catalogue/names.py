@@ -71,7 +71,7 @@ def read_name(raw: str) -> CleanName:
     spaceless = _SPACES.sub("", name)
     name = spaceless if _HAN.search(spaceless) else _SPACES.sub(" ", name)
     name = _SUFFIX.sub("", name) if len(name) > 3 else name
-    if name in PLACEHOLDERS:
+    if name in PLACEHOLDERS or not fold(name):  # or dots and dashes alone
         return "", aliases, finding
     if _UNNAMED.search(name):
         return "", aliases, Finding.CHILD_UNNAMED

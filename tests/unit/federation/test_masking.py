@@ -2,6 +2,7 @@
 
 import unicodedata
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -64,3 +65,9 @@ def test_a_number_shows_its_area_and_its_end_but_never_the_birthday(number):
         assert shown == number[:6] + "*" * 6 + number[12:]
     elif len(number) < 15:
         assert set(shown) <= {"*"}
+
+
+@pytest.mark.parametrize("name", ["·", ".", " ． ", "・・"])
+def test_a_name_of_nothing_but_dots_is_hidden_too(name):
+    """A gateway drops what shows no sign of masking, and with it the whole of the archive's answer."""
+    assert mask_name(name) == "*"

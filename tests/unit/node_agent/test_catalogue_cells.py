@@ -74,6 +74,11 @@ def test_marks_nobody_sees_are_no_part_of_a_name(mark):
     assert not is_plain(f"张{mark}三")
 
 
+@pytest.mark.parametrize("cell", ["·", ".", "。", "--", " — ", "*", "’"])
+def test_marks_alone_are_no_name(cell):
+    assert read_name(cell) == ("", (), None)
+
+
 def test_whose_child_it_is_is_no_name_of_the_child():
     for said in ("王某之子", "李芳之女", "未取名", "女婴"):
         assert read_child_name(said) == ("", (), Finding.CHILD_UNNAMED)
