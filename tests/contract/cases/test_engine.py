@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from federation.mail import Claimed, mail_id, write
 from federation.reasons import Reason, Refusal
+from gateway.adapters.hooks import WebHooks
 from gateway.cases.case import MAIL, Case, Entry
 from gateway.cases.engine import MOST_RUNNING
 from gateway.cases.machine import TICK
@@ -20,7 +21,7 @@ from gateway.cases.ports import HookAnswer, Located
 from gateway.cases.schema import CASES, JOURNAL, TASKS
 from gateway.cases.states import Kind, State
 from gateway.cases.store import Done, Store, Unit
-from gateway.cases.upkeep import dead_letters, replay
+from gateway.cases.upkeep import calls_stopped, dead_letters, replay
 from gateway.edge.case_rendering import event_body
 from tests.fakes.case_engines import Core, core
 from tests.fakes.case_stores import Stores, tasks
@@ -406,6 +407,19 @@ async def test_gone_stops_all_calls_to_that_platform_until_the_operator_sends_th
         running.engine.archive_returned(HOLDER)
         await soon(lambda: sum(client == "platform" for client, _m, _b in hooks.calls) >= called + 4)
         await soon(lambda: running.store.read(dead_letters) == [])
+
+
+async def test_a_platform_that_one_replica_does_not_know_is_called_by_another(stores: Stores):
+    """While replicas are restarted with a platform more in their file, the older ones do not know it yet."""
+    hooks = FakeHooks()
+    hooks.call = WebHooks({}).call  # type: ignore[method-assign]
+    async with core(stores.url, locator=FakeLocator(FOUND), hooks=hooks) as running:
+        case = await running.accept("1")
+        await is_(running, case, State.DISPATCHED)
+        await soon(lambda: running.observer.count("task_failed", "hook") >= 2)
+        assert not running.store.read(lambda c: calls_stopped(c, "platform"))
+        assert all(row.visible_at is not None for row in tasks(running.store).values() if row.kind == "hook")
+        assert running.store.read(dead_letters) == []
 
 
 async def test_a_call_that_fails_for_days_becomes_a_dead_letter_and_its_case_is_untouched(stores: Stores):
