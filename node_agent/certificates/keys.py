@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from federation.documents import DOCUMENT_SIGNING
 from federation.suites import SM
 from federation.suites.base import PrivateKey
 from federation.suites.encoding import thumbprint
@@ -35,6 +36,12 @@ SIGNING = (Use.CREDENTIAL, Use.STATUS, Use.DELIVERY)
 SECOND = {SM: "SM2"}
 """Suites a second signature may be of, and the algorithm of their keys."""
 SIGNED_TWICE = (Use.CREDENTIAL, Use.STATUS, Use.DELIVERY, Use.SEAL, Use.LOG)
+_SEAL_USAGE = x509.KeyUsage(
+    digital_signature=True, content_commitment=True, key_encipherment=False, data_encipherment=False, key_agreement=False,
+    key_cert_sign=False, crl_sign=False, encipher_only=False, decipher_only=False,
+)  # fmt: skip
+"""What the request asks for beside document signing; a seal is made with nothing less."""
+
 LIFETIME = timedelta(days=730)
 """How long a key of the trust list is proposed to be believed; the federation decides."""
 
@@ -120,7 +127,11 @@ def create(folder: Path, archive: str, federation: str, *, second_suite: str | N
         made.append(seal.name)
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, archive)])
         request = (
-            x509.CertificateSigningRequestBuilder().subject_name(subject).sign(seal_key, hashes.SHA256())
+            x509.CertificateSigningRequestBuilder()
+            .subject_name(subject)
+            .add_extension(_SEAL_USAGE, critical=True)
+            .add_extension(x509.ExtendedKeyUsage([x509.ObjectIdentifier(DOCUMENT_SIGNING)]), critical=False)
+            .sign(seal_key, hashes.SHA256())
         )
         (home / "seal.csr").write_bytes(request.public_bytes(serialization.Encoding.PEM))
         made.append("seal.csr")

@@ -1,0 +1,16 @@
+"""The keys an archive makes, and what it asks the seal's authority for."""
+
+from cryptography import x509
+
+from node_agent.certificates import keys
+
+
+def test_the_request_for_the_seals_certificate_asks_for_the_usages_a_seal_needs(tmp_path):
+    keys.create(tmp_path, "330483", "lantai")
+    request = x509.load_pem_x509_csr((tmp_path / keys.FOLDER / "seal.csr").read_bytes())
+    assert request.is_signature_valid
+    usage = request.extensions.get_extension_for_class(x509.KeyUsage).value
+    assert usage.digital_signature
+    assert usage.content_commitment
+    extended = request.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert [one.dotted_string for one in extended] == ["1.3.6.1.5.5.7.3.36"]
