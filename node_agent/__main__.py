@@ -19,6 +19,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "node_agent.backup.commands",
         "备份数据目录 · back up the data folder, also while the agent runs",
     ),
+    "doctor": (
+        "node_agent.doctor.commands",
+        "检查安装与运行环境，不作改动 · look whether all is well, and change nothing",
+    ),
     "remove": ("node_agent.held_files", "从索引移除整个文件 · take whole files out of the index"),
     "search": ("node_agent.searching", "在本馆窗口查询 · search the archive's own index"),
     "keys": ("node_agent.document_commands", "密钥与信任名录条目 · the archive's keys"),

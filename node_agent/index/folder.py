@@ -117,6 +117,19 @@ class DataFolder:
         with self._locked(AGENT_LOCK):
             yield
 
+    def is_served(self) -> bool:
+        """Whether an agent holds the folder now. Asked by trying its lock: an agent that starts in that very microsecond would be told
+        that another one runs.
+        """
+        try:
+            with (self.path / AGENT_LOCK).open("rb") as handle:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:  # none was ever started here, or the file is another user's
+            return False
+        return False
+
     @contextlib.contextmanager
     def _locked(self, name: str) -> Iterator[None]:
         self.make()

@@ -18,6 +18,7 @@ from gateway.edge.server import openapi
 from gateway.search import roster
 from gateway.settings import GatewaySettings
 from node_agent import telemetry as node_telemetry
+from node_agent.doctor.commands import CHECKS
 from node_agent.settings import NodeSettings
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -206,3 +207,10 @@ def test_the_contract_knows_every_outcome_and_every_reason_for_not_asking():
     told = schemas["Outcome"]["properties"]
     assert set(schemas["OutcomeWord"]["enum"]) == {one.value for one in Outcome}
     assert {one.value for one in NotAsked} <= set(re.findall(r"\w+", told["reason"]["description"]))
+
+
+def test_every_check_of_doctor_is_described():
+    text = (ROOT / "docs" / "operations.md").read_text("utf-8").split("\n### Is all well\n", 1)[1]
+    table = text.split("\n### ", 1)[0]
+    cells = re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
+    assert [name for cell in cells for name in re.findall(r"`(\w+)`", cell)] == list(CHECKS)
