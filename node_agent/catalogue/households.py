@@ -1,4 +1,6 @@
-"""Households over several rows: a row with a code or a head opens one, the rows below it add their members."""
+"""Households over several rows: a row with a code or a head opens one, the rows below it add their members, also where they say
+its code or its head again.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +17,8 @@ from node_agent.catalogue.findings import Finding
 from node_agent.catalogue.names import read_id, read_name
 from node_agent.record import Person, Record, Role
 
+_OF_THE_HOUSEHOLD = ("name", "event", "event_year", "place", "certificate_no", "category")
+
 
 class Households:
     """Makes one record of the rows of each household of a table."""
@@ -23,6 +27,7 @@ class Households:
         self._columns, self._careful, self._account = columns, careful, account
         self._open: Record | None = None
         self._opened_at = 0  # row that opened the last one
+        self._opening: list[Any] = []  # cells of that row
         self._lost = False  # the last one was rejected or set aside
 
     @staticmethod
@@ -32,12 +37,17 @@ class Households:
 
     def take(self, number: int, cells: list[Any], problem: Finding | None) -> Iterator[Record]:
         """Read the next row; the household before it when it opens another."""
+        if self._open is not None and self._goes_on(cells, self._open):
+            self._account.skip(number, Finding.MEMBER)
+            self._add_member(cells, number, self._open)
+            return
         if self._is_opening(cells):
             record = self._careful.read(number, cells, problem)
             if self._open is not None and self._careful.repeated == self._account.base | self._opened_at:
                 return  # its opening row again, as on the next page of a register: the household goes on
             yield from self.close()
             self._open, self._lost, self._opened_at = record, record is None, number
+            self._opening = cells
             if record is not None:
                 self._add_member(cells, number, record, said=True)
             return
@@ -66,6 +76,20 @@ class Households:
         if self._open is not None:
             yield self._open
             self._open = None
+
+    def _goes_on(self, cells: list[Any], household: Record) -> bool:
+        """Whether a row is of somebody new in the open household, and says nothing else of that than its opening row: merged cells
+        were filled down.
+        """
+        code = self._careful.code(cells)[1]
+        if code and code != household.archival_code:
+            return False
+        for name in _OF_THE_HOUSEHOLD:
+            said = fold(self._columns.text(cells, name))
+            if said and said != fold(self._columns.text(self._opening, name)):
+                return False
+        member = fold(read_name(self._columns.text(cells, "member"))[0])
+        return bool(member) and all(fold(person.name) != member for person in household.persons)
 
     def _is_opening(self, cells: list[Any]) -> bool:
         return bool(self._careful.code(cells)[1] or self._columns.value(cells, "name"))

@@ -83,3 +83,33 @@ def test_a_household_goes_on_below_a_members_row_that_could_not_be_read(tmp_path
     people, told, _table = read(tmp_path, *lines)
     assert people == {"A-1-1": ["王强", "王小明"]}
     assert [one[:2] for one in told] == [(3, Finding.WRONG_COLUMNS)]
+
+
+@pytest.mark.parametrize(
+    "filled",
+    [
+        lambda name: f",A-1-1,,{name},子,,",
+        lambda name: f",A-1-1,王强,{name},子,1959-03-01,崇福镇",
+        lambda name: f",,王强,{name},子,,",
+        lambda name: f",a-1-1,王 强,{name},子,,",
+    ],
+    ids=["code", "all", "head", "another writing"],
+)
+def test_members_whose_rows_say_the_household_again_are_of_it(tmp_path, filled):
+    """As where cells that were merged are filled down."""
+    lines = (head("A-1-1", "王强"), filled("李芳"), filled("王小明"), member("王小红"), head("A-1-2", "赵四"))
+    people, told, table = read(tmp_path, *lines)
+    assert people == {"A-1-1": ["王强", "李芳", "王小明", "王小红"], "A-1-2": ["赵四"]}
+    assert (told, table.reasons[Finding.MEMBER]) == ([], 3)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [",A-1-1,赵四,赵小,子,1959-03-01,崇福镇", ",A-1-1,王强,赵小,子,1971-03-01,崇福镇"],
+    ids=["head", "date"],
+)
+def test_another_head_or_date_under_one_code_is_another_household(tmp_path, other):
+    people, told, table = read(tmp_path, head("A-1-1", "王强"), other)
+    assert table.taken == 2
+    assert "赵小" in people["A-1-1"], "the last of two"
+    assert {one[1] for one in told} == {Finding.SHARED_CODE}
