@@ -38,7 +38,13 @@ CANNOT_TELL = 2
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Verify one file or text and say why."""
-    options = _parser().parse_args(argv)
+    parser = _parser()
+    options = parser.parse_args(argv)
+    asked = (options.audience, options.nonce, options.purpose)
+    if any(one is not None for one in asked) and not (options.audience and options.nonce):
+        parser.error(
+            "--audience 与 --nonce 须同时给出，--purpose 须与二者同用 · --audience and --nonce come together, --purpose with both"
+        )
     try:
         at = _time(options.at)
         trust = TrustList.load(
@@ -102,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         "--version", action="version", version=f"%(prog)s {VERSION}", help="版本 / print the version"
     )
     parser.add_argument("--at", metavar="TIME", help="以此时刻核验，RFC 3339 / verify as at this time")
-    parser.add_argument("--audience", metavar="NAME", default="", help="出示对象 / whom it was presented to")
+    parser.add_argument("--audience", metavar="NAME", help="出示对象 / whom it was presented to")
     parser.add_argument("--nonce", help="出示时给出的随机数 / the nonce that was given for the presentation")
     parser.add_argument("--purpose", metavar="CODE", help="用途代码 / the purpose code")
     parser.add_argument("--json", action="store_true", help="输出一个 JSON 对象 / print one JSON object")

@@ -34,16 +34,23 @@ def verify(
     challenge: Challenge | None = None,
     nonces: NonceStore | None = None,
 ) -> Report:
-    """Find out what `data` is and verify it; never raises for anything that `data` holds."""
+    """Find out what `data` is and verify it; never raises for anything that `data` holds.
+
+    A challenge is answered by the holder of a credential alone: nothing else that is sent in its place is valid.
+    """
     try:
         if len(data) > MOST_BYTES:
             return refused(VerificationReason.TOO_LARGE, f"> {MOST_BYTES >> 20} MB")
         if looks_like_pdf(data):
+            if challenge is not None:
+                return refused(VerificationReason.NO_HOLDER_PROOF)
             return _pdf_checker()(data, trust, status, at)
         if len(data) > MOST_TEXT:
             return refused(VerificationReason.TOO_LARGE, f"> {MOST_TEXT >> 10} KB")
         text = data.decode("utf-8").strip("\ufeff\r\n\t")  # a space may be the last character of a QR text
         if text.startswith(qr.PREFIX):
+            if challenge is not None:
+                return refused(VerificationReason.NO_HOLDER_PROOF)
             return check_qr(text, trust, status, at)
         if text.startswith("{") or "~" in text:
             return check_presentation(text, trust, status, at, challenge=challenge, nonces=nonces)

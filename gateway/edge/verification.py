@@ -31,7 +31,7 @@ Word = Annotated[str, Meta(min_length=1, max_length=512)]
 
 
 class PresentedBody(Struct, forbid_unknown_fields=True, frozen=True):
-    """The JSON body of POST /v1/documents/verify; `audience` and `nonce` come together."""
+    """The JSON body of POST /v1/documents/verify; `audience` and `nonce` come together, `purpose` with both."""
 
     document: Annotated[str, Meta(min_length=1)]
     audience: Word | None = None
@@ -151,7 +151,7 @@ def _presented(body: bytes) -> tuple[bytes, Challenge | None]:
     """The text to verify and, for a presentation, what was asked of it. Refusal names reason and field."""
     said: PresentedBody = decode(_PRESENTED, body)
     data = said.document.encode()
-    if said.audience is None and said.nonce is None:
+    if said.audience is None and said.nonce is None and said.purpose is None:
         return data, None
     if said.audience is None or said.nonce is None:
         raise Refusal(Reason.MISSING_FIELD, "/nonce" if said.nonce is None else "/audience")

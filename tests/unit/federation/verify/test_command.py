@@ -89,6 +89,40 @@ def test_a_presentation_is_checked_against_its_challenge(folder: Path) -> None:
     assert run(folder, ARCHIVE.credential(HOLDER).flattened()) == 0
 
 
+def test_a_challenge_is_answered_by_its_holder_alone(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Somebody else's paper or file proves no holder, however genuine it is: a counter asked for one."""
+    asked = ("--audience", "a", "--nonce", "n")
+    for document in (ARCHIVE.qr(), str(folder / "qr.txt"), ARCHIVE.credential(HOLDER).compact()):
+        assert run(folder, document) == 0
+        assert run(folder, document, *asked) == 1
+        assert "The holder's proof of presentation is missing" in capsys.readouterr().out
+    (folder / "some.pdf").write_bytes(b"%PDF-1.7\n")
+    assert run(folder, str(folder / "some.pdf"), *asked) == 1
+    assert "The holder's proof of presentation is missing" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        ["--audience", "a"],
+        ["--purpose", "marriage_proof"],
+        ["--nonce", "n"],
+        ["--audience", "a", "--nonce", ""],
+        ["--audience", "", "--nonce", "n"],
+        ["--audience", "a", "--purpose", "marriage_proof"],
+    ],
+)
+def test_half_a_challenge_is_not_left_out_in_silence(
+    folder: Path, capsys: pytest.CaptureFixture[str], part: list[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(folder, ARCHIVE.credential(HOLDER).compact(), *part)
+    assert ended.value.code == 2
+    assert "--audience" in capsys.readouterr().err
+
+
 def test_what_can_not_be_judged_says_what_to_do(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(folder, str(folder / "missing.pdf")) == 2
     assert "--trust" in capsys.readouterr().err

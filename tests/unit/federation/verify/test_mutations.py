@@ -92,7 +92,7 @@ def judged(report: Report) -> bool:
 def test_no_damaged_document_passes(kind: str) -> None:
     dual = Archive("330400", "嘉兴市档案馆", second_suite="sm-1")
     dual_trust = trust_of(dual.entry())
-    challenge = Challenge("agency", "n")
+    challenge = None if kind in {"qr", "dual qr"} else Challenge("agency", "n")  # paper answers none
 
     def door(data: bytes, trust: Any = TRUST, status: Any = STATUS) -> bool:
         return judged(verify(data, trust, status, NOW, challenge=challenge))

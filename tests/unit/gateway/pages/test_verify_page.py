@@ -427,3 +427,25 @@ async def test_the_style_is_a_file_of_its_own():
 def test_every_state_has_words():
     assert set(verify._STATES) == {*State, None}
     assert isinstance(Found(ISSUED, "", None), Found)
+
+
+@pytest.mark.parametrize(
+    ("said", "pointer"),
+    [
+        ({"audience": "a"}, "/nonce"),
+        ({"nonce": "n"}, "/audience"),
+        ({"purpose": "marriage_proof"}, "/nonce"),
+        ({"purpose": "marriage_proof", "audience": "a"}, "/nonce"),
+    ],
+)
+async def test_half_a_challenge_is_refused_and_not_left_out_in_silence(said, pointer):
+    async with Page() as page:
+        body = {"document": "AC1:X"} | said
+        async with page.client.post("/v1/documents/verify", json=body) as answer:
+            assert answer.status == 422
+            told = await answer.json()
+        assert [(one["reason"], one["pointer"]) for one in told["errors"]] == [("missing_field", pointer)]
+        assert page.verifier.given == []
+        whole = body | {"audience": "a", "nonce": "n"}
+        async with page.client.post("/v1/documents/verify", json=whole) as answer:
+            assert answer.status == 200
