@@ -46,7 +46,7 @@ def files_below(folder: Path, left_out: list[str]) -> Iterator[Path]:
     """The files to be copied as bytes, relative to the folder: what rows of the SQLite files name first. A link to a file is
     followed; one to a folder is not, and noted in `left_out`: originals may be linked to a store of their own.
     """
-    for path in sorted(folder.iterdir(), key=lambda one: (one.name not in _BY_ROWS, one.name)):
+    for path in sorted(_listed(folder), key=lambda one: (one.name not in _BY_ROWS, one.name)):
         if path.is_dir() or not _NOT_COPIED.fullmatch(path.name):
             for one in _walk(path, folder, left_out):
                 if path.name not in _BY_ROWS or one.suffix not in _UNFINISHED:
@@ -57,14 +57,27 @@ def _walk(path: Path, folder: Path, left_out: list[str]) -> Iterator[Path]:
     if path.is_symlink() and not path.is_file():
         left_out.append(str(path.relative_to(folder)))
     elif path.is_dir():
-        try:
-            found = sorted(path.iterdir())
-        except OSError as error:
-            raise BackupRefusedError(Why.UNREADABLE, path, error.strerror) from error
-        for below in found:
+        for below in sorted(_listed(path)):
             yield from _walk(below, folder, left_out)
     elif path.is_file():
         yield path
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError as error:
+        raise BackupRefusedError(Why.UNREADABLE, folder, error.strerror) from error
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file; 0 when it is gone by now."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise BackupRefusedError(Why.UNREADABLE, path, error.strerror) from error
 
 
 def copy_file(source: Path, target: Path, advance: Advance) -> str | None:

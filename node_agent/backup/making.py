@@ -28,6 +28,7 @@ from node_agent.backup.copying import (
     is_altered,
     naming_trouble,
     open_copy,
+    size_of,
     writing,
 )
 from node_agent.backup.manifest import Copied, Manifest
@@ -120,7 +121,7 @@ def _copied(folder: Path, content: Path, begin: Begin, *, copies: int) -> Manife
     """Everything copied into the folder `content` and read back, with what the backup says of itself."""
     with naming_trouble(content):
         content.mkdir(mode=0o700)
-    files_size = sum((folder / path).stat().st_size for path in files_below(folder, []))
+    files_size = sum(size_of(folder / path) for path in files_below(folder, []))
     digests: dict[str, str] = {}
     left_out: list[str] = []
     with one_moment(folder) as moment:

@@ -157,10 +157,9 @@ def _tried(way: _Way) -> Finding:
         return wrong(f"{way.address}: TLS 握手失败 · the TLS handshake fails: {error.reason}", _BOTH)
     except TimeoutError:
         return wrong(f"{way.address}: 超时 · out of time", _WAY)
-    except OSError as error:
-        return wrong(
-            f"{way.address}: 连不上 · can not be reached: {error.strerror or type(error).__name__}", _WAY
-        )
+    except (OSError, UnicodeError) as error:  # UnicodeError: of a name that is none
+        why = getattr(error, "strerror", None) or type(error).__name__
+        return wrong(f"{way.address}: 连不上 · can not be reached: {why}", _WAY)
     return ok(f"{way.address}: 已连通，证书与名称 {way.name} 相符 · reached, and it proves to be {way.name}")
 
 

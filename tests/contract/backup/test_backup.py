@@ -12,6 +12,7 @@ import sys
 import tarfile
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -267,6 +268,14 @@ def test_documents_that_are_altered_or_missing_are_told_and_the_rest_is_saved(fo
         f"documents/cd/{gone}.pdf: 缺失 · missing",
     )
     assert len(list((tmp_path / "copy" / "documents").rglob("*.*"))) == 1
+
+
+def test_a_file_that_goes_while_it_is_looked_at_is_left_out(folder, tmp_path, monkeypatch):
+    whole = making.files_below
+    monkeypatch.setattr(making, "files_below", lambda *given: [*whole(*given), Path("reports/gone.csv")])
+    made = backed_up(folder, tmp_path / "copy")
+    assert "reports/gone.csv" not in {one.path for one in made.files}
+    assert not (tmp_path / "copy" / "reports" / "gone.csv").exists()
 
 
 def test_as_one_file_it_holds_the_same(folder, tmp_path):

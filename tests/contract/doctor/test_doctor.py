@@ -341,8 +341,18 @@ def test_ports_are_free_or_served_by_the_agent(archive, other_program):
     with socket.create_server(("127.0.0.1", 0)) as one:
         free = f"127.0.0.1:{one.getsockname()[1]}"
     archive.put(f'metrics_listen = "{free}"\ndesk_listen = "{other_program}"\n')
-    only(archive, "ports", "wrong", f"desk_listen {other_program}")
-    only(archive, "ports", "warning", f"metrics_listen {free}", running=True)
+
+    def told(running):
+        found = [one for name, one in looked_at(archive, running=running) if name == "ports"]
+        assert [one.found.split(": ")[0] for one in found] == [
+            f"desk_listen {other_program}",
+            f"metrics_listen {free}",
+        ]
+        return [one.result.value for one in found], found[0].found
+
+    results, found = told(running=False)
+    assert (results, "another program" in found) == (["wrong", "ok"], True)
+    assert told(running=True)[0] == ["ok", "warning"]
 
 
 def test_an_address_that_is_not_this_machines_can_not_be_listened_on(archive):

@@ -1,14 +1,18 @@
 """A backup made while documents are issued: what the stores say of one another holds in it, and the archive goes on from it."""
 
+import json
 import shutil
 import sqlite3
 import threading
 from contextlib import closing
 
+from federation.tlog.__main__ import main as log_tool
+from federation.trust import TrustList
 from federation.verify.report import Verdict
 from federation.verify.status import State, StatusReference
 from node_agent.__main__ import main
 from node_agent.backup.making import back_up
+from node_agent.certificates import keys as key_files
 from tests.contract.documents.test_issuance import check, now
 from tests.fakes.waiting import until
 
@@ -96,3 +100,25 @@ def test_numbers_that_were_given_after_a_backup_are_skipped(archive, capsys):
     assert archive.documents.issuer.issue(archive.order("case-2")).number == f"330483-{year}-000501"
     for wrong in ("330400-2026-000600", "330483-2026-6", "600"):
         assert (skip(wrong)[0], "no number of this archive" in skip(wrong)[1]) == (1, True)
+
+
+def test_a_new_log_is_begun_as_the_documents_say_and_what_was_logged_before_still_verifies(archive, tmp_path):
+    first = archive.documents.issuer.issue(archive.order("case-1"))
+    archive.close()
+    keys = archive.folder / "keys"
+    for name in ("evidence.sqlite", "keys/log.key"):
+        (archive.folder / name).rename(tmp_path / name.rpartition("/")[2])
+    assert log_tool(["key", "lantai.lantai/330483/log-2", str(keys / "log.key")]) == 0
+    entry = key_files.trust_entry(key_files.load(archive.folder), "330483", "桐乡市档案馆", now())
+    path = tmp_path / "trust.json"
+    tree = json.loads(path.read_text("utf-8"))
+    own = next(one for one in tree["archives"] if one["code"] == "330483")
+    own["keys"] += [{**one, "id": "log-2"} for one in entry["keys"] if one["use"] == "log"]
+    path.write_text(json.dumps(tree), "utf-8")
+    archive.trust = TrustList.load(path.read_bytes())
+    archive.open()
+    fresh = archive.documents.issuer.issue(archive.order("case-2"))
+    for issued in (first, fresh):
+        report = check(archive, archive.fetch(f"document/{issued.reference}"))
+        assert report.verdict is Verdict.VALID, report.as_json()
+        assert "logged" in {one.name for one in report.checks if one.result.value == "passed"}
