@@ -22,7 +22,7 @@ from gateway.cases.database import keep_names_private
 from gateway.cases.policy import PolicyError
 from gateway.cases.store import StoreError
 from gateway.edge.tokens import CLIENT_ID, SCOPES
-from gateway.lists import archives, platforms
+from gateway.lists import archives, platforms, trust
 from gateway.lists.files import ListError
 from gateway.search.roster import Roster, RosterError
 from gateway.settings import SettingsError
@@ -127,6 +127,7 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser("platform", help=platforms.SUMMARY, description=platforms.SUMMARY)
     )
     archives.configure(commands.add_parser("archive", help=archives.SUMMARY, description=archives.SUMMARY))
+    trust.configure(commands.add_parser("trust", help=trust.SUMMARY, description=trust.SUMMARY))
     text = "打印接口契约 · print the OpenAPI contract"
     commands.add_parser("openapi", help=text, description=text)
     return parser
@@ -144,8 +145,10 @@ def _command(argv: Sequence[str] | None) -> int:
 
         print(json.dumps(openapi(), ensure_ascii=False, indent=2))
         return 0
-    path = Path(args.config)
     try:
+        if args.command == "trust" and args.action != "entry":
+            return trust.run(args)
+        path = Path(args.config)
         settings = settings_module.load(path)
         base = path.resolve().parent
         if args.command == "check":
@@ -160,6 +163,8 @@ def _command(argv: Sequence[str] | None) -> int:
             return _evidence(settings, base, args)
         if args.command == "archive":
             return archives.run(settings, base, args)
+        if args.command == "trust":
+            return trust.print_entry(settings, base)
         if args.command == "platform":
             return platforms.run(settings, base, args)
         return _run(settings, base)

@@ -20,6 +20,7 @@ from federation.rpc import transport
 from federation.rpc.transport import Credentials
 from federation.rpc.validity import OwnCertificate
 from federation.tlog.anchor import FileAnchor
+from federation.tlog.note import SecondSigner, Signer
 from federation.trust import TrustList, Use
 from federation.verify.report import TEXTS, VerifyError
 from gateway import telemetry
@@ -350,16 +351,22 @@ def _naming_key(setting: str, path: Path) -> Iterator[None]:
         raise SettingsError(f"{setting}: 不是可用的私钥 · no private key of this use: {path}") from error
 
 
+def log_signers(settings: GatewaySettings, base: Path) -> tuple[Signer, SecondSigner | None]:
+    """The key of this process's evidence log, made on first use, and the second suite's where there is one. EvidenceError."""
+    _file, key = settings.log_files(base)
+    signer = signer_at(key, f"{settings.federation}.lantai/gateway/{settings.log_name}")
+    return signer, second_signer_at(key, signer.name)
+
+
 def open_log(settings: GatewaySettings, base: Path) -> GatewayLog:
     """The evidence log of this process; its key is made on first use. EvidenceError when it can not be used."""
-    file, key = settings.log_files(base)
-    signer = signer_at(key, f"{settings.federation}.lantai/gateway/{settings.log_name}")
+    signer, second = log_signers(settings, base)
     return GatewayLog(
-        file,
+        settings.log_files(base)[0],
         signer,
         wall_ms,
         telemetry.EvidenceObserver(),
-        second=second_signer_at(key, signer.name),
+        second=second,
         authority=settings.log_authority(base),
         anchor=FileAnchor(base / settings.anchor_file) if settings.anchor_file else None,
     )

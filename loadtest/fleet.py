@@ -23,7 +23,7 @@ from typing import Any, ClassVar, Protocol, Self
 
 from federation.reasons import Refusal
 from loadtest.authorities.tls import Authority
-from loadtest.provision import GATEWAY_LOG_KEY, TRUST_LIST, provision
+from loadtest.provision import FEDERATION_KEY, GATEWAY_LOG_KEY, TRUST_LIST, provision
 from node_agent.desk import users
 from node_agent.desk.setup import now_ms
 from node_agent.desk.store import Store
@@ -222,6 +222,11 @@ class Fleet:
     def trust_list(self) -> Path:
         """The federation's pinned trust list."""
         return self.folder / TRUST_LIST
+
+    @property
+    def federation_key(self) -> Path:
+        """The public key the trust list is signed by."""
+        return self.folder / FEDERATION_KEY
 
     def _write_desk(self, archive: Archive) -> None:
         with (self.data(archive.code) / "archive.toml").open("a", encoding="utf-8") as settings:

@@ -5,18 +5,25 @@ In service each archive makes its own keys (`lantai-node keys create`) and has i
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from federation.suites.registry import suite
 from federation.tlog.note import SecondSigner, Signer
 from federation.verify.report import rfc3339
+from gateway.__main__ import main
+from gateway.lists.trust import gateway_entry
 from loadtest.authorities.seals import SealAuthority
 from node_agent.certificates import keys as key_files
 
 TRUST_LIST, GATEWAY_LOG_KEY = "trust.json", "gateway-log.key"
+FEDERATION_KEY, FEDERATION_PRIVATE_KEY = "trust-key.json", "trust-key.pem"
+"""What the trust list is signed by: the public half as a JWK, and the private one."""
 
 
 def provision(
@@ -27,18 +34,22 @@ def provision(
     gateway: str = "gateway",
     second_suite: str | None = None,
 ) -> Path:
-    """Make what is missing of keys, and the trust list over `(code, name, data folder)`; its path.
+    """Make what is missing of keys, and the signed trust list over `(code, name, data folder)`; its path.
 
     The gateway's log key is written to `folder`/gateway-log.key. Called again it keeps everything.
     With `second_suite` everybody signs with keys of that suite too, and the list asks for it.
     """
     path = folder / TRUST_LIST
     log_key = folder / GATEWAY_LOG_KEY
-    if path.exists() and all((data / "keys" / "seal.pem").exists() for _code, _name, data in archives):
+    files = (path, folder / FEDERATION_KEY)
+    if all(one.exists() for one in files) and all(
+        (data / "keys" / "seal.pem").exists() for _code, _name, data in archives
+    ):
         return path
     authority = SealAuthority("Lantai try-out")
     now = datetime.now(UTC)
-    entries = []
+    handed_in = folder / "entries"
+    handed_in.mkdir(exist_ok=True)
     for code, name, data in archives:
         key_files.create(data, code, federation, second_suite=second_suite)
         home = data / key_files.FOLDER
@@ -46,38 +57,37 @@ def provision(
         authority.issue(name).write(home, "seal")
         for number, crl in enumerate(authority.crls()):
             (home / f"issuer-{number}.crl").write_bytes(crl)
-        entry = key_files.trust_entry(key_files.load(data), code, name, now)
-        if second_suite:  # these archives have issued nothing before
-            entry["second_suite"]["from"] = rfc3339(now - timedelta(days=1))
-        entries.append(entry)
+        _write(handed_in / f"{code}.json", key_files.trust_entry(key_files.load(data), code, name, now))
     if not log_key.exists():
         log_key.touch(0o600)
         log_key.write_text(Signer.generate(f"{federation}.lantai/gateway/{gateway}").secret())
     signer = Signer.parse(log_key.read_text().strip())
-    term = {
-        "not_before": rfc3339(now - timedelta(days=1)),
-        "not_after": rfc3339(now + key_files.LIFETIME),
-    }
-    logs = [{"id": "log", "use": "log", "suite": "intl-1", "alg": "Ed25519", "vkey": str(signer.key), **term}]
-    asked = {}
-    if second_suite:
-        beside = _second_log_key(log_key, signer.name, second_suite)
-        logs.append({
-            "id": "log-second", "use": "log", "suite": second_suite, "alg": "SM2", "vkey": str(beside.key), **term
-        })  # fmt: skip
-        asked = {"second_suite": {"suite": second_suite, "from": term["not_before"]}}
-    tree = {
-        "version": 1,
-        "federation": federation,
-        "epoch": 1,
-        "issued_at": rfc3339(now),
-        "archives": entries,
-        "gateways": [{"name": gateway, **asked, "keys": logs}],
-        "witnesses": [],
-        "tsas": [],
-    }
-    path.write_text(json.dumps(tree, ensure_ascii=False, indent=1) + "\n", "utf-8")
+    beside = _second_log_key(log_key, signer.name, second_suite) if second_suite else None
+    _write(handed_in / f"{gateway}.json", gateway_entry(gateway, signer, beside, now))
+    key = folder / FEDERATION_PRIVATE_KEY
+    path.unlink(missing_ok=True)
+    public = _lantai_gateway("trust", "key", "--key", key, *([] if key.exists() else ["--create"]))
+    files[1].write_text(public)
+    since = rfc3339(now - timedelta(days=1))  # these archives have issued nothing before
+    signing = ["--list", path, "--key", key, *(["--second-suite-from", since] if second_suite else [])]
+    entries = [handed_in / f"{code}.json" for code, _name, _data in archives]
+    _lantai_gateway("trust", "add", *entries, *signing, "--federation", federation)
+    _lantai_gateway("trust", "add", handed_in / f"{gateway}.json", *signing, "--role", "gateway")
     return path
+
+
+def _write(path: Path, entry: dict[str, Any]) -> None:
+    path.write_text(json.dumps(entry, ensure_ascii=False), "utf-8")
+
+
+def _lantai_gateway(*arguments: object) -> str:
+    """What one command said that must do what it is for."""
+    said, refused = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(refused):
+        status = main([str(one) for one in arguments])
+    if status != 0:
+        raise RuntimeError(refused.getvalue())
+    return said.getvalue()
 
 
 def _second_log_key(log_key: Path, name: str, second_suite: str) -> SecondSigner:

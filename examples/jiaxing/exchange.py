@@ -183,7 +183,8 @@ def _has_list(fleet: Fleet, issuer: str, path: Path) -> bool:
 
 def _lantai_verify(fleet: Fleet, what: str, status: Path) -> int:
     """Run the command anyone has; its exit status."""
-    arguments = [what, "--trust", str(fleet.trust_list), "--status", str(status)]
+    arguments = [what, "--trust", str(fleet.trust_list), "--federation-key", str(fleet.federation_key)]
+    arguments += ["--status", str(status)]
     done = subprocess.run(
         [sys.executable, "-m", "federation.verify", *arguments],
         capture_output=True,

@@ -194,10 +194,11 @@ def test_the_file_keeps_its_mode_and_a_link_to_it_stays_a_link(folder):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")
 def test_a_file_of_the_gateways_user_stays_theirs(folder):
+    (folder / "roster.toml").chmod(0o640)
     os.chown(folder / "roster.toml", 4711, 4712)
     assert archive(folder, "add", *HAIYAN) == 0
     of = (folder / "roster.toml").stat()
-    assert (of.st_uid, of.st_gid, of.st_mode & 0o777) == (4711, 4712, 0o644)
+    assert (of.st_uid, of.st_gid, of.st_mode & 0o777) == (4711, 4712, 0o640)
 
 
 def test_a_full_disk_leaves_the_roster_and_nothing_else(folder, capsys, monkeypatch):
