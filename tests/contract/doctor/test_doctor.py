@@ -323,6 +323,12 @@ def test_a_seal_that_has_run_out_is_told(archive):
     assert amiss(archive)["keys"][0] == "wrong"
 
 
+def test_a_seal_whose_key_is_another_is_told(archive, tmp_path):
+    SealAuthority().issue("桐乡市档案馆").write(tmp_path, "other")
+    shutil.copy(tmp_path / "other.key", archive.folder / "keys" / "seal.key")
+    only(archive, "keys", "wrong", "does not belong to the seal's certificate")
+
+
 def test_fonts_that_are_missing_are_told(archive, tmp_path):
     archive.put(documents=f'fonts = "{tmp_path}"\n')
     only(archive, "fonts", "wrong", "NotoSerifCJK-Regular.ttc")
