@@ -107,7 +107,7 @@ def case_body(
             for one in case.candidates
         ]
     body |= {key: value for key, value in (("holder", case.holder), ("deputy", case.deputy)) if value}
-    if case.wanted:
+    if case.wanted and (case.state is State.AWAITING_EVIDENCE or case.reason == "evidence_not_given"):
         body["evidence_wanted"] = [
             {"kind": kind, "text": _said(EVIDENCE_KINDS.get(kind), language) or kind} for kind in case.wanted
         ]

@@ -41,3 +41,17 @@ def test_what_an_earlier_version_found_is_told_as_it_was_kept(language):
         explained(Found("330483.r1", "330483", 21.0, "likely", explanation="姓名一致"), language)
         == "姓名一致"
     )
+
+
+@pytest.mark.parametrize("state", [state for state in State if state is not State.EXPIRED])
+def test_what_a_desk_wanted_is_told_while_it_waits_for_it(state):
+    """It may decide, or pass the case on, without: then nothing is wanted of the caller any more."""
+    case = Case("c1", "desk", 1, {}, state=state, wanted=["mandate"])
+    assert ("evidence_wanted" in case_body(case, None, "zh")) == (state is State.AWAITING_EVIDENCE)
+
+
+def test_what_was_not_given_in_time_is_told_with_the_end():
+    case = Case("c1", "desk", 1, {}, state=State.EXPIRED, wanted=["mandate"], reason="evidence_not_given")
+    assert [one["kind"] for one in case_body(case, None, "zh")["evidence_wanted"]] == ["mandate"]
+    case.reason = "not_decided"
+    assert "evidence_wanted" not in case_body(case, None, "zh")
