@@ -24,7 +24,7 @@ from gateway.cases.store import Done, Store, Unit
 from gateway.cases.upkeep import calls_stopped, dead_letters, replay
 from gateway.edge.case_rendering import event_body
 from tests.fakes.case_engines import Core, core
-from tests.fakes.case_stores import Stores, tasks
+from tests.fakes.case_stores import Stores, tasks, told
 from tests.fakes.cases import FAR, HOLDER, Clock, FakeHooks, FakeLocator, found
 from tests.fakes.waiting import PATIENCE_S, soon
 
@@ -99,6 +99,23 @@ async def test_watching_other_replicas_outlives_trouble_too(replicas: Stores):
         looking.cancel()
         waiting.cancel()
         await asyncio.gather(looking, waiting, return_exceptions=True)
+
+
+async def test_what_another_replica_writes_before_the_first_look_at_a_case_is_told_too(replicas: Stores):
+    async with core(replicas.url, locator=FakeLocator(FOUND)) as running:
+        case = await running.accept("1")
+        await is_(running, case, State.DISPATCHED)
+        known = running.store.case(case.id)
+        assert known is not None
+        looking = asyncio.create_task(running.cases.look())
+        waiting = asyncio.create_task(running.cases.wait(known, known.version, 10))
+        await asyncio.sleep(0.1)  # it has read the case, and nobody has looked yet
+        other = replicas.open("two")
+        [done] = other.transact([told(case.id, Kind.CLAIMED)])
+        assert isinstance(done, Done)
+        assert (await waiting).version > known.version
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
 
 
 async def test_work_that_takes_longer_than_a_lease_is_done_once_and_counts(stores: Stores):
