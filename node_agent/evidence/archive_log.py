@@ -18,7 +18,7 @@ from federation.tlog.checkpoint import Checkpoint, Quorum
 from federation.tlog.event import Event, EventKind
 from federation.tlog.event_proof import prove_event
 from federation.tlog.exchange import delivered, event_of, signed_anew, standing
-from federation.tlog.flaws import EvidenceError
+from federation.tlog.flaws import EvidenceError, Flaw
 from federation.tlog.keeping import StampKeeper
 from federation.tlog.log import EvidenceLog
 from federation.tlog.note import Note, SecondSigner, SignatureLine, Signer, VerifierKey
@@ -149,7 +149,11 @@ class ArchiveLog:
                 case "account":
                     account = account_of(self._log, archive=self.archive, since_ms=int(rest or "0"))
                     return in_memory(account.write(), "application/json")
-        except (EvidenceError, ValueError):
+        except EvidenceError as error:
+            # a disk that is full or locked is no word on what the log holds
+            is_away = error.flaw is Flaw.LOG_UNAVAILABLE
+            raise Refusal(Reason.STORE_UNAVAILABLE if is_away else Reason.OUT_OF_RANGE) from None
+        except ValueError:
             raise Refusal(Reason.OUT_OF_RANGE) from None
         raise Refusal(Reason.NOT_FOUND)
 

@@ -20,7 +20,7 @@ from federation.rpc import transport
 from federation.rpc.links import HOLDINGS, open_handler, stream_handler
 from federation.suites.registry import suite
 from federation.tlog.event import Event, EventKind
-from federation.tlog.flaws import EvidenceError
+from federation.tlog.flaws import EvidenceError, Flaw
 from federation.tlog.note import Note, SecondSigner, Signer
 from federation.tlog.reconcile import Account
 from federation.trust import SecondSuite, TrustList
@@ -227,6 +227,29 @@ async def test_a_restored_backup_of_an_archives_log_is_noticed(tmp_path):
         await side.log._append(decided("case-1", number=9))
         await federation.courier.round()
         assert set(federation.told.forks) == {("330483", "history_shortened")}
+
+
+async def test_a_log_that_can_not_be_read_for_a_moment_is_no_other_history(tmp_path, monkeypatch):
+    """A disk that is full or locked is not a log that was rewritten: for that, issuing is to be stopped."""
+    async with Federation(tmp_path) as federation:
+        log = federation.sides["330483"].log
+        for number in (1, 2):
+            await log._append(decided("case-1", number=number))
+            if number == 1:
+                await federation.courier.round()
+        whole = log._log.consistency
+
+        def once(*_given):
+            monkeypatch.setattr(log._log, "consistency", whole)
+            raise EvidenceError(Flaw.LOG_UNAVAILABLE, "database is locked")
+
+        monkeypatch.setattr(log._log, "consistency", once)
+        await federation.courier.round()
+        assert federation.told.forks == []
+        assert "330483 store_unavailable" in federation.told.why
+        await federation.courier.round()
+        assert federation.told.forks == []
+        assert len(federation.told.why) == 1
 
 
 class _Direct:
