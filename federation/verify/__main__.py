@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from federation.credential.status_list import parse
 from federation.process.version import VERSION
 from federation.suites import INTL
 from federation.suites.base import PublicKey
@@ -53,12 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = StatusLists(trust, clock=lambda: max(at, datetime.now(UTC)))
     except (OSError, ValueError, VerifyError) as error:
         return _cannot(error)
-    warnings = []
-    for path in options.status:
-        try:
-            status.add(_status_token(_bytes(path, 16 << 20)))
-        except (OSError, VerifyError) as error:  # a list that is no good is as good as none
-            warnings.append(f"状态名录未采用 · status list not used: {path}: {_words(error)}")
+    warnings = _add_lists(status, options.status)
     challenge = Challenge(options.audience, options.nonce, options.purpose) if options.nonce else None
     try:
         report = verify(_document(options.document), trust, status, at, challenge=challenge)
@@ -71,6 +67,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         _print(report, warnings)
     return report.exit_code
+
+
+def _add_lists(status: StatusLists, paths: Sequence[Path]) -> list[str]:
+    """Take the lists in the order they were signed in; what is said of those that are no good, which are as good as none."""
+    dated, warnings = [], []
+    for path in paths:
+        try:
+            token = _status_token(_bytes(path, 16 << 20))
+            dated.append((parse(token).issued_at, path, token))
+        except (OSError, VerifyError) as error:
+            warnings.append(_not_used(path, error))
+    for _issued_at, path, token in sorted(dated, key=lambda one: one[0]):
+        try:
+            status.add(token)
+        except VerifyError as error:
+            warnings.append(_not_used(path, error))
+    return warnings
+
+
+def _not_used(path: Path, error: Exception) -> str:
+    return f"状态名录未采用 · status list not used: {path}: {_words(error)}"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -139,6 +139,20 @@ def test_a_broken_status_list_is_as_good_as_none(folder: Path, capsys: pytest.Ca
     assert "状态名录未采用" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("names", [["list.jwt", "newer.jwt"], ["newer.jwt", "list.jwt"]])
+def test_of_two_lists_the_newer_one_that_forgot_a_revocation_is_named(
+    folder: Path, capsys: pytest.CaptureFixture[str], names: list[str]
+) -> None:
+    later = NOW + timedelta(minutes=5)
+    (folder / "newer.jwt").write_text(str(ARCHIVE.status_token(at=later)))
+    paths = [str(folder / name) for name in names]
+    assert run(folder, ARCHIVE.qr(index=9), "--status", *paths, status=None, at=later) == 1
+    said = capsys.readouterr().out
+    assert "已被签发档案馆撤销 · Revoked" in said
+    assert f"status list not used: {folder / 'newer.jwt'}" in said
+    assert str(folder / "list.jwt") not in said
+
+
 def test_the_federation_may_sign_its_trust_list(folder: Path) -> None:
     federation, stranger = INTL.generate("Ed25519"), INTL.generate("Ed25519")
     tree = json.loads(trust_json(ARCHIVE.entry()))
