@@ -6,8 +6,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
+import time
+from collections.abc import Collection
 from pathlib import Path
+
+_UNFINISHED = re.compile(r"(?P<file>.+)\.[0-9]+\.new")
+_WRITTEN_WITHIN_S = 86_400.0
+"""Long after any writer, which takes milliseconds, has ended or was killed."""
 
 
 def write_secret(path: Path, secret: bytes) -> None:
@@ -46,6 +53,19 @@ def put(path: Path, content: bytes, mode: int) -> None:
     finally:
         fresh.unlink(missing_ok=True)
     sync(path.parent)
+
+
+def remove_unfinished(folder: Path, of: Collection[str] = ()) -> None:
+    """Remove what `put` and `write_secret` left in a folder when they were killed a day ago or before: of the files so named, or of
+    any where none is named.
+    """
+    for path in folder.glob("*.new"):
+        begun = _UNFINISHED.fullmatch(path.name)
+        if begun is None or (of and begun["file"] not in of):
+            continue
+        with contextlib.suppress(FileNotFoundError):  # it has its place now
+            if time.time() - path.stat().st_mtime > _WRITTEN_WITHIN_S:
+                path.unlink()
 
 
 def keep_private(path: Path) -> None:

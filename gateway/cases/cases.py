@@ -309,7 +309,9 @@ class Cases:
             ):  # the store is in trouble for a moment; watchers look for themselves when it is not
                 continue
             for case_id, version in versions.items():
-                if known.get(case_id) != version:  # one not looked at before may have changed since it was read
+                if (
+                    known.get(case_id) != version
+                ):  # one not looked at before may have changed since it was read
                     for bell in self._watching.get(case_id, ()):
                         bell.set()
             known = versions

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 
+from federation.process.durable import put, remove_unfinished
 from federation.reasons import Refusal
 from federation.trust import TrustList, Use
 from federation.verify.report import VerifyError
@@ -127,6 +127,8 @@ class StatusKeeper:
 
     def _recall(self) -> None:
         """What an earlier process kept, as far as it is believed now."""
+        if self._folder is not None:
+            remove_unfinished(self._folder)
         for archive, forms in self._forms.items():
             for form in forms:
                 path = self._path(archive, form)
@@ -142,11 +144,8 @@ class StatusKeeper:
 
 
 def _write(path: Path, token: bytes) -> None:
-    """Whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
-    fresh.write_bytes(token)
-    fresh.replace(path)
+    put(path, token, 0o600)
 
 
 def _read(token: bytes, form: str) -> str | bytes:

@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from federation.process.durable import sync, write_secret
+from federation.process.durable import remove_unfinished, sync, write_secret
 from node_agent.index.troubles import Trouble, UnusableIndexError
 
 POINTER = "CURRENT"
@@ -35,11 +35,8 @@ _MADE = re.compile(
 )
 """An index with what SQLite keeps beside it, and the parts of one that is being built (`builder.py`)."""
 
-_SECRET = re.compile(r"(index|federation|messenger)\.key\.[0-9]+\.new")
-"""A secret of this folder on its way to its place (`write_secret`)."""
-
-_WRITTEN_WITHIN_S = 86_400.0
-"""Long after any writer of a secret, which takes milliseconds, has ended or was killed."""
+_SECRETS = (INDEX_KEY, FEDERATION_KEY, "messenger.key")
+"""The secrets of this folder."""
 
 
 class BusyError(Exception):
@@ -100,8 +97,9 @@ class DataFolder:
         for path in self.path.iterdir():
             made = _MADE.fullmatch(path.name)
             stale = made is not None and (made["index"] != keep or made["spill"] is not None)
-            if stale or path.name == f"{POINTER}.new" or _is_old_secret(path):
+            if stale or path.name == f"{POINTER}.new":
                 path.unlink(missing_ok=True)
+        remove_unfinished(self.path, _SECRETS)
 
     @contextlib.contextmanager
     def import_lock(self) -> Iterator[None]:
@@ -161,15 +159,6 @@ class DataFolder:
             return (self.path / FEDERATION_KEY).read_bytes()
         except FileNotFoundError:
             return None
-
-
-def _is_old_secret(path: Path) -> bool:
-    if _SECRET.fullmatch(path.name) is None:
-        return False
-    try:
-        return time.time() - path.stat().st_mtime > _WRITTEN_WITHIN_S
-    except FileNotFoundError:  # it has its place now
-        return False
 
 
 def imported_at(path: Path, told: float) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -225,3 +226,13 @@ async def test_what_an_archive_said_last_is_known_to_the_next_process_while_it_i
         "330483.cwt",
         "330483.jwt",
     ]
+
+
+async def test_what_a_killed_gateway_left_half_written_goes_after_a_day(tmp_path):
+    old, young, others = (tmp_path / name for name in ("330400.jwt.71.new", "330483.jwt.72.new", "notes.new"))
+    for path in (old, young, others):
+        path.write_bytes(b"half")
+    for path in (old, others):
+        os.utime(path, (time.time() - 90_000,) * 2)
+    StatusKeeper(TRUST, Shelves(), tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted([young, others])
