@@ -119,7 +119,7 @@ def _values(args: argparse.Namespace) -> dict[str, Any]:
     given = {key: getattr(args, key) for key in ("name", "address", "authority", "stale_after_s", "deputy")}
     values = {key: value for key, value in given.items() if value is not None}
     if args.dials_in:
-        values = {key: value for key, value in values.items() if key != "address"} | {"dials_in": True}
+        values["dials_in"] = True
     if args.action == "change":
         if args.address is not None:
             values["dials_in"] = None

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -208,12 +209,18 @@ def add(tree: Tree, new: Tree, role: Role, path: Path) -> Tree:
         return new
     there = {key["id"]: key for key in listed.setdefault("keys", [])}
     for key in new["keys"]:
-        if key["id"] not in there:
-            listed["keys"].append(key)
-        elif _material(key) != _material(there[key["id"]]):
+        same = [one["id"] for one in there.values() if _material(one) == _material(key)]
+        if key["id"] in same or (same and "vkey" in key):
+            continue
+        if key["id"] in there and "vkey" not in key:
             raise ListError(
                 f"{path}: {shown(key['id'])} 在名录中是另一把密钥 · {shown(key['id'])} is another key on the list"
             )
+        # nobody names a log's or witness's key by its id here, and `keys show` gives that of a new log the id of the old one
+        free = (f"{key['id']}-{number}" for number in count(2))
+        named = key["id"] if key["id"] not in there else next(one for one in free if one not in there)
+        there[named] = key | {"id": named}
+        listed["keys"].append(there[named])
     listed["name"] = new["name"]
     return listed
 

@@ -149,6 +149,26 @@ def test_what_an_archive_hands_in_becomes_a_list_by_which_its_documents_verify(o
     assert lantai_verify.main(judged) == lantai_verify.CANNOT_TELL  # the signature is over all of it
 
 
+def test_the_key_of_a_log_begun_anew_stands_beside_the_old_one(office, tmp_path, capsys):
+    archive = tmp_path / "330483"
+    entry = office.folder / "tongxiang.json"
+    entry.write_text(real_archive(archive, capsys), "utf-8")
+    office("add", entry, "--federation", "lantai")
+    for name in ("log-2", "log-3"):
+        old = office.trust.parties["330483"].keys
+        new = Signer.generate(f"lantai.lantai/330483/{name}")
+        (archive / "keys" / "log.key").write_text(new.secret())
+        assert node.main(["keys", "show", "--data", str(archive)]) == 0
+        entry.write_text(capsys.readouterr().out, "utf-8")
+        office("add", entry)
+        listed = office.trust.parties["330483"].keys
+        assert {known: listed[known] for known in old} == old
+        assert {key_id: key.vkey for key_id, key in listed.items() if key_id not in old} == {
+            name: str(new.key)
+        }
+        assert "nothing was changed" in office("add", entry).out
+
+
 def test_a_gateway_prints_its_own_entry(office, capsys):
     (office.folder / "gateway.toml").write_text("")
     said = office("entry", "--config", office.folder / "gateway.toml").out
