@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -148,7 +149,8 @@ class Desk:
             return None
         holding: Holding | None = None
         if isinstance(message, mail.Dispatch) and self._records is not None and not message.on_behalf_of:
-            holding = self._records.holding(message)  # the write lock is not held meanwhile
+            # the write lock is not held meanwhile
+            holding = self._asked_of(message, self._records.holding(message))
         with self.store.writing(self.now_ms()) as tx:
             if not tx.take(mail_id):
                 return None
@@ -156,6 +158,16 @@ class Desk:
             self._notify(tx, tx.newest(case_id))
         self._changed()
         return None
+
+    def _asked_of(self, message: mail.Dispatch, holding: Holding | None) -> Holding | None:
+        """The record, and whether a document could be made of it, which is asked where the rule would release it."""
+        if holding is None or self._can_issue is None or not self.rules.judge(message, holding, 0).released:
+            return holding
+        try:
+            self._can_issue(message, holding.archival_code, ())
+        except Exception:  # as with the record itself: what can not be told is for a person
+            return replace(holding, is_issuable=False)
+        return holding
 
     def outbox(self, limit: int = 100) -> list[OutgoingMail]:
         """What to send now: of every case its oldest message without a receipt, so that a case's messages arrive in order.

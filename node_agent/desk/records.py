@@ -30,7 +30,7 @@ _SAME_CODE = 50
 @dataclass(frozen=True, slots=True)
 class Holding:
     """A record of this archive as the desk needs it, unmasked. `hits` counts records that may be the one asked for;
-    `dates_meet`: each date that was asked can be the day the record has.
+    `dates_meet`: each date that was asked can be the day the record has; `is_issuable` False: no document could be made of it.
     """
 
     archival_code: str
@@ -39,6 +39,7 @@ class Holding:
     hits: int
     levels: Levels
     dates_meet: bool = False
+    is_issuable: bool = True
     title: str = ""
     names: tuple[str, ...] = ()
     id_numbers: tuple[str, ...] = ()

@@ -17,7 +17,7 @@ from federation.query import Relation
 from federation.reasons import Text
 from node_agent.desk.records import Holding
 
-NAME, VERSION = "self-exact-single", 2
+NAME, VERSION = "self-exact-single", 3
 """The rule's name and version, as they stand in decisions; any change of a condition is a new version."""
 
 HIGHEST_SENSITIVITY = 2
@@ -33,6 +33,7 @@ CONDITIONS: dict[str, Text] = {
     "nothing_contradicts": Text("其他已填各项均无矛盾", "no other stated field contradicts the record"),
     "single_hit": Text("本馆只有这一条可能的记录", "it is the only possible record here"),
     "digitised": Text("原件已数字化", "the original is digitised"),
+    "issuable": Text("可据以出具文书", "a document can be made of it"),
     "sensitivity_low": Text(
         "类别敏感度不高于本馆所定", "the category is not above the sensitivity the archive allows"
     ),
@@ -135,6 +136,7 @@ class ReleaseRule:
         yield "nothing_contradicts", holding is not None and _agrees(holding)
         yield "single_hit", holding is not None and holding.hits == 1
         yield "digitised", holding is not None and holding.digitised
+        yield "issuable", holding is not None and holding.is_issuable
         yield "sensitivity_low", holding is not None and self._is_low(holding.category)
         yield "below_daily_cap", released_today < self.daily_cap
 

@@ -16,6 +16,7 @@ from federation.dates import DateSpan
 from federation.identity_number import canonical, check_digit
 from federation.levels import DateLevel, IdLevel, NameLevel, PlaceLevel, TextLevel
 from federation.query import Query
+from federation.reasons import Reason, Refusal
 from node_agent.desk.desk import judgement_of
 from node_agent.desk.items import State
 from node_agent.desk.records import IndexRecords
@@ -42,6 +43,7 @@ FAILING = {
     "nothing_contradicts": (ON, dispatch(), levels(birth=DateLevel.FAR), 0),
     "single_hit": (ON, dispatch(), replace(HOLDING, hits=2), 0),
     "digitised": (ON, dispatch(), replace(HOLDING, digitised=False), 0),
+    "issuable": (ON, dispatch(), replace(HOLDING, is_issuable=False), 0),
     "sensitivity_low": (replace(ON, sensitivity=1), dispatch(), HOLDING, 0),
     "below_daily_cap": (replace(ON, daily_cap=3), dispatch(), HOLDING, 3),
 }
@@ -117,6 +119,28 @@ def test_a_release_is_decided_where_the_request_is_made_durable_and_says_by_whic
     assert kinds(messages) == ["received", "approved"]
     assert messages[1].rule == f"{NAME}/{VERSION}"
     assert next((one.actor, one.action) for one in desk.history("c1")) == ("rule", "approve")
+    desk.store.close()
+
+
+@pytest.mark.parametrize(
+    "error", [Refusal(Reason.MISSING_GLYPH, "/record/title U+32000"), OSError("no index")]
+)
+def test_what_no_document_can_be_made_of_is_for_a_person_and_not_released(tmp_path, error):
+    """Nobody could take the release back, and the case would wait for its document for ever."""
+    asked = []
+
+    def can_issue(*given):
+        asked.append(given)
+        raise error
+
+    desk = desk_at(tmp_path, Clock(), rules=ON, can_issue=can_issue)
+    give(desk, dispatch())
+    assert desk.item("c1").state is State.WAITING
+    assert desk.item("c1").archival_code == HOLDING.archival_code
+    assert judgement_of(desk.item("c1")).failed == ("issuable",)
+    assert asked == [(dispatch(), HOLDING.archival_code, ())]
+    give(desk, dispatch(relation="AGENT"), "c2")  # which no rule releases
+    assert len(asked) == 1
     desk.store.close()
 
 
