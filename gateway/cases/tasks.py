@@ -51,6 +51,9 @@ class _Mailed(NamedTuple):
     body: bytes
 
 
+_LAST_LATE_MS = HOOK_SCHEDULE_S[-1] * 200
+"""How late the last call may be made: its pause is up to a tenth longer, and it may wait for its turn."""
+
 Read = Callable[[Callable[[], Any]], Coroutine[Any, Any, Any]]
 """Runs what only reads the store, without holding up the loop."""
 
@@ -147,7 +150,7 @@ class Tasks:
     async def _hook(self, task: Task) -> Unit:
         if await self._read(lambda: self._store.read(lambda c: calls_stopped(c, task.target))):
             return self._bury(task, "hook")
-        if task.attempts > 1 and _next_try(task.ordered_ms, self._store.now_ms()) is None:
+        if task.attempts > 1 and _next_try(task.ordered_ms, self._store.now_ms() - _LAST_LATE_MS) is None:
             return self._bury(task, "hook")  # its turn never came
         payload = task.payload
         body = {
@@ -175,7 +178,7 @@ class Tasks:
         pause = _next_try(task.ordered_ms, self._store.now_ms())
         if pause is None:
             return self._bury(task, "hook")
-        return self._again(task, max(pause * random.uniform(0.9, 1.1), answer.retry_after_s or 0.0))  # noqa: S311
+        return self._again(task, max(pause * random.uniform(1.0, 1.1), answer.retry_after_s or 0.0))  # noqa: S311
 
     def receipted(self, archive: str, name: bytes, reason: str) -> bool:
         """A desk made a message durable, or, with a reason, will never take it: then the operator must look. False, and nothing

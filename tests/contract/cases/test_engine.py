@@ -21,6 +21,7 @@ from gateway.cases.ports import HookAnswer, Located
 from gateway.cases.schema import CASES, JOURNAL, TASKS
 from gateway.cases.states import Kind, State
 from gateway.cases.store import Done, Store, Unit
+from gateway.cases.tasks import HOOK_SCHEDULE_S
 from gateway.cases.upkeep import calls_stopped, dead_letters, replay
 from gateway.edge.case_rendering import event_body
 from tests.fakes.case_engines import Core, core
@@ -437,6 +438,43 @@ async def test_a_platform_that_one_replica_does_not_know_is_called_by_another(st
         assert not running.store.read(lambda c: calls_stopped(c, "platform"))
         assert all(row.visible_at is not None for row in tasks(running.store).values() if row.kind == "hook")
         assert running.store.read(dead_letters) == []
+
+
+async def test_a_call_that_fails_is_not_tried_again_before_its_schedule_and_then_once_more(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("gateway.cases.tasks.random.uniform", lambda least, _most: least)
+    clock = Clock()
+    hooks = FakeHooks(*[HookAnswer(500)] * 1000)
+    async with core(stores.url, locator=FakeLocator(FOUND), hooks=hooks, clock=clock) as running:
+        case = await running.accept("1")
+        await is_(running, case, State.DISPATCHED)
+
+        ours = {row.id for row in tasks(running.store).values() if row.kind == "hook"}
+        names = {mail_id(one).hex() for one in ours}
+
+        def tried(times: int, next_after_s: int) -> bool:
+            """Whether each of the first calls was made so often, and when it is due again."""
+            rows = [row for row in tasks(running.store).values() if row.id in ours and not row.owner]
+            calls = [name for _client, name, _body in hooks.calls if name in names]
+            return (
+                len(calls) == 2 * times
+                and [row.visible_at - row.ordered_ms for row in rows if row.visible_at]
+                == [next_after_s * 1_000] * len(rows)
+                == [next_after_s * 1_000] * 2
+            )
+
+        await soon(lambda: tried(1, 5))
+        clock.go(5)
+        running.engine.archive_returned(HOLDER)
+        await soon(lambda: tried(2, 20))
+        clock.go(sum(HOOK_SCHEDULE_S) - 6)  # the last one is due soon: it is made, and was the last
+        running.engine.archive_returned(HOLDER)
+        await soon(lambda: tried(3, sum(HOOK_SCHEDULE_S)))
+        clock.go(2)
+        running.engine.archive_returned(HOLDER)
+        await soon(lambda: ours <= {one.id for one in running.store.read(dead_letters)})
+        assert sum(name in names for _client, name, _body in hooks.calls) == 8
 
 
 async def test_a_call_that_fails_for_days_becomes_a_dead_letter_and_its_case_is_untouched(stores: Stores):
