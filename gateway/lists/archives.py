@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from federation.rpc.transport import TransportRefusedError
+from gateway.lists import actions
 from gateway.lists.files import ListError, difference, is_plain
 from gateway.lists.rows import Rows, change
 from gateway.search.roster import Member, Roster
@@ -23,29 +23,21 @@ _MAY_GO = ("authority", "stale_after_s", "deputy")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The actions of `archive` and their flags."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    for name, text in (
-        ("list", "列出名录中的档案馆 · list the archives on the roster"),
-        ("add", "加入一馆 · add an archive"),
-        ("change", "修改一馆，未给出的保持不变 · change an archive; what is not given stays"),
-        ("remove", "移出一馆 · remove an archive"),
-    ):
-        one = actions.add_parser(name, help=text, description=text)
-        one.add_argument(
-            "--config", default="gateway.toml", metavar="FILE", help="设置文件 · settings file (gateway.toml)"
-        )
-        if name == "list":
-            one.add_argument("--json", action="store_true", help="输出一个 JSON 对象 · print one JSON object")
-            continue
-        one.add_argument("code", metavar="CODE", help="六位区划代码 · its six-digit division code")
-        one.add_argument(
-            "--dry-run", action="store_true", help="只显示将有的变化 · only tell what would change"
-        )
-        if name != "remove":
-            _add_keys(one, is_new=name == "add")
+    actions.configure(
+        parser,
+        helps={
+            "list": "列出名录中的档案馆 · list the archives on the roster",
+            "add": "加入一馆 · add an archive",
+            "change": "修改一馆，未给出的保持不变 · change an archive; what is not given stays",
+            "remove": "移出一馆 · remove an archive",
+        },
+        name=("code", "CODE", "六位区划代码 · its six-digit division code"),
+        add_keys=_add_keys,
+        may_go=_MAY_GO,
+    )
 
 
-def _add_keys(parser: argparse.ArgumentParser, *, is_new: bool) -> None:
+def _add_keys(parser: argparse.ArgumentParser, is_new: bool) -> None:
     parser.add_argument("--name", required=is_new, metavar="NAME", help="馆名 · its name")
     where = parser.add_mutually_exclusive_group(required=is_new)
     where.add_argument(
@@ -67,15 +59,6 @@ def _add_keys(parser: argparse.ArgumentParser, *, is_new: bool) -> None:
     parser.add_argument(
         "--deputy", metavar="CODE", help="逾时代审的馆 · who reviews in its name when it is late"
     )
-    if not is_new:
-        parser.add_argument(
-            "--without",
-            action="append",
-            default=[],
-            choices=_MAY_GO,
-            metavar="KEY",
-            help=f"去掉该项，可多次 · take this out, may repeat: {', '.join(_MAY_GO)}",
-        )
 
 
 def run(settings: GatewaySettings, base: Path, args: argparse.Namespace) -> int:
@@ -92,7 +75,7 @@ def run(settings: GatewaySettings, base: Path, args: argparse.Namespace) -> int:
         return 2
 
     def edit(rows: Rows) -> Rows:
-        edited = _edited(rows, args, values)
+        edited = actions.edited(rows, args.action, args.code, values)
         if edited is not rows:
             epoch = rows.table.get("epoch", 1)
             if isinstance(epoch, int):  # else the reader says so
@@ -130,16 +113,6 @@ def _values(args: argparse.Namespace) -> dict[str, Any]:
         if isinstance(value, str) and not (value and is_plain(value)):
             raise ListError(f"--{key}: 不得为空或含控制字符 · must not be empty or hold control characters")
     return values
-
-
-def _edited(rows: Rows, args: argparse.Namespace, values: Mapping[str, Any]) -> Rows:
-    if args.action == "add":
-        return rows.added({"code": args.code, **values})
-    row = rows.named(args.code)
-    if args.action == "remove":
-        return rows.removed(args.code)
-    other = {key: value for key, value in values.items() if row.get(key) != value}
-    return rows.changed(args.code, other) if other else rows
 
 
 def _tell(before: Rows, after: Rows, code: str) -> None:

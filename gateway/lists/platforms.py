@@ -19,12 +19,13 @@ from federation.suites.encoding import thumbprint
 from federation.verify import strict_json
 from federation.verify.report import VerifyError
 from gateway.edge.tokens import SCOPES, Clients, ClientsError, is_usable
+from gateway.lists import actions
 from gateway.lists.files import ListError, difference, shown
 from gateway.lists.rows import Rows, change
 from gateway.settings import GatewaySettings
 
 SUMMARY = "可申请令牌的平台 · platforms that may ask for tokens"
-_MAY_GO = {"webhook", "webhook_secret", "webhook_networks"}
+_MAY_GO = ("webhook", "webhook_networks", "webhook_secret")
 """What a row may do without."""
 
 _LARGEST_KEY = 16_384
@@ -38,29 +39,21 @@ _KEY_MEMBERS = ("kty", "crv", "x", "y")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The actions of `platform` and their flags."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    for name, text in (
-        ("list", "列出平台 · list the platforms"),
-        ("add", "加入一个平台 · add a platform"),
-        ("change", "修改一个平台，未给出的保持不变 · change a platform; what is not given stays"),
-        ("remove", "移除一个平台 · remove a platform"),
-    ):
-        one = actions.add_parser(name, help=text, description=text)
-        one.add_argument(
-            "--config", default="gateway.toml", metavar="FILE", help="设置文件 · settings file (gateway.toml)"
-        )
-        if name == "list":
-            one.add_argument("--json", action="store_true", help="输出一个 JSON 对象 · print one JSON object")
-            continue
-        one.add_argument("id", metavar="ID", help="平台代号 · its id: letters, digits and . _ -")
-        one.add_argument(
-            "--dry-run", action="store_true", help="只显示将有的变化 · only tell what would change"
-        )
-        if name != "remove":
-            _add_keys(one, is_new=name == "add")
+    actions.configure(
+        parser,
+        helps={
+            "list": "列出平台 · list the platforms",
+            "add": "加入一个平台 · add a platform",
+            "change": "修改一个平台，未给出的保持不变 · change a platform; what is not given stays",
+            "remove": "移除一个平台 · remove a platform",
+        },
+        name=("id", "ID", "平台代号 · its id: letters, digits and . _ -"),
+        add_keys=_add_keys,
+        may_go=_MAY_GO,
+    )
 
 
-def _add_keys(parser: argparse.ArgumentParser, *, is_new: bool) -> None:
+def _add_keys(parser: argparse.ArgumentParser, is_new: bool) -> None:
     parser.add_argument(
         "--key",
         type=Path,
@@ -87,15 +80,6 @@ def _add_keys(parser: argparse.ArgumentParser, *, is_new: bool) -> None:
         metavar="CIDR",
         help="平台所在的内网，可多次 · a private network it may be in; may repeat",
     )
-    if not is_new:
-        parser.add_argument(
-            "--without",
-            action="append",
-            default=[],
-            choices=sorted(_MAY_GO),
-            metavar="KEY",
-            help=f"去掉该项，可多次 · take this out, may repeat: {', '.join(sorted(_MAY_GO))}",
-        )
 
 
 def run(settings: GatewaySettings, base: Path, args: argparse.Namespace) -> int:
@@ -115,7 +99,11 @@ def run(settings: GatewaySettings, base: Path, args: argparse.Namespace) -> int:
         edited = _edited(rows, args, values)
         if edited is not rows:
             _check(edited, path)
-        if edited.has(args.id) and _MAY_GO & (row := edited.named(args.id)).keys() and "webhook" not in row:
+        if (
+            edited.has(args.id)
+            and set(_MAY_GO) & (row := edited.named(args.id)).keys()
+            and "webhook" not in row
+        ):
             raise ListError(
                 "--webhook: 缺少回调网址 · there is no address to call: its secret and networks are of no use"
             )
@@ -151,15 +139,9 @@ def _edited(rows: Rows, args: argparse.Namespace, values: Mapping[str, Any]) -> 
         raise ListError(
             f"--key: 与平台 {same[0]} 的公钥相同 · this is the key of the platform {same[0]}: one could pose as the other"
         )
-    if args.action == "add":
-        return rows.added({"id": args.id, **values})
-    row = rows.named(args.id)
-    if args.action == "remove":
-        return rows.removed(args.id)
-    other = {key: value for key, value in values.items() if row.get(key) != value}
-    if jwk and _is_of(row, jwk):
-        other.pop("jwk", None)
-    return rows.changed(args.id, other) if other else rows
+    if args.action == "change" and jwk and _is_of(rows.named(args.id), jwk):
+        values = {key: value for key, value in values.items() if key != "jwk"}
+    return actions.edited(rows, args.action, args.id, values)
 
 
 def _is_of(row: Mapping[str, Any], jwk: Mapping[str, str]) -> bool:

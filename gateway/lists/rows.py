@@ -1,7 +1,7 @@
 """Lists that people write by hand as TOML `[[row]]` tables, changed as a person would: the lines of one row and no other.
 
 Operators keep comments in them, and a library that writes the tables anew sets a comment that stands above a row to the row
-before it, so that it goes or stays with the wrong one. So lines are cut and put in here, and the outcome is read again: unless
+before it, so that it goes or stays with the wrong one (docs/decisions/0012). So lines are cut and put in here, and the outcome is read again: unless
 it says exactly what was meant it is refused, and such a file is changed by hand.
 """
 

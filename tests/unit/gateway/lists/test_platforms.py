@@ -1,6 +1,7 @@
 """`lantai-gateway platform`: the file of platforms changed by command. Private keys do not come in, secrets do not go out."""
 
 import base64
+import itertools
 import json
 import stat
 
@@ -182,6 +183,7 @@ RSA = rsa.generate_private_key(65537, 2048)
         (b" " * 20_000, "longer than 16384 bytes"),
         (json.dumps(OTHER), "this is the key of the platform city"),
     ],
+    ids=itertools.count(),  # keys are other ones in each process, and may not stand in a name
 )
 def test_what_is_no_public_key_for_our_signatures_is_refused_by_name(folder, capsys, given, said):
     (folder / "key.json").write_bytes(given if isinstance(given, bytes) else given.encode())
