@@ -63,7 +63,7 @@ def check_minimum(query: Query) -> None:
     """The minimum query: name, and ID number or birth date, and one of other party, year within 5, place, certificate.
 
     ID or birth date identifies the asker even where the records carry neither; a name or a year alone is for the
-    archive's own window. What is looked up under nothing counts as not given: dots for a name, 无 for a place, an ID number
+    archive's own window. What is looked up under nothing counts as not given: dots for a name, 无 or 市 for a place, an ID number
     that is nobody's however it was mistyped. Refusal(MINIMUM_QUERY) otherwise.
     """
     if not _says(query.name):
@@ -73,7 +73,8 @@ def check_minimum(query: Query) -> None:
     event = query.event
     narrow = event is not None and event.last_year - event.first_year <= 2 * _YEAR_TOLERANCE
     other = _says(query.other_name) or _is_somebodys(query.other_id_number)
-    if not (other or narrow or _says(query.place) or fold_certificate(query.certificate_no)):
+    place = _says(query.place) and len(fold(query.place)) > 1
+    if not (other or narrow or place or fold_certificate(query.certificate_no)):
         raise Refusal(Reason.MINIMUM_QUERY, "/event")
 
 

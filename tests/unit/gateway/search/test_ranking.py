@@ -136,6 +136,7 @@ FULL = Query(
         (structs.replace(FULL, event=None, other_name="。"), "/event"),
         (structs.replace(FULL, event=None, other_name="无"), "/event"),
         (structs.replace(FULL, event=None, place="——"), "/event"),
+        (structs.replace(FULL, event=None, place="市"), "/event"),  # nearly every place has one
         # no day of birth, and no slip away from one: nobody's
         (structs.replace(FULL, birth=None, id_number="000000000000000"), "/subject"),
         (structs.replace(FULL, birth=None, id_number="000000000000000000"), "/subject"),
