@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import federation.process.quiet_grpc  # noqa: F401 - before gRPC is loaded
+from federation.process.os_errors import said
 from federation.process.output import told
 from federation.process.version import VERSION
 from federation.reasons import Refusal, why
@@ -181,8 +182,7 @@ def _command(argv: Sequence[str] | None) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"lantai-gateway {args.command}: {where}{error.strerror or error}", file=sys.stderr)
+        print(f"lantai-gateway {args.command}: {said(error)}", file=sys.stderr)
     except (ValueError, KeyError, TypeError) as error:
         print(f"lantai-gateway {args.command}: {type(error).__name__}: {error}", file=sys.stderr)
     return 1

@@ -14,6 +14,7 @@ from federation.http.limits import RateLimit
 from federation.http.server import listening
 from federation.process import collector
 from federation.process.addresses import can_not_listen
+from federation.process.os_errors import whose
 from federation.process.supervising import until_stopped
 from federation.reasons import Refusal
 from federation.rpc import transport
@@ -346,7 +347,9 @@ def _naming_key(setting: str, path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise SettingsError(f"{setting}: 无法读写 · can not read or make {path}: {error.strerror}") from error
+        raise SettingsError(
+            f"{setting}: 无法读写 · can not read or make {path}: {error.strerror}{whose(error)}"
+        ) from error
     except (ValueError, TypeError) as error:
         raise SettingsError(f"{setting}: 不是可用的私钥 · no private key of this use: {path}") from error
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 import federation.process.quiet_grpc  # noqa: F401 - before gRPC is loaded
+from federation.process.os_errors import said
 from federation.process.output import told
 from federation.process.version import VERSION
 
@@ -56,15 +57,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0 done, 1 not done, 2 wrong use, 130 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     named = next((word for word in arguments if not word.startswith("-")), "")
-    args = _parser(named).parse_args(arguments)
-    run: Callable[[argparse.Namespace], int] = getattr(
-        import_module(COMMANDS[args.command][0]), f"run_{args.command}"
-    )
     try:
+        args = _parser(named).parse_args(arguments)
+        run: Callable[[argparse.Namespace], int] = getattr(
+            import_module(COMMANDS[args.command][0]), f"run_{args.command}"
+        )
         return told(lambda: run(args))
+    except OSError as error:
+        print(f"lantai-node {named}: {said(error)}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(
-            f"lantai-node {args.command}: 已中断，未完成的不留痕迹 · interrupted; what was not done has left nothing",
+            f"lantai-node {named}: 已中断，未完成的不留痕迹 · interrupted; what was not done has left nothing",
             file=sys.stderr,
         )
         return 130

@@ -28,6 +28,7 @@ from federation.http.server import listening
 from federation.process import collector
 from federation.process.addresses import can_not_listen
 from federation.process.durable import write_secret
+from federation.process.os_errors import said
 from federation.process.supervising import until_stopped, why_ended
 from federation.reasons import Reason, Refusal, why
 from federation.rpc import transport
@@ -131,7 +132,7 @@ def run_init(args: argparse.Namespace) -> int:
         print(f"lantai-node init: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"lantai-node init: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"lantai-node init: {said(error)}", file=sys.stderr)
         return 1
     missing = _missing(settings, folder)
     if missing:
@@ -201,6 +202,7 @@ def run_run(args: argparse.Namespace) -> int:
     folder = Path(args.data)
     try:
         settings = settings_module.load(folder)
+        DataFolder(folder).check_access()
         with DataFolder(folder).agent_lock():
             uvloop.run(serve(folder, settings))
     except (SettingsError, StoreVersionError, UnusableIndexError, transport.TransportRefusedError) as error:
@@ -222,8 +224,7 @@ def run_run(args: argparse.Namespace) -> int:
         print(f"lantai-node run: {folder}: {why(refusal)}", file=sys.stderr)
         return 1
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"lantai-node run: {where}{error.strerror or error}", file=sys.stderr)
+        print(f"lantai-node run: {said(error)}", file=sys.stderr)
         return 1
     return 0
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from federation.process.os_errors import said
 from federation.reasons import TEXTS, Refusal
 from federation.verify.report import TEXTS as VERIFY_TEXTS
 from federation.verify.report import VerifyError
@@ -77,8 +78,10 @@ def run_keys(args: argparse.Namespace) -> int:
     except (SettingsError, KeysMissingError, SealError) as error:
         print(f"lantai-node keys: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # whoever reads the entry had seen enough
+        raise
     except OSError as error:
-        print(f"lantai-node keys: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"lantai-node keys: {said(error)}", file=sys.stderr)
         return 1
     return 0
 
@@ -287,5 +290,5 @@ def _hand_out(folder: Path, store: CertificateStore, number: str, to: Path) -> i
                 file.write(content)
             print(path)
     except OSError as error:
-        return _fail(f"{error.filename}: {error.strerror}")
+        return _fail(said(error))
     return 0

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from federation.process.os_errors import said
 from federation.tlog import erasing
 from federation.tlog.flaws import TEXTS, EvidenceError
 from node_agent.certificates import keys as key_files
@@ -33,6 +34,6 @@ def run_evidence(args: argparse.Namespace) -> int:
     except (KeysMissingError, SealError) as error:
         told = str(error)
     except OSError as error:
-        told = f"{error.filename}: {error.strerror}"
+        told = said(error)
     print(f"lantai-node evidence: {told}", file=sys.stderr)
     return 1

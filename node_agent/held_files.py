@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from federation.process.os_errors import said
 from federation.process.output import silence
 from node_agent.catalogue.files import name_of
 from node_agent.catalogue.findings_file import discard
@@ -173,7 +174,7 @@ _ERRORS = (ImportRefusedError, OSError)
 
 def _why(error: ImportRefusedError | OSError) -> str:
     if isinstance(error, OSError):
-        return f"数据目录无法读写 · the data folder can not be read or written: {error.strerror}"
+        return f"数据目录无法读写 · the data folder can not be read or written: {said(error)}"
     return str(error)
 
 

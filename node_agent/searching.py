@@ -18,6 +18,7 @@ from federation.explanation import explain, level_word
 from federation.identity_number import IdJudgement, judge
 from federation.names.invisible import visible
 from federation.places import find
+from federation.process.os_errors import said
 from federation.query import Query
 from federation.reasons import TEXTS, Reason, Refusal
 from federation.scoring import Decision, decide
@@ -87,7 +88,7 @@ def run_search(args: argparse.Namespace) -> int:
                     "索引中没有记录，请先运行 lantai-node import · the index holds no record; run lantai-node import first"
                 )
         except OSError as error:
-            return _fail(f"无法读取索引 · can not read the index: {error.strerror}")
+            return _fail(f"无法读取索引 · can not read the index: {said(error)}")
         if args.queries is None:
             return _one(lookup, args)
         refused = 0

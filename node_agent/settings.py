@@ -21,6 +21,7 @@ from federation.categories import CATEGORIES
 from federation.http.limits import ConnectionBounds
 from federation.process import environment
 from federation.process.addresses import check_address
+from federation.process.os_errors import whose
 from federation.process.settings_errors import words
 from federation.process.tls_files import TlsFileError, http_context
 from federation.rpc.transport import Credentials, is_loopback
@@ -187,7 +188,7 @@ def _read(path: Path, content: Callable[[], bytes]) -> NodeSettings:
     except ValidationError as error:
         raise SettingsError(f"{FILE} 有误 · {FILE} is wrong: {words(PREFIX, error)}") from error
     except OSError as error:
-        raise SettingsError(f"无法读取 · can not read {path}: {error.strerror}") from error
+        raise SettingsError(f"无法读取 · can not read {path}: {error.strerror}{whose(error)}") from error
     except ValueError as error:
         if told := environment.not_json(PREFIX, NodeSettings.model_fields, error):
             raise SettingsError(told) from error

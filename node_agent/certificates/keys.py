@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from federation.documents import DOCUMENT_SIGNING
+from federation.process.os_errors import said
 from federation.suites import SM
 from federation.suites.base import PrivateKey
 from federation.suites.encoding import thumbprint
@@ -152,11 +153,13 @@ def load(folder: Path) -> ArchiveKeys:
             name: Signer.parse((home / f"{name}.key").read_text("ascii").strip())
             for name in ("log", "witness")
         }
-    except OSError as error:
+    except FileNotFoundError as error:
         name = Path(str(error.filename)).name
         raise KeysMissingError(
             f"缺少密钥 {name}，请运行 lantai-node keys create · the key {name} is missing; run lantai-node keys create"
         ) from error
+    except OSError as error:
+        raise KeysMissingError(f"密钥无法读取 · a key can not be read: {said(error)}") from error
     except (VerifyError, ValueError) as error:
         raise KeysMissingError(f"密钥文件有误 · a key file is broken: {error}") from error
     certificate = home / "seal.pem"

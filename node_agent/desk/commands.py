@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from federation.mail import EVIDENCE_KINDS, REFUSAL_REASONS
-from federation.reasons import TEXTS, Refusal
+from federation.reasons import TEXTS, Reason, Refusal
 from node_agent.desk import messenger, users
 from node_agent.desk.desk import Desk
 from node_agent.desk.issuing import CanIssue
@@ -254,7 +254,7 @@ def run_user(args: argparse.Namespace) -> int:
     with _reported("user") as ended, _store(args.data) as store:
         match args.action:
             case "add":
-                token = users.add(store, args.name, args.role, now_ms())
+                token = _added(store, args)
                 _print(
                     {"name": args.name, "role": args.role, "token": token},
                     args,
@@ -280,6 +280,25 @@ def run_user(args: argparse.Namespace) -> int:
 # both ------------------------------------------------------------------------------------------------------------
 
 
+def _added(store: Store, args: argparse.Namespace) -> str:
+    """The token of a new user; _NotAddedError says what to do instead."""
+    try:
+        return users.add(store, args.name, args.role, now_ms())
+    except Refusal as refusal:
+        told = {
+            Reason.TAKEN: f"已有用户 {args.name}；换发令牌用 user token · there is a user {args.name} already; user token gives another token",
+            Reason.OUT_OF_RANGE: f"用户名应为 1 至 40 个文字、字母、数字或 _ . - ·，不含空格，也不是 {', '.join(sorted(users.NOT_NAMES))}"
+            " · a name has 1 to 40 letters, characters, digits or _ . - ·, no space, and is none of these words",
+        }.get(refusal.reason)
+        if told is None:
+            raise
+        raise _NotAddedError(told) from refusal
+
+
+class _NotAddedError(Exception):
+    """Nobody can be added under such a name; the text says why."""
+
+
 class _NoUserError(Exception):
     """Nobody of this name may use the desk."""
 
@@ -302,7 +321,7 @@ def _reported(command: str) -> Iterator[list[int]]:
             file=sys.stderr,
         )
         ended[0] = 1
-    except (SettingsError, StoreVersionError, UnusableIndexError) as error:
+    except (SettingsError, StoreVersionError, UnusableIndexError, _NotAddedError) as error:
         print(f"lantai-node {command}: {error}", file=sys.stderr)
         ended[0] = 1
 
@@ -310,6 +329,7 @@ def _reported(command: str) -> Iterator[list[int]]:
 @contextlib.contextmanager
 def _opened(data: str, checking: Checking | None) -> Iterator[Desk]:
     folder, settings = _settings(data)
+    DataFolder(folder).check_access()
     lookup = Lookup(folder)
     keys = DataFolder(folder)
     disclosure = Disclosure(keys.index_key(), keys.federation_key(), frozenset(settings.closed_categories))
@@ -326,6 +346,7 @@ def _opened(data: str, checking: Checking | None) -> Iterator[Desk]:
 @contextlib.contextmanager
 def _store(data: str) -> Iterator[Store]:
     folder, settings = _settings(data)
+    DataFolder(folder).check_access()
     store = Store(folder, settings.archive)
     try:
         yield store

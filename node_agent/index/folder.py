@@ -12,6 +12,7 @@ agent.lock              held by the one agent that serves
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -137,6 +138,16 @@ class DataFolder:
             except OSError as error:
                 raise BusyError from error
             yield
+
+    def check_access(self) -> None:
+        """PermissionError that names the first file of the index or of another store that this user can not use, as when an
+        import ran as another. Else it would show in the middle of the work.
+        """
+        for path in sorted(self.path.glob("*")):
+            store = ".sqlite" in path.name
+            known = store or path.name in (POINTER, INDEX_KEY, FEDERATION_KEY)
+            if known and not os.access(path, os.R_OK | os.W_OK if store else os.R_OK, effective_ids=True):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
     def index_key(self) -> bytes:
         """The key of the matching keys, made where there is no index yet: under a new one an index that is there would find

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from federation.keys import Keyer
+from federation.process.os_errors import said
 from node_agent.index import postings
 from node_agent.index.builder import BATCH, Builder, Places, Tally, filed_under, flags_of, record_keys
 from node_agent.index.calls import Agree, Part, SourceCounts, agreed
@@ -93,7 +94,7 @@ def _refused_by_name() -> Iterator[None]:
         ) from error
     except OSError as error:
         raise ImportRefusedError(
-            f"写入失败，原索引未变 · writing failed, the old index stands: {error.strerror}"
+            f"数据目录无法读写，原索引未变 · the data folder can not be read or written, the old index stands: {said(error)}"
         ) from error
 
 

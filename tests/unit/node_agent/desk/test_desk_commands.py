@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 
 import pytest
+import uvloop
 
 from node_agent.__main__ import main
 from tests.fakes.desks import HOLDER, Clock, desk_at, dispatch, give
@@ -55,7 +58,8 @@ def test_users_are_added_listed_renewed_and_removed(run):
     assert first["token"].startswith("lantai-desk-")
     status, _printed, said = run("user", "add", "沈甲")
     assert status == 1
-    assert "taken" in said
+    assert "已有用户 沈甲" in said
+    assert "user token gives another" in said
     status, printed, _said = run("user", "token", "沈甲", "--json")
     assert json.loads(printed)["token"] != first["token"]
     status, printed, _said = run("user", "list")
@@ -72,7 +76,23 @@ def test_users_are_added_listed_renewed_and_removed(run):
 def test_names_that_others_act_under_or_nobody_can_type_are_refused(run, name):
     status, _printed, said = run("user", "add", name)
     assert status == 1
-    assert "out_of_range /name" in said
+    assert "不含空格" in said
+    assert "no space" in said
+
+
+@pytest.mark.parametrize("words", [("desk", "list"), ("user", "list"), ("run",)], ids=" ".join)
+@pytest.mark.parametrize("name", ["index.key", "desk.sqlite"])
+def test_a_file_of_another_user_is_named_before_anything_is_begun(run, data, monkeypatch, words, name):
+    def access(path, mode, **_how):
+        return Path(path).name != name
+
+    monkeypatch.setattr(os, "access", access)  # root may read everything
+    monkeypatch.setattr(os, "geteuid", lambda: 54_321)
+    monkeypatch.setattr(uvloop, "run", lambda served: served.close())  # of one that is not refused
+    status, _printed, said = run(*words)
+    assert status == 1
+    assert f"{data / name}: Permission denied" in said
+    assert "and this runs as 54321: run it as" in said
 
 
 def test_a_case_from_the_list_to_the_decision(run):
