@@ -19,7 +19,7 @@ from cryptography import x509
 from federation.suites import ALGORITHMS, INTL
 from federation.suites.base import PrivateKey, PublicKey
 from federation.suites.encoding import b64u, unb64u
-from federation.suites.intl import ED25519, public_of
+from federation.suites.intl import ED25519, ES256, public_of
 from federation.suites.registry import suite
 from federation.tlog.flaws import EvidenceError
 from federation.tlog.note import KeyKind, VerifierKey, sm2_key
@@ -215,6 +215,14 @@ def key_entry(
     shown = {"jwk": suite(key.suite).jwk(key)} if certificate is None else {"certificate": certificate}
     times = {"not_before": not_before.isoformat(), "not_after": not_after.isoformat()}
     return {"id": key_id, "use": use.value, "suite": key.suite, "alg": key.alg, **shown, **times}
+
+
+def federation_key(jwk: bytes) -> PublicKey:
+    """The federation's public key by which its list is signed, Ed25519 or P-256, from the JWK that `lantai-gateway trust key` prints.
+    VerifyError when it is none.
+    """
+    tree = strict_json.load_object(jwk, most=4_096)
+    return suite(INTL).public_key(tree, ED25519 if tree.get("kty") == "OKP" else ES256)
 
 
 def _check_signature(tree: Mapping[str, Any], signature: str | None, key: PublicKey) -> None:

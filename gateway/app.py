@@ -22,7 +22,7 @@ from federation.rpc.transport import Credentials
 from federation.rpc.validity import OwnCertificate
 from federation.tlog.anchor import FileAnchor
 from federation.tlog.note import SecondSigner, Signer
-from federation.trust import TrustList, Use
+from federation.trust import TrustList, Use, federation_key
 from federation.verify.report import TEXTS, VerifyError
 from gateway import telemetry
 from gateway.adapters.announced import AnnouncedHours
@@ -305,15 +305,17 @@ def pinned(settings: GatewaySettings, base: Path) -> tuple[bytes, TrustList | No
     """The trust list as it is on disk, and what it says; b"" and None where none is set. SettingsError when it can not be used."""
     if not settings.trust_list:
         return b"", None
-    path = base / settings.trust_list
+    key, path = "trust_list_key", base / settings.trust_list_key
     try:
+        signed_by = federation_key(path.read_bytes()) if settings.trust_list_key else None
+        key, path = "trust_list", base / settings.trust_list
         content = path.read_bytes()
-        return content, TrustList.load(content)
+        return content, TrustList.load(content, signed_by=signed_by)
     except OSError as error:
-        raise SettingsError(f"trust_list: 无法读取 · can not read {path}: {error.strerror}") from error
+        raise SettingsError(f"{key}: 无法读取 · can not read {path}: {error.strerror}") from error
     except VerifyError as error:
         text = TEXTS[error.reason]
-        raise SettingsError(f"trust_list: {text.zh} · {text.en}: {path}: {error.detail}") from error
+        raise SettingsError(f"{key}: {text.zh} · {text.en}: {path}: {error.detail}") from error
 
 
 def rules(roster: Roster) -> Policy:

@@ -60,6 +60,10 @@ class GatewaySettings(BaseSettings):
         "",
         description="the pinned trust list of the federation (JSON): whose keys verify documents; empty = none",
     )
+    trust_list_key: str = Field(
+        "",
+        description="the federation's public key (JWK) by which the trust list must be signed; empty = the file is taken as it is",
+    )
     log_key: str = Field(
         "", description="private key of this process's evidence log; empty = log.key in the data folder"
     )

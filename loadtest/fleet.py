@@ -201,6 +201,7 @@ class Fleet:
         if self._documents:
             settings |= {
                 "trust_list": str(self._provide_documents()),
+                "trust_list_key": str(self.federation_key),
                 "log_key": str(self.folder / GATEWAY_LOG_KEY),
                 **self._settings,
             }
@@ -215,6 +216,7 @@ class Fleet:
             with (data / "archive.toml").open("a", encoding="utf-8") as settings:
                 settings.write(
                     f'[documents]\ngateway = "{self.gateway_url}"\ntrust_list = {json.dumps(str(trust_list))}\n'
+                    f"trust_list_key = {json.dumps(str(self.federation_key))}\n"
                 )
         return trust_list
 

@@ -2,7 +2,7 @@
 
 Settings table `[documents]`: `gateway` is the public address of the federation's gateway, where status lists and the
 verification page stand; `fonts` a folder of fonts; `time_authority`, `time_certificate`, `time_crls` the authority whose
-time stamps go into documents; `trust_list` the federation's pinned list, by which this archive serves as witness;
+time stamps go into documents; `trust_list` the federation's pinned list, by which this archive serves as witness, `trust_list_key` whose signature it must bear;
 `stamp_authority`, `stamp_certificate` the authority that stamps the evidence log; `anchor_file` a chain its roots are posted to.
 """
 
@@ -30,7 +30,7 @@ from federation.tlog.keeping import authority_at
 from federation.tlog.note import VerifierKey
 from federation.tlog.stamping import TimeAuthority as LogAuthority
 from federation.tlog.trusted import logs_of_others, logs_signed_twice
-from federation.trust import TrustList, Use
+from federation.trust import TrustList, Use, federation_key
 from federation.verify.report import VerifyError
 from node_agent import telemetry
 from node_agent.certificates import keys as key_files
@@ -55,7 +55,7 @@ from node_agent.recalling import recall
 from node_agent.settings import NodeSettings, SettingsError
 
 KEYS = frozenset({
-    "gateway", "fonts", "time_authority", "time_certificate", "time_crls", "trust_list",
+    "gateway", "fonts", "time_authority", "time_certificate", "time_crls", "trust_list", "trust_list_key",
     "stamp_authority", "stamp_certificate", "anchor_file",
 })  # fmt: skip
 SEAL_PURPOSE = "查档证明专用章"
@@ -369,8 +369,13 @@ def trust_list(folder: Path, settings: NodeSettings) -> TrustList | None:
     path = str(settings.documents.get("trust_list", ""))
     if not path:
         return None
+    key = str(settings.documents.get("trust_list_key", ""))
     try:
-        return TrustList.load((folder / path).read_bytes())
+        signed_by = federation_key((folder / key).read_bytes()) if key else None
+    except (OSError, VerifyError) as error:
+        raise SettingsError(f"[documents] trust_list_key: {error}") from error
+    try:
+        return TrustList.load((folder / path).read_bytes(), signed_by=signed_by)
     except (OSError, VerifyError) as error:
         raise SettingsError(f"[documents] trust_list: {error}") from error
 

@@ -18,11 +18,8 @@ from typing import Any
 
 from federation.credential.status_list import parse
 from federation.process.version import VERSION
-from federation.suites import INTL
 from federation.suites.base import PublicKey
-from federation.suites.registry import suite
-from federation.trust import TrustList
-from federation.verify import strict_json
+from federation.trust import TrustList, federation_key
 from federation.verify.challenge import Challenge
 from federation.verify.documents import MOST_BYTES, MOST_TEXT, looks_like_pdf, refused, verify
 from federation.verify.report import TEXTS, Report, Result, Verdict, VerificationReason, VerifyError, rfc3339
@@ -164,8 +161,7 @@ def _bytes(path: Path, most: int) -> bytes:
 def _federation_key(options: argparse.Namespace) -> PublicKey | None:
     if options.federation_key is None:
         return None
-    jwk = strict_json.load_object(_bytes(options.federation_key, 4_096), most=4_096)
-    return suite(INTL).public_key(jwk, "Ed25519" if jwk.get("kty") == "OKP" else "ES256")
+    return federation_key(_bytes(options.federation_key, 4_096))
 
 
 def _status_token(data: bytes) -> str | bytes:

@@ -20,8 +20,7 @@ from federation.suites.encoding import thumbprint
 from federation.suites.intl import ED25519, ES256, public_of
 from federation.suites.registry import suite
 from federation.tlog.note import SecondSigner, Signer, VerifierKey
-from federation.trust import MOST_BYTES, Role, SecondSuite, TrustedKey, TrustList, Use
-from federation.verify import strict_json
+from federation.trust import MOST_BYTES, Role, SecondSuite, TrustedKey, TrustList, Use, federation_key
 from federation.verify.report import VerifyError, rfc3339
 from gateway.lists import editions
 from gateway.lists.editions import Edition, Tree
@@ -319,8 +318,7 @@ def _read_public(path: Path | None) -> PublicKey | None:
     if path is None:
         return None
     try:
-        jwk = strict_json.load_object(editions.read_file(path, 4_096), most=4_096)
-        return suite(INTL).public_key(jwk, ED25519 if jwk.get("kty") == "OKP" else ES256)
+        return federation_key(editions.read_file(path, 4_096))
     except VerifyError as error:
         raise ListError(
             f"--federation-key: {path}: 不是 Ed25519 或 P-256 的 JWK · no JWK of Ed25519 or P-256"

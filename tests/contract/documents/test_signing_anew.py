@@ -22,11 +22,12 @@ from federation.reasons import Reason, Refusal
 from federation.suites.base import PrivateKey
 from federation.suites.registry import suite
 from federation.tlog.auditor import audit
-from federation.trust import TrustList
+from federation.trust import TrustList, sign_list
 from federation.verify.__main__ import main as lantai_verify
 from federation.verify.challenge import Challenge, MemoryNonces
 from federation.verify.documents import verify
 from federation.verify.report import Verdict, VerificationReason, rfc3339
+from loadtest.provision import FEDERATION_PRIVATE_KEY
 from node_agent.__main__ import main
 from node_agent.certificates import keys as key_files
 from node_agent.certificates.registry import SEALED, Registry
@@ -61,7 +62,9 @@ def asked_for_two(folder: Path) -> None:
             key["not_before"] = since  # no list says of a key that it was good before it was made
     tree = json.loads((folder / "trust.json").read_bytes())
     tree["archives"] = [entry if one["code"] == "330483" else one for one in tree["archives"]]
-    (folder / "trust.json").write_text(json.dumps(tree), "utf-8")
+    del tree["signature"]
+    key = suite("intl-1").load((folder / FEDERATION_PRIVATE_KEY).read_bytes(), "Ed25519")
+    (folder / "trust.json").write_text(json.dumps(sign_list(tree, key)), "utf-8")
 
 
 @pytest.fixture(scope="module")
