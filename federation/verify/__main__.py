@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         status = StatusLists(trust, clock=lambda: max(at, datetime.now(UTC)))
     except (OSError, ValueError, VerifyError) as error:
-        return _cannot(error)
+        return _cannot(error, f"{_trust_path(options.trust)}: " if isinstance(error, VerifyError) else "")
     warnings = _add_lists(status, options.status)
     challenge = Challenge(options.audience, options.nonce, options.purpose) if options.nonce else None
     try:
@@ -194,6 +194,12 @@ def _print(report: Report, warnings: list[str]) -> None:
         print(f"  {name}: {value}")
     for check in report.checks:
         print(f"  {_MARKS[check.result]} {check.number}. {check.text.zh} · {check.text.en}")
+    missing = ("standing", VerificationReason.STATUS_UNKNOWN)
+    if report.issuer and missing in [(check.name, check.reason) for check in report.checks]:
+        print(
+            f"  该馆的状态名录可从网关 /v1/status-lists/{report.issuer} 取得，以 --status 给出"
+            f" · its archive's status list is to be had from a gateway at /v1/status-lists/{report.issuer}; give it with --status"
+        )
     for warning in warnings:
         print(f"  ! {warning}")
 
@@ -221,8 +227,8 @@ def _words(error: Exception) -> str:
     return str(error)
 
 
-def _cannot(error: Exception) -> int:
-    print(f"无法核验 · cannot verify: {_words(error)}", file=sys.stderr)
+def _cannot(error: Exception, where: str = "") -> int:
+    print(f"无法核验 · cannot verify: {where}{_words(error)}", file=sys.stderr)
     if isinstance(error, FileNotFoundError):
         print(
             "需要一个文件，以及联合体公布的信任名录（--trust 或 LANTAI_TRUST）。"

@@ -235,3 +235,19 @@ def test_the_installed_command_reads_standard_input(folder: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "有效".encode() in done.stdout
+
+
+def test_a_trust_list_that_is_no_good_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "trust.json").write_text("{}")
+    assert run(folder, ARCHIVE.qr()) == 2
+    assert f"cannot verify: {folder / 'trust.json'}: 信任名录无效" in capsys.readouterr().err
+
+
+def test_where_the_status_list_is_to_be_had_is_said_where_it_is_missing(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "list.jwt").write_text("ey.broken.x")
+    assert run(folder, ARCHIVE.qr()) == 2
+    assert "/v1/status-lists/330483; give it with --status" in capsys.readouterr().out
+    assert run(folder, ARCHIVE.qr(), status="list.cwt") == 0
+    assert "give it with --status" not in capsys.readouterr().out
