@@ -132,6 +132,7 @@ class Reconciler:
         self._log, self._objects, self._connected = log, objects, connected
         self._now_ms, self._observer = now_ms, observer
         self._due = dict.fromkeys(archives, 0.0)
+        self._told: dict[str, str] = {}
         self._wake = asyncio.Event()
 
     def ask(self) -> None:
@@ -165,14 +166,23 @@ class Reconciler:
             if account.requests and self._trust is not None:
                 note = Note.parse(await self._objects.fetch(archive, "log/checkpoint", LARGEST_NOTE))
                 check_signed(note, archive, account, self._trust, taken / 1_000)
-            return await asyncio.to_thread(self._compare, archive, since, taken, account)
+            result = await asyncio.to_thread(self._compare, archive, since, taken, account)
         except Refusal as refusal:
-            self._observer.not_reconciled(archive, refusal.reason.value)
+            self._tell(archive, refusal.reason.value)
         except EvidenceError as error:
-            self._observer.not_reconciled(archive, error.flaw.value)
+            self._tell(archive, error.flaw.value)
         except OSError:
-            self._observer.not_reconciled(archive, Flaw.LOG_UNAVAILABLE.value)
+            self._tell(archive, Flaw.LOG_UNAVAILABLE.value)
+        else:
+            self._told.pop(archive, None)
+            return result
         return None
+
+    def _tell(self, archive: str, why: str) -> None:
+        """It is tried again every half minute: a reason is told once until it is another, or all went well."""
+        if self._told.get(archive) != why:
+            self._told[archive] = why
+            self._observer.not_reconciled(archive, why)
 
     def _compare(self, archive: str, since: int, taken: int, account: Account) -> Reconciliation:
         stated = Stated(archive, since, taken, account)

@@ -359,12 +359,16 @@ async def test_no_alarm_for_what_is_under_way_or_older_than_the_window(tmp_path)
         assert (result.ok, result.open, result.agreed) == (True, 1, 1)
 
 
-async def test_what_is_no_account_is_named(tmp_path):
+async def test_what_is_no_account_is_named_once_however_often_it_is_tried(tmp_path):
     async with Federation(tmp_path) as federation:
 
         class Nonsense:
-            async def fetch(self, *_given):
-                return b"{}"
+            def __init__(self):
+                self.come = 0
+
+            async def fetch(self, *given):
+                self.come += 1
+                return await federation.carrier.fetch(*given) if self.come == 3 else b"{}"
 
         reconciler = Reconciler(
             tmp_path / "gateway" / "evidence.sqlite",
@@ -374,8 +378,12 @@ async def test_what_is_no_account_is_named(tmp_path):
             lambda: 1,
             federation.told,
         )
-        assert await reconciler.reconcile("330483") is None
+        for _ in range(2):
+            assert await reconciler.reconcile("330483") is None
         assert federation.told.why == ["330483 malformed_event"]
+        assert await reconciler.reconcile("330483") is not None
+        assert await reconciler.reconcile("330483") is None
+        assert federation.told.why == ["330483 malformed_event"] * 2  # after it was well it is news
 
 
 async def test_an_account_is_believed_only_beside_a_log_signed_as_the_list_asks(tmp_path):
