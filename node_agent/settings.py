@@ -162,7 +162,9 @@ def load(folder: Path) -> NodeSettings:
     """Read the settings of a data folder; SettingsError names what is wrong."""
     path = folder / FILE
     if not path.is_file():
-        raise SettingsError(f"没有 {FILE}，请先运行 lantai-node init · no {FILE}; run lantai-node init first")
+        raise SettingsError(
+            f"没有 {path}，请先运行 lantai-node init · there is no {path}; run lantai-node init first"
+        )
     return _read(path, path.read_bytes)
 
 
@@ -204,7 +206,7 @@ def checked(folder: Path, values: dict[str, object]) -> NodeSettings:
 
 def _require_none(path: Path) -> None:
     if path.exists():
-        raise SettingsError(f"{FILE} 已存在 · {FILE} exists already; edit it instead")
+        raise SettingsError(f"{path} 已存在，请直接修改 · {path} exists already; edit it instead")
 
 
 def write(folder: Path, values: dict[str, object]) -> Path:

@@ -143,3 +143,11 @@ def test_tables_written_wrongly_are_named(run, data, table, named):
     status, _printed, said = run("desk", "list")
     assert status == 1
     assert named in said
+
+
+@pytest.mark.parametrize("words", [("run",), ("desk", "list"), ("keys", "show")], ids=" ".join)
+def test_a_folder_that_is_no_archives_is_named(tmp_path, capsys, words):
+    assert main([*words, "--data", str(tmp_path / "nope")]) == 1
+    assert (
+        f"there is no {tmp_path / 'nope' / 'archive.toml'}; run lantai-node init" in capsys.readouterr().err
+    )
