@@ -58,21 +58,28 @@ _Scored = tuple[str, Candidate, float]
 
 
 def _groups(everything: list[_Scored]) -> list[list[_Scored]]:
-    """Candidates that share a fingerprint across archives; within one archive two records stay two."""
+    """Candidates that share a fingerprint across archives; within one archive two records stay two, and the copies that another
+    archive holds of them are theirs, one each.
+    """
     groups: list[list[_Scored]] = []
-    by_mark: dict[bytes, list[_Scored]] = {}
+    by_mark: dict[bytes, list[list[_Scored]]] = {}
     for one in everything:
         archive, candidate, _value = one
-        group = None
-        for mark in candidate.fingerprints:
-            held = by_mark.get(mark)
-            if held is not None and all(member[0] != archive for member in held):
-                group = held
-                break
+        group = next(
+            (
+                held
+                for mark in candidate.fingerprints
+                for held in by_mark.get(mark, ())
+                if all(member[0] != archive for member in held)
+            ),
+            None,
+        )
         if group is None:
             group = []
             groups.append(group)
         group.append(one)
         for mark in candidate.fingerprints:
-            by_mark.setdefault(mark, group)
+            marked = by_mark.setdefault(mark, [])
+            if not any(held is group for held in marked):
+                marked.append(group)
     return groups

@@ -39,6 +39,12 @@ def test_two_records_of_one_archive_stay_two_though_their_fingerprints_agree():
     assert len(rank([("330400", twins)], ROSTER, SIZES)) == 2
 
 
+def test_a_record_that_stands_twice_in_two_archives_is_two_candidates_each_with_its_copy():
+    twins = tuple(candidate(ref, fingerprints=(b"e", b"f")) for ref in "ab")
+    ranked = rank([("330400", twins), ("330402", twins)], ROSTER, SIZES)
+    assert [(one.archive, one.copies) for one in ranked] == [("330400", ("330402",))] * 2
+
+
 @settings(max_examples=80, deadline=None)
 @given(
     st.lists(
