@@ -63,6 +63,20 @@ STRONGEST_FIRST = (
 """Name levels as scoring weighs them: which person of a record is the one asked for."""
 
 _BETTER_NAME = {level: len(STRONGEST_FIRST) - place for place, level in enumerate(STRONGEST_FIRST, start=1)}
+_NO_AGREEMENT = frozenset({NameLevel.DIFFERENT, NameLevel.NOT_COMPARED})
+_NO_NAME_AGREES = max(_BETTER_NAME[level] for level in _NO_AGREEMENT) * 32
+_SAME_NUMBER = frozenset({IdLevel.EQUAL, IdLevel.TYPO})
+_ABOUT_THEN = frozenset(
+    {
+        DateLevel.DAY,
+        DateLevel.MONTH,
+        DateLevel.YEAR,
+        DateLevel.DAY_MONTH_SWAPPED,
+        DateLevel.WITHIN,
+        DateLevel.WITHIN_WIDE,
+        DateLevel.OFF_1,
+    }
+)
 
 
 Vector = tuple[
@@ -343,7 +357,35 @@ class Comparer:
                 rank += 10_000
             if rank > best_rank:
                 best, best_level, best_unequal, best_rank = index, level, unequal, rank
+        if best_rank <= _NO_NAME_AGREES and len(persons) > 1:
+            person = max(persons, key=self._rank_without_name)
+            return persons.index(person), *compare(person.name, person.aliases)
         return best, best_level, best_unequal
+
+    def _rank_without_name(self, person: PersonLike) -> tuple[bool, bool, bool, bool, int]:
+        """How much a person may be the one asked for where no name of the record agrees with theirs: a number with a slip tells, and
+        the other party asked for is somebody else.
+        """
+        by_id = compare_ids(self._id, person.id_number)
+        other_level = (
+            self._other.compare(person.name, person.aliases)[0] if self._other is not None else _NO_NAME[0]
+        )
+        is_other = (
+            other_level not in _NO_AGREEMENT or compare_ids(self._other_id, person.id_number) in _SAME_NUMBER
+        )
+        is_born_then = (
+            self._birth is not None
+            and (birth := person.birth) is not None
+            and self._birth.compare(birth.first, birth.last) in _ABOUT_THEN
+        )
+        level, unequal = self._name.compare(person.name, person.aliases)
+        return (
+            by_id in _SAME_NUMBER,
+            not is_other,
+            by_id != IdLevel.DIFFERENT,
+            is_born_then,
+            _BETTER_NAME[level] * 32 - unequal,
+        )
 
     def _other_party(self, persons: Sequence[PersonLike], subject: int) -> tuple[NameLevel, IdLevel]:
         best, best_rank, best_id = _NO_NAME[0], 0, _NO_ID

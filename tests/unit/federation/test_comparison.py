@@ -100,6 +100,30 @@ def test_an_equal_number_says_who_is_who_whatever_the_names():
     assert (who, found.id_number, found.name) == (1, IdLevel.EQUAL, NameLevel.HOMOPHONE)
 
 
+HERS, HIS = "330402198806260029", "330481196502030017"
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        # a number with a slip, a name with two wrong characters or none
+        ({"id_number": "330402198806260129"}, {"id_number": IdLevel.TYPO}),
+        ({"name": "贾玮小", "id_number": "330402198806260129"}, {"id_number": IdLevel.TYPO}),
+        ({"name": "贾玮小", "other_name": "郑明昌"}, {"other_name": NameLevel.EXACT}),
+        ({"other_name": "郑明昌"}, {"other_name": NameLevel.EXACT}),
+        ({"other_id_number": HIS}, {"other_id_number": IdLevel.EQUAL}),
+        ({"name": "郑玮小", "other_name": "鄭明昌"}, {"other_name": NameLevel.VARIANT}),
+        ({"certificate_no": "第12号", "birth": DateSpan.of_year(1988)}, {"birth": DateLevel.YEAR}),
+    ],
+)
+def test_where_no_name_agrees_who_is_who_is_told_by_the_rest_in_any_order(asked, expected):
+    his, hers = Person("郑明昌", HIS, DateSpan.of_year(1965)), Person("夏思源", HERS, DateSpan.of_year(1988))
+    for persons in ((his, hers), (hers, his)):
+        found, who = levels(asked, *persons)
+        assert persons[who] is hers
+        assert {field: getattr(found, field) for field in expected} == expected
+
+
 def test_exchanged_characters_beat_one_wrong_character_when_choosing_the_person():
     _found, who = levels({"name": "李明伟"}, Person("李明国"), Person("李伟明"))
     assert who == 1
