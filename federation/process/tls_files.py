@@ -51,7 +51,13 @@ def check_pair(certificate: Named, chain: bytes, key: Named, secret: bytes) -> N
     except (ValueError, UnsupportedAlgorithm) as error:
         raise TlsFileError(f"{setting}: 不是 PEM 私钥 · no PEM private key: {path}") from error
     form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    if private.public_key().public_bytes(*form) != leaf.public_key().public_bytes(*form):
+    try:
+        public = leaf.public_key().public_bytes(*form)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise TlsFileError(
+            f"{certificate[0]}: 证书的密钥算法不受支持 · a certificate with a key of an unknown kind: {certificate[1]}"
+        ) from error
+    if private.public_key().public_bytes(*form) != public:
         raise TlsFileError(
             f"{setting}: 私钥与证书不成一对 · the key is not the certificate's: {path}, {certificate[0]} {certificate[1]}"
         )

@@ -64,7 +64,13 @@ def test_a_fault_is_told_once_and_again_after_it_was_mended(tmp_path):
     new_key = issued.key.read_bytes()
     told = Told()
     own = OwnCertificate(Credentials(ca=issued.ca, certificate=issued.certificate, key=issued.key), told)
-    for content, key in ((expired, old_key), (good, new_key), (b"no PEM", new_key), (expired, old_key)):
+    for content, key in (
+        (expired, old_key),
+        (good, new_key),
+        (b"no PEM", new_key),
+        (with_sm2_key(good), new_key),
+        (expired, old_key),
+    ):
         issued.certificate.write_bytes(content)
         issued.key.write_bytes(key)
         for _ in range(3):
@@ -102,6 +108,17 @@ def test_a_chain_leads_to_an_authority_through_those_between(tmp_path):
     assert leads_to(leaf, middle)
     assert not leads_to(leaf, top)
     assert not leads_to(leaf + issue("between", "root", between, own), top)  # the name alone is no signature
+    of_sm = with_sm2_key(top)  # an authority with a root for each suite, both of one name
+    assert leads_to(leaf + middle, of_sm + top)
+    assert not leads_to(leaf + middle, of_sm)
+
+
+def with_sm2_key(certificate):
+    """The same, its key on the curve of SM2, which nothing here can make use of."""
+    p256, sm2 = bytes.fromhex("06082a8648ce3d030107"), bytes.fromhex("06082a811ccf5501822d")
+    der = x509.load_pem_x509_certificate(certificate).public_bytes(Encoding.DER)
+    assert p256 in der
+    return x509.load_der_x509_certificate(der.replace(p256, sm2)).public_bytes(Encoding.PEM)
 
 
 def test_on_plaintext_there_is_nothing_to_tell():
