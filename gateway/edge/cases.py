@@ -152,7 +152,9 @@ class CaseRoutes:
         is_final = case.state in ENDED and not case.awaits_note
         if seconds is not None and not is_final and not is_new:
             case = await self._cases.wait(case, case.version, 0.0 if self._is_draining() else seconds)
-        case = await self._cases.seen(case)  # before 304: whoever names this version has it
+        # before 304: whoever names this version has it; by `*` nobody says that
+        if request.headers.get(hdrs.IF_NONE_MATCH, "").strip() != "*":
+            case = await self._cases.seen(case)
         if known_version(request, _etag(case)):
             return web.Response(status=304, headers={"ETag": _etag(case), "Cache-Control": "no-store"})
         response = await self._answer(request, case)

@@ -205,6 +205,7 @@ async def test_an_answer_the_caller_has_already_is_delivered_though_nothing_chan
         assert status == 200
         assert await asked(known) == (304, known), "the note may yet come"
         there.clock.go(91)
+        assert await asked("*") == (304, known), "whoever asks so has been shown nothing"
         status, told = await asked(known)
         assert (status, told) == (200, f'W/"{case.version + 1}"')
         assert await asked(told) == (304, told)
