@@ -134,8 +134,8 @@ TEXTS: dict[Reason, Text] = {
     Reason.INVALID_NAME: Text("姓名中有不允许的字符", "The name holds characters that are not allowed"),
     Reason.WILDCARD: Text("不允许使用通配符", "Wildcards are not allowed"),
     Reason.MINIMUM_QUERY: Text(
-        "条件太少：请给出姓名、证件号码或出生日期，以及另一方姓名、年份（±5 年内）、地点或证书字号中的一项",
-        "Too little to search by: give the name, an ID number or birth date, and one of other party, year (within 5), place or certificate number",
+        "条件太少，须同时给出：一、姓名；二、证件号码或出生日期；三、另一方姓名、年份（±5 年内）、地点、证书字号之一",
+        "Too little to search by: give the name; an ID number or a birth date; and one of other party, year (within 5), place, certificate number",
     ),
     Reason.INVALID_CURSOR: Text("翻页标记无效或已过期", "The page cursor is not valid or has expired"),
     Reason.INVALID_KEY: Text(

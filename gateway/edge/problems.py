@@ -9,6 +9,8 @@ from aiohttp import web
 from federation.http import problems
 from federation.reasons import Reason, Refusal
 
+_REASON = web.ResponseKey("reason", str)
+
 
 def problem(refusal: Refusal, language: str, trace: str, *, of_tokens: bool = False) -> web.Response:
     """The response for a refusal; `of_tokens` at the token endpoint, whose clients look for `error` (RFC 6749, 5.2)."""
@@ -17,13 +19,20 @@ def problem(refusal: Refusal, language: str, trace: str, *, of_tokens: bool = Fa
     more: dict[str, Any] = {"trace_id": trace}
     if of_tokens:
         more["error"] = _oauth_error(refusal, status)
-    return problems.response(
+    response = problems.response(
         refusal,
         status,
         language,
         more,
         challenge='Bearer error="invalid_token"' if given else "Bearer",
     )
+    response[_REASON] = refusal.reason.value
+    return response
+
+
+def reason_of(response: web.StreamResponse) -> dict[str, str]:
+    """`reason`, for the log's line of a request, where its answer is a problem: a trace that a caller quotes leads to why."""
+    return {"reason": response[_REASON]} if _REASON in response else {}
 
 
 def _oauth_error(refusal: Refusal, status: int) -> str:

@@ -27,7 +27,7 @@ from gateway.edge.accepting import accepted
 from gateway.edge.cases import CaseFeature, CaseRoutes
 from gateway.edge.delivery import Deliveries
 from gateway.edge.hung_up import HungUp
-from gateway.edge.problems import problem
+from gateway.edge.problems import problem, reason_of
 from gateway.edge.requests import read_search
 from gateway.edge.tokens import Caller, Clients, Tokens
 from gateway.search.ports import Holdings
@@ -199,6 +199,7 @@ class Edge:
                     ms=ms,
                     client=client,
                     trace=trace,
+                    **reason_of(response),
                 )
             return response
 

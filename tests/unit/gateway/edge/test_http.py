@@ -11,6 +11,7 @@ import socket
 import aiohttp
 import pytest
 from prometheus_client import generate_latest
+from structlog.testing import capture_logs
 
 from federation.http import bodies as json_bodies
 from federation.http import server as http_server
@@ -159,12 +160,15 @@ async def test_a_stream_that_may_not_be_asked_is_an_ordinary_problem():
         ("POST", "/oauth2/token", {"Content-Type": "application/json"}, 415, "unsupported_media_type"),
     ],
 )
-async def test_wrong_doors_are_named(method, path, headers, status, reason):
+async def test_wrong_doors_are_named_to_the_caller_and_in_the_log(method, path, headers, status, reason):
     async with Gateway() as gateway:
-        got, answered, problem = await gateway.ask(
-            QUESTION if method == "POST" else None, method=method, path=path, headers=headers
-        )
+        with capture_logs() as lines:
+            got, answered, problem = await gateway.ask(
+                QUESTION if method == "POST" else None, method=method, path=path, headers=headers
+            )
         assert (got, problem["reason"]) == (status, reason)
+        told = [line for line in lines if line["event"] == "request"]
+        assert [(line["trace"], line["reason"]) for line in told] == [(problem["trace_id"], reason)]
         if status == 405:
             assert answered["Allow"]
 
