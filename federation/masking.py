@@ -1,8 +1,8 @@
 """Masking: what may be shown of a person before the holding archive approves.
 
 Works on whole user-perceived characters: a character outside the basic plane, with a variation selector, or spelt out
-by its parts (⿰王英) is never cut. Spaces and dots between the parts of a name stay and do not count as characters, nor do
-invisible ones: a name written with a space shows no more than the same name without.
+by its parts (⿰王英) is never cut. Spaces, dots, dashes and all else that folding drops stay and do not count as characters, nor do
+invisible ones: a name written with a space or a dash shows no more than the same name without.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 import unicodedata
 from functools import lru_cache
 
-_DOTS = frozenset("·•・‧∙⋅．.･")
+from federation.names.folding import FOLD
+
+_DOTS = frozenset("·•・‧∙⋅．.･") | {chr(code) for code, folded in FOLD.items() if folded is None}
 _DESCRIPTIONS = range(
     0x2FF0, 0x3000
 )  # ideographic description characters: the next two or three parts are one character
@@ -23,18 +25,15 @@ def _joins(char: str) -> bool:
     return unicodedata.category(char) in {"Mn", "Mc", "Me", "Cf", "Cc"}
 
 
-def _separates(char: str) -> bool:
-    return char.isspace() or char in _DOTS
-
-
 def _characters(text: str) -> list[tuple[str, bool]]:
     """Whole characters, and whether each only separates the parts of a name."""
     whole: list[tuple[str, bool]] = []
     pending = ""  # invisible, before the first character
     wanted = 0  # parts still missing of a character that is spelt out
     for char in text:
-        separates = not wanted and _separates(char)
-        if not separates and _joins(char):
+        joins = _joins(char)
+        separates = not wanted and (char.isspace() or (char in _DOTS and not joins))
+        if not separates and joins:
             if whole:
                 whole[-1] = (whole[-1][0] + char, whole[-1][1])
             else:

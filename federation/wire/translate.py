@@ -107,14 +107,21 @@ def query_from_message(message: pb.Query) -> Query:
     )
 
 
+def _shortened(masked: str) -> str:
+    """As much of a masked name as is read: a cell that swallowed its neighbours is as long as it likes, and a candidate that is too
+    large, or shows no mask, would spoil the archive's whole answer.
+    """
+    return masked if len(masked) <= _LONGEST_TEXT else masked[: _LONGEST_TEXT - 1] + "*"
+
+
 def candidate_to_wire(candidate: Candidate) -> bytes:
     """Serialise one masked candidate."""
     levels = candidate.levels
     return pb.Candidate(
         ref=candidate.ref,
         category=candidate.category,
-        masked_name=candidate.masked_name,
-        masked_other_name=candidate.masked_other_name,
+        masked_name=_shortened(candidate.masked_name),
+        masked_other_name=_shortened(candidate.masked_other_name),
         year=candidate.year,
         place=candidate.place,
         levels=pb.Levels(

@@ -6,11 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from federation.candidate import Candidate
+from federation.levels import Levels
 from federation.masking import mask_id, mask_name
+from federation.wire.translate import candidate_from_wire, candidate_to_wire
 
 HAN = st.characters(min_codepoint=0x4E00, max_codepoint=0x9FFF) | st.sampled_from("𠮷𡘙𤭢錢偉羣")
 NAMES = st.text(HAN, max_size=10)
-MARKS = st.sampled_from([" ", "\u3000", "·", "•", "\u200b", "\ufeff", "\ufe00", "\U000e0100", "\t", "\u0301"])
+MARKS = st.sampled_from(
+    [" ", "\u3000", "·", "•", "\u200b", "\ufeff", "\ufe00", "\U000e0100", "\t", "\u0301", *"-－—_'’`´。●"]
+)
 
 
 @settings(deadline=None, max_examples=200)
@@ -25,7 +30,7 @@ def test_at_most_the_first_and_the_last_are_shown_and_the_length_is_kept(name):
 
 @settings(deadline=None, max_examples=300)
 @given(NAMES, st.lists(st.tuples(st.integers(0, 10), MARKS), max_size=4))
-def test_spaces_dots_and_invisible_characters_never_open_more(name, marks):
+def test_spaces_dots_dashes_and_invisible_characters_never_open_more(name, marks):
     written = name
     for place, mark in marks:
         written = written[:place] + mark + written[place:]
@@ -47,6 +52,20 @@ def test_a_character_spelt_out_by_its_parts_is_one():
     assert mask_name("张⿰王英") == "张*"
     assert mask_name("张⿲王央王明") == "张*明"
     assert mask_name("张⿰王⿱艹央明") == "张*明"
+
+
+@pytest.mark.parametrize("name", ["王" * 5_000, "王·" * 3_000, "王" + "\u0301" * 5_000 + "芳", "·" * 5_000])
+def test_a_name_as_long_as_a_cell_travels_shortened_and_masked(name):
+    told = Candidate(
+        ref="r",
+        category="marriage",
+        masked_name="李*",
+        masked_other_name=mask_name(name),
+        levels=Levels(),
+    )
+    shown = candidate_from_wire(candidate_to_wire(told)).masked_other_name
+    assert "*" in shown
+    assert len(shown) <= 128
 
 
 def test_characters_are_shown_as_they_were_written():
