@@ -14,12 +14,12 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from federation.credential.status_list import parse
 from federation.process.version import VERSION
 from federation.suites.base import PublicKey
 from federation.trust import TrustList, federation_key
+from federation.verify import facts
 from federation.verify.challenge import Challenge
 from federation.verify.documents import MOST_BYTES, MOST_TEXT, looks_like_pdf, refused, verify
 from federation.verify.report import TEXTS, Report, Result, Verdict, VerificationReason, VerifyError, rfc3339
@@ -190,8 +190,8 @@ def _print(report: Report, warnings: list[str]) -> None:
         print(f"  编号 · number {report.number}")
     if report.successor:
         print(f"  接替证明 · replaced by {report.successor}")
-    for name, value in _flat(report.facts):
-        print(f"  {name}: {value}")
+    for label, value in facts.rows(report.facts):
+        print(_printable(f"  {label.zh} · {label.en}: {value}"))
     for check in report.checks:
         print(f"  {_MARKS[check.result]} {check.number}. {check.text.zh} · {check.text.en}")
     missing = ("standing", VerificationReason.STATUS_UNKNOWN)
@@ -202,17 +202,6 @@ def _print(report: Report, warnings: list[str]) -> None:
         )
     for warning in warnings:
         print(f"  ! {warning}")
-
-
-def _flat(facts: Any) -> list[tuple[str, str]]:
-    lines: list[tuple[str, str]] = []
-    for name, value in facts.items():
-        if isinstance(value, dict):
-            lines += [(f"{name}.{inner}", text) for inner, text in _flat(value)]
-        else:
-            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-            lines.append((_printable(str(name)), _printable(text)))
-    return lines
 
 
 def _printable(text: str) -> str:

@@ -84,7 +84,7 @@ CHECKS: dict[str, Text] = {
         "签章前已记入该馆的存证日志", "It was committed to the archive's evidence log before it was sealed"
     ),
     "second_signature": Text("第二签名有效", "The second signature holds"),
-    "term": Text("在供重复使用的期限内", "It is within the time it may be reused"),
+    "term": Text("仍在可重复使用的期限内", "It is within the time it may be reused"),
     "standing": Text("未被撤销", "It is not revoked"),
 }
 """The checks in their order."""

@@ -56,7 +56,7 @@ CHECKS = {
     "second_signature": Text("第二签名有效", "The second signature holds"),
     "disclosures": Text("出示的每一项都由档案馆签发", "Every claim shown was signed by the archive"),
     "validity": Text("在有效期内", "Within its period of validity"),
-    "standing": Text("未被撤销，状态名录时间", "Not revoked, as of the status list of"),
+    "standing": Text("未被撤销，依据状态名录", "Not revoked, as of the status list of"),
     "reuse": Text("允许用于此用途和此机构", "May be used for this purpose and by this body"),
     "holder": Text("由持有人出示", "Presented by its holder"),
     "audience": Text("刚刚出示给本机构", "Presented to this body, just now"),

@@ -36,7 +36,7 @@ CHECKS = {
     "second_signature": Text("第二签名有效", "The second signature holds"),
     "content": Text("内容完整", "It says what a certificate must say"),
     "validity": Text("在有效期内", "Within its period of validity"),
-    "standing": Text("未被撤销，状态名录时间", "Not revoked, as of the status list of"),
+    "standing": Text("未被撤销，依据状态名录", "Not revoked, as of the status list of"),
 }
 
 

@@ -174,6 +174,24 @@ def test_a_key_entry_reads_back() -> None:
     assert INTL.jwk(trust.key("330483", "c-1", Use.CREDENTIAL, NOW).public) == INTL.jwk(key.public)
 
 
+def test_what_is_stated_is_told_in_words(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stated = {
+        "name": "錢偉明",
+        "category": "marriage",
+        "parties": [{"role": "男方", "name": "錢偉明"}],
+        "digest": "00ff",
+    }
+    assert run(folder, ARCHIVE.qr(facts=stated)) == 0
+    said = capsys.readouterr().out.splitlines()
+    for line in (
+        "  姓名 · Name: 錢偉明",
+        "  档案类别 · Category: 结婚登记 · Marriage registration",
+        "  身份 · Role: 男方",
+    ):
+        assert line in said
+    assert not any(mark in line for line in said for mark in ("{", "digest", "00ff"))
+
+
 def test_a_signed_name_can_not_steer_the_terminal(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(folder, ARCHIVE.qr(facts={"name": "甲\x1b[2J\u202e乙"})) == 0
     said = capsys.readouterr().out

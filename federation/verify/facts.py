@@ -60,13 +60,11 @@ _RESULTS: dict[str, Text] = {
     NotAsked.MEMBERSHIP_FILTER: Text("目录过滤器排除", "excluded by its index filter"),
 }
 _FOR_MACHINES = frozenset({"digest", "content_sha256", "sha256", "pages", "records", "width", "height"})
-MOST_ROWS = 400
-"""A note over 40 archives has about 200, one over the 349 of the delta some 1,700: of that the page shows the beginning."""
 
 
-def rows(facts: Mapping[str, Any]) -> list[tuple[Text, str]]:
-    """The facts of a report in reading order; nothing that only machines can use."""
-    return list(islice(_flat(facts), MOST_ROWS))
+def rows(facts: Mapping[str, Any], most: int | None = None) -> list[tuple[Text, str]]:
+    """The facts of a report in reading order, at most so many; nothing that only machines can use."""
+    return list(islice(_flat(facts), most))
 
 
 def _flat(facts: Mapping[str, Any]) -> Iterator[tuple[Text, str]]:
