@@ -120,6 +120,9 @@ def run(settings: GatewaySettings, base: Path, args: argparse.Namespace) -> int:
 
 def _values(args: argparse.Namespace) -> dict[str, Any]:
     """What the flags say of a row, None for what is to go."""
+    for key in ("scope", "webhook"):
+        if getattr(args, key) == "":
+            raise ListError(f"--{key}: 不得为空 · must not be empty")
     values = {
         "scope": args.scope,
         "jwk": None if args.key is None else read_key(args.key),

@@ -63,8 +63,8 @@ def check_minimum(query: Query) -> None:
     """The minimum query: name, and ID number or birth date, and one of other party, year within 5, place, certificate.
 
     ID or birth date identifies the asker even where the records carry neither; a name or a year alone is for the
-    archive's own window. What is looked up under nothing counts as not given: dots for a name, 无 or 市 for a place, an ID number
-    that is nobody's however it was mistyped. Refusal(MINIMUM_QUERY) otherwise.
+    archive's own window. What is looked up under nothing counts as not given: dots for a name, 无 for a place or one character
+    (市, which nearly every place has), an ID number that is nobody's however it was mistyped. Refusal(MINIMUM_QUERY) otherwise.
     """
     if not _says(query.name):
         raise Refusal(Reason.MINIMUM_QUERY, "/subject/name")

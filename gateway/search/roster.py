@@ -11,7 +11,7 @@ from typing import Any
 
 from federation.process.addresses import check_address
 
-_CODE = re.compile(r"\d{6}")
+_CODE = re.compile(r"[0-9]{6}")
 _KEYS = {"code", "name", "address", "dials_in", "authority", "stale_after_s", "deputy"}
 
 

@@ -111,6 +111,7 @@ def test_the_first_archive_begins_a_roster(folder):
     [
         ("add", ("330400", *HAIYAN[1:]), "stands on the roster twice: 330400"),
         ("add", ("33042", *HAIYAN[1:]), "code must be six digits"),
+        ("add", ("33042４", *HAIYAN[1:]), "code must be six digits"),  # as typed with wide digits
         ("add", (*HAIYAN[:3], "--address", "127.0.0.1"), "an address is host:port"),
         ("add", (*HAIYAN, "--deputy", "330499"), "deputy must be another archive"),
         ("add", (*HAIYAN, "--deputy", "330424"), "deputy must be another archive"),

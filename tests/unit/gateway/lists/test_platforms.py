@@ -203,6 +203,8 @@ def test_what_is_no_public_key_for_our_signatures_is_refused_by_name(folder, cap
         ("add", ("张三",), "id must be 1 to 64 letters"),
         ("add", ("portal", "--scope", "serch"), "scope must be of: search cases"),
         ("add", ("portal", "--scope", " "), "scope must be of: search cases"),
+        ("add", ("portal", "--scope", ""), "--scope: 不得为空"),
+        ("change", ("city", "--scope", "search", "--webhook", ""), "--webhook: 不得为空"),
         ("add", ("portal", "--webhook", "http://portal.example/"), "webhook must be https"),
         ("add", ("portal", "--webhook", "https://10.0.0.1/"), "client portal: "),
         ("add", ("portal", "--webhook", HOOK, "--webhook-networks", "10.0.0.1/8"), "client portal: "),
