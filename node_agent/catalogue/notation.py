@@ -44,7 +44,7 @@ _NUMERALS = {char: digit for digit, chars in enumerate(("〇零○Ｏ", "一壹�
 _TENS = {"十": 10, "拾": 10, "廿": 20, "卅": 30}
 _MONTHS = {"正": 1, "冬": 11, "腊": 12}
 
-_NUMERIC = re.compile(r"(\d{4})(?:年|[-.])(\d{1,2})(?:(?:月|[-.])(\d{1,2})日?|月)?")
+_NUMERIC = re.compile(r"(\d{4})(?:年|[-.])(\d{1,2})(?:(?:月|[-.])(\d{1,2})日?|月份?)?")
 _MONTH_TO_MONTH = re.compile(r"(\d{4})([年.-])(\d{1,2})月?-(\d{1,2})(月?)")
 _TO = frozenset("~～至")
 _DAY_FIRST_YEAR = re.compile(r"\d{2}[-.]\d{1,2}[-.]\d{1,2}|\d{1,2}[-.]\d{1,2}[-.]\d{2,4}")
@@ -53,10 +53,12 @@ _SERIAL = re.compile(r"\d{5}")
 _YEAR = re.compile(r"(\d{4})年?(?:度|届|春|夏|秋|冬|初|末|底|上半年|下半年)?")
 _YEARS = re.compile(r"(\d{4})年?-(\d{4})年?")
 _AGE = re.compile(r"(?:虚岁?)?(\d{1,3})(?:周)?岁?")
+# in columns of their own on a form: without the spaces 1985 1 1 would be a November, 1985 6 the day number of another year
+_PARTED = re.compile(r"\s*(?:\d{4}(?:\s+\d{1,2}){1,2}|\d{2}(?:\s+\d{1,2}){2})\s*")
 _HAN = re.compile(
     r"(民国|中华民国|公元|公历)?([〇零○Ｏ一壹元二贰兩两三叁四肆五伍六陆七柒八捌九玖十拾廿卅\d]{1,6})年"
     r"(农历|阴历|旧历|夏历)?(闰)?"
-    r"(?:([正冬腊一二三四五六七八九十〇\d]{1,3})月)?(?:(初)?([一二三四五六七八九十廿卅〇\d]{1,3})日?|[上中下]旬|[初中底末])?"
+    r"(?:([正元冬腊一二三四五六七八九十〇\d]{1,3})月份?)?(?:(初)?([一二三四五六七八九十廿卅〇\d]{1,3})日?|[上中下]旬|[初中底末])?"
 )
 
 # 农历一九六三年腊月初八, for 一九六三年农历腊月初八
@@ -100,11 +102,18 @@ def read_date(cell: object, hint: int = 0, day_zero: date = DAY_ZERO) -> Read:
     return None, Finding.NO_DATE
 
 
+def _plain(text: str) -> str:
+    """A cell in one width, without spaces, and with one sign for each of those people write."""
+    if _PARTED.fullmatch(text):
+        text = ".".join(text.split())
+    return text.translate(_WIDE)
+
+
 @lru_cache(200_000)
 def _read_text(text: str, day_zero: date) -> Read:
     if ":" in text:  # as systems export a day
         text = _TIME_OF_DAY.sub("", text)
-    plain = text.translate(_WIDE)
+    plain = _plain(text)
     if plain in PLACEHOLDERS or not plain:
         return None, Finding.NO_DATE
     if plain.endswith("生"):  # 一九六三年五月生
@@ -141,7 +150,7 @@ def _read_text(text: str, day_zero: date) -> Read:
 @lru_cache(50_000)
 def _read_ambiguous(text: str, hint: int) -> Read:
     """A short or sexagenary year, which only another year of the row can settle."""
-    plain = text.translate(_WIDE)
+    plain = _plain(text)
     if match := _SEXAGENARY.fullmatch(plain):
         _stem, _branch, leap, month_text, day_text = match.groups()
         cycle = _cycle_of(match)
@@ -297,7 +306,7 @@ def read_birth(cell: object, event: DateSpan | None, day_zero: date = DAY_ZERO) 
     if isinstance(cell, int | float) and 0 < cell < 130:
         return _of_age(int(cell), event)
     if isinstance(cell, str):
-        plain = cell.translate(_WIDE)
+        plain = _plain(cell)
         if (match := _AGE.fullmatch(plain)) and int(match[1]) < 130:
             return (None, None) if plain == "0" else _of_age(int(match[1]), event)
         if plain.endswith("岁") and plain[:-1].strip("虚周"):
@@ -309,7 +318,7 @@ def read_birth(cell: object, event: DateSpan | None, day_zero: date = DAY_ZERO) 
     if (
         finding is Finding.AMBIGUOUS_DATE
         and isinstance(cell, str)
-        and (short := _SHORT_YEAR.fullmatch(cell.translate(_WIDE)))
+        and (short := _SHORT_YEAR.fullmatch(_plain(cell)))
     ):
         latest = event.last_year if event is not None else 0
         born = [century + int(short[1]) for century in (1900, 2000) if century + int(short[1]) <= latest]
