@@ -44,6 +44,7 @@ _NUMERALS = {char: digit for digit, chars in enumerate(("〇零○Ｏ", "一壹�
 _TENS = {"十": 10, "拾": 10, "廿": 20, "卅": 30}
 _MONTHS = {"正": 1, "冬": 11, "腊": 12}
 
+_WHOLE_DAY = re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}")
 _NUMERIC = re.compile(r"(\d{4})(?:年|[-.])(\d{1,2})(?:(?:月|[-.])(\d{1,2})日?|月份?)?")
 _MONTH_TO_MONTH = re.compile(r"(\d{4})([年.-])(\d{1,2})月?-(\d{1,2})(月?)")
 _TO = frozenset("~～至")
@@ -111,6 +112,9 @@ def _plain(text: str) -> str:
 
 @lru_cache(200_000)
 def _read_text(text: str, day_zero: date) -> Read:
+    if _WHOLE_DAY.fullmatch(text):  # as systems export most of them: nothing else is asked of these
+        year, month, day = text.split("-")
+        return _of(int(year), int(month), int(day))
     if ":" in text:  # as systems export a day
         text = _TIME_OF_DAY.sub("", text)
     plain = _plain(text)
