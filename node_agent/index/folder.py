@@ -20,6 +20,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from federation.process.durable import remove_unfinished, sync, write_secret
 from node_agent.index.troubles import Trouble, UnusableIndexError
@@ -35,6 +36,9 @@ _MADE = re.compile(
     rf"(?P<index>{_INDEX_FILE.pattern})(-wal|-shm|-journal|(?P<spill>\.[0-9]+\.(keys|owners)\.spill))?"
 )
 """An index with what SQLite keeps beside it, and the parts of one that is being built (`builder.py`)."""
+
+_STORE = re.compile(r"[a-z]+\.sqlite(-wal|-shm|-journal)?")
+"""Another store of this folder, with what SQLite keeps beside it."""
 
 _SECRETS = (INDEX_KEY, FEDERATION_KEY, "messenger.key")
 """The secrets of this folder."""
@@ -132,7 +136,7 @@ class DataFolder:
     @contextlib.contextmanager
     def _locked(self, name: str) -> Iterator[None]:
         self.make()
-        with (self.path / name).open("a+b") as handle:
+        with _opened(self.path / name) as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -141,12 +145,21 @@ class DataFolder:
 
     def check_access(self) -> None:
         """PermissionError that names the first file of the index or of another store that this user can not use, as when an
-        import ran as another. Else it would show in the middle of the work.
+        import ran as another. Else it would show in the middle of the work. What nobody uses may be anybody's: a store's copy
+        under another ending, an index that CURRENT does not name.
         """
+        current = self.current()
         for path in sorted(self.path.glob("*")):
-            store = ".sqlite" in path.name
-            known = store or path.name in (POINTER, INDEX_KEY, FEDERATION_KEY)
-            if known and not os.access(path, os.R_OK | os.W_OK if store else os.R_OK, effective_ids=True):
+            made = _MADE.fullmatch(path.name)
+            if _STORE.fullmatch(path.name):
+                wanted = os.R_OK | os.W_OK
+            elif path.name in (POINTER, INDEX_KEY, FEDERATION_KEY) or (
+                made is not None and current is not None and made["index"] == current.name
+            ):
+                wanted = os.R_OK
+            else:
+                continue
+            if not os.access(path, wanted, effective_ids=True) and path.exists():  # else it went meanwhile
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
     def index_key(self) -> bytes:
@@ -170,6 +183,16 @@ class DataFolder:
             return (self.path / FEDERATION_KEY).read_bytes()
         except FileNotFoundError:
             return None
+
+
+def _opened(lock: Path) -> IO[bytes]:
+    """A file to lock, made where there is none. One that was made by another user, as when an agent was once tried out by root, is
+    locked all the same: local file systems do not ask for the right to write.
+    """
+    try:
+        return lock.open("a+b")
+    except PermissionError:
+        return lock.open("rb")
 
 
 def imported_at(path: Path, told: float) -> float:
