@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import chain
 
 import msgspec
 from pyhanko.pdf_utils.misc import PdfError
@@ -52,19 +53,14 @@ class Recalled:
 def recall(store: CertificateStore, registry: Registry, log: ArchiveLog) -> Recalled:
     """Make the store remember. Refusal, EvidenceError when file or log can not be read; an event nobody can read is passed over."""
     found = Recalled()
-    numbers = registry.known_numbers()
-    for entry in log.entries((EventKind.DOCUMENT_COMMITTED, EventKind.CLOSED, *_ENDS)):
+    for entry in log.entries((EventKind.CLOSED, *_ENDS)):
         try:
             event = entry.read()
         except EvidenceError:
             continue
-        if event is None:
-            continue
-        if event.kind is EventKind.DOCUMENT_COMMITTED:
-            numbers.append(str(event.fields["number"]))
-        else:
+        if event is not None:
             _end_again(store, event, found)
-    for year, last in _highest(numbers).items():
+    for year, last in _highest(chain(registry.known_numbers(), log.committed_numbers())).items():
         found.numbers += store.give_none_up_to(year, last)
     listed = registry.listed_numbers()
     for number in store.issued_numbers():

@@ -109,6 +109,17 @@ def test_nor_is_one_that_only_what_was_handed_out_remembers(archive, issued):
     assert fresh.reference not in {one.reference for one in issued}
 
 
+def test_nor_is_one_whose_events_were_erased_since(archive, issued):
+    for place in range(4):
+        assert archive.documents.log._log.erase(f"case-{place}", "retention", 1_000)
+    archive.close()
+    for name in (FILE, REGISTRY):
+        for path in archive.folder.glob(f"{name}*"):
+            path.unlink()
+    archive.open()
+    assert archive.documents.issuer.issue(archive.order("case-new")).number.endswith("-000005")
+
+
 def test_where_a_document_stands_in_the_status_list_is_found_again_in_the_document(archive, tmp_path):
     """What was handed out was restored from a backup: nobody else knows by which entries a document is revoked."""
     phones = Wishes(holder_keys=tuple(INTL.jwk(INTL.generate("ES256").public) for _ in range(2)))
