@@ -76,12 +76,10 @@ class UnreadableItemError(ValueError):
 
 def is_readable(row: tuple[Any, ...]) -> bool:
     """Whether all text of a row is text."""
-    return all(not isinstance(value, str) or value.isascii() or _is_text(value) for value in row)
-
-
-def _is_text(value: str) -> bool:
     try:
-        value.encode()
+        for value in row:
+            if isinstance(value, str) and not value.isascii():
+                value.encode()
     except UnicodeEncodeError:
         return False
     return True
