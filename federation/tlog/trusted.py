@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 
 from federation.suites import INTL
@@ -43,16 +43,24 @@ def _is_believed(key: TrustedKey, at: datetime) -> bool:
 
 
 def check_signers(
-    trust: TrustList, issuer: str, note: Note, suite: str, at: datetime, *, proven_at: datetime | None = None
+    trust: TrustList,
+    issuer: str,
+    note: Note,
+    checked: Collection[VerifierKey],
+    at: datetime,
+    *,
+    proven_at: datetime | None = None,
 ) -> None:
-    """VerifyError unless one of the party's log keys that signed the note with this suite may be believed of what it signed at
-    `at` (see TrustedKey.check). That their signatures hold is the caller's to have checked.
+    """VerifyError unless one of the party's log keys that signed the note may be believed of what it signed at `at` (see
+    TrustedKey.check). `checked` are the keys whose lines in the note the caller has found to hold: anybody can write a line that
+    names another one.
     """
     problem = VerifyError(VerificationReason.UNKNOWN_KEY)
     for key in trust.keys(Use.LOG, issuer):
-        if key.suite != suite or not key.vkey:
+        if not key.vkey:
             continue
-        if any(VerifierKey.parse(key.vkey).is_of(line) for line in note.signatures):
+        signer = VerifierKey.parse(key.vkey)
+        if signer in checked and any(signer.is_of(line) for line in note.signatures):
             try:
                 key.check(at, proven_at=proven_at)
             except VerifyError as error:

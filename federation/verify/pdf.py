@@ -48,7 +48,6 @@ from federation.documents import (
     content_digest,
 )
 from federation.reasons import Text
-from federation.suites import INTL
 from federation.tlog.checkpoint import Checkpoint
 from federation.tlog.event import EventKind
 from federation.tlog.event_proof import check_event
@@ -466,11 +465,12 @@ def _judge_logged(checks: Checklist, found: _Found, trust: TrustList) -> None:
             logs = keys_of_log(trust, issuer, origin)
             event, _proven = check_event(read, logs, origin=origin)
             logged_at = datetime.fromtimestamp(event.at_ms / 1000, UTC)
-            check_signers(trust, issuer, read.note, INTL, logged_at, proven_at=found.proven_at)
+            check_signers(trust, issuer, read.note, logs, logged_at, proven_at=found.proven_at)
             asked = trust.parties[issuer].second_suite
             if asked is not None and logged_at >= asked.since:
-                check_event(read, logs, origin=origin, second=second_log_keys(trust, issuer))
-                check_signers(trust, issuer, read.note, asked.suite, logged_at, proven_at=found.proven_at)
+                second = second_log_keys(trust, issuer) or []
+                check_event(read, logs, origin=origin, second=second)
+                check_signers(trust, issuer, read.note, second, logged_at, proven_at=found.proven_at)
         except EvidenceError as error:
             reason = _LOG_REASONS.get(error.flaw, _R.WRONG_LOG_PROOF)
             raise VerifyError(reason, error.flaw.value, open=error.flaw is Flaw.UNSUPPORTED_SUITE) from error

@@ -17,7 +17,6 @@ from typing import Protocol
 import msgspec
 
 from federation.reasons import Refusal
-from federation.suites import INTL
 from federation.tlog.checkpoint import Checkpoint, open_checkpoint
 from federation.tlog.flaws import EvidenceError, Flaw
 from federation.tlog.note import LARGEST_NOTE, Note
@@ -78,7 +77,7 @@ def check_signed(note: Note, archive: str, account: Account, trust: TrustList, n
     second = second_log_keys(trust, archive) if is_asked else None
     checkpoint = open_checkpoint(note, keys, claimed.origin, second)
     try:
-        check_signers(trust, archive, note, INTL, datetime.fromtimestamp(now_s, UTC))
+        check_signers(trust, archive, note, keys, datetime.fromtimestamp(now_s, UTC))
     except VerifyError as error:
         raise EvidenceError(Flaw.UNKNOWN_SIGNER, error.reason.value) from error
     told = max((line.index for lines in account.requests.values() for line in lines), default=-1)

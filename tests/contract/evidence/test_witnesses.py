@@ -21,7 +21,7 @@ from federation.rpc.links import HOLDINGS, open_handler, stream_handler
 from federation.suites.registry import suite
 from federation.tlog.event import Event, EventKind
 from federation.tlog.flaws import EvidenceError, Flaw
-from federation.tlog.note import Note, SecondSigner, Signer
+from federation.tlog.note import Note, SecondSigner, SignatureLine, Signer
 from federation.tlog.reconcile import Account
 from federation.trust import SecondSuite, TrustList
 from gateway.adapters.carrier import Carrier
@@ -425,15 +425,19 @@ async def test_an_account_is_believed_only_beside_a_log_signed_as_the_list_asks(
         assert await told(with_party(trust, asked)) == []
         account = side.log.open("account/0", b"")
         stated = Account.read(account.read(0, account.size))
-        line = replace_index(stated, 99)
+        note = Note.parse(side.log.open("checkpoint", b"").read(0, 1 << 16))
         with pytest.raises(EvidenceError, match="not_included"):
-            check_signed(
-                Note.parse(side.log.open("checkpoint", b"").read(0, 1 << 16)),
-                "330483",
-                line,
-                trust,
-                now_ms / 1_000,
-            )
+            check_signed(note, "330483", replace_index(stated, 99), trust, now_ms / 1_000)
+        # whoever stole the key writes a line under the name of the party's other log, whose key nobody stole
+        new = Signer.generate(f"{side.log_signer.name}-2").key
+        keys = {
+            "log": replace(party.keys["log"], compromised_at=at),
+            "log-2": replace(party.keys["log"], id="log-2", vkey=str(new)),
+        }
+        both = with_party(trust, replace(party, keys=party.keys | keys))
+        forged = note.with_lines([SignatureLine(new.name, new.key_id, bytes(64))])
+        with pytest.raises(EvidenceError, match="unknown_signer"):
+            check_signed(forged, "330483", stated, both, now_ms / 1_000)
 
 
 def with_party(trust, party) -> TrustList:
