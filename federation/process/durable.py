@@ -45,7 +45,11 @@ def put(path: Path, content: bytes, mode: int) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             if old is not None and (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
-                os.chown(fresh, old.st_uid, old.st_gid)  # whoever reads it must not be shut out
+                try:
+                    os.chown(fresh, old.st_uid, old.st_gid)  # whoever reads it must not be shut out
+                except OSError as error:
+                    error.filename = os.fspath(path)  # it is that one's owner who may
+                    raise
             os.fchmod(handle, mode if old is None else stat.S_IMODE(old.st_mode))
             file.flush()
             os.fsync(handle)

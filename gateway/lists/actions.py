@@ -8,6 +8,7 @@ import argparse
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from gateway.lists.files import ListError
 from gateway.lists.rows import Rows
 
 
@@ -48,6 +49,14 @@ def configure(
                 metavar="KEY",
                 help=f"去掉该项，可多次 · take this out, may repeat: {', '.join(may_go)}",
             )
+
+
+def taken_out(keys: Collection[str], values: Mapping[str, Any]) -> dict[str, None]:
+    """The keys named by --without, None each; ListError where one of them is given a value as well."""
+    for key in keys:
+        if values.get(key) is not None:
+            raise ListError(f"--without {key}: 已另给新值 · given a value as well")
+    return dict.fromkeys(keys)
 
 
 def edited(rows: Rows, action: str, name: str, values: Mapping[str, Any]) -> Rows:

@@ -108,7 +108,7 @@ def _values(args: argparse.Namespace) -> dict[str, Any]:
             values["dials_in"] = None
         elif args.dials_in:
             values["address"] = None
-        values |= dict.fromkeys(args.without)
+        values |= actions.taken_out(args.without, values)
     for key, value in values.items():
         if isinstance(value, str) and not (value and is_plain(value)):
             raise ListError(f"--{key}: 不得为空或含控制字符 · must not be empty or hold control characters")

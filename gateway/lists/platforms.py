@@ -132,7 +132,7 @@ def _values(args: argparse.Namespace) -> dict[str, Any]:
     }
     given = {key: value for key, value in values.items() if value}
     if args.action == "change":
-        given |= dict.fromkeys(args.without)
+        given |= actions.taken_out(args.without, given)
     return given
 
 

@@ -162,10 +162,18 @@ def run(args: argparse.Namespace) -> int:
         case "change" if (args.not_after or args.compromised_at) and not args.key_id:
             print("lantai-gateway trust change: 请给出 --key-id · give --key-id", file=sys.stderr)
             return 2
+        case "change" if not _names_a_change(args):
+            print("lantai-gateway trust change: 请给出要修改的项 · say what to change", file=sys.stderr)
+            return 2
         case _:
             with alone((args.to or args.list).resolve()):
                 _edit(args, None if args.key is None else _read_key(args.key))
     return 0
+
+
+def _names_a_change(args: argparse.Namespace) -> bool:
+    given = (args.name, args.second_suite_from, args.not_after, args.compromised_at)
+    return any(one is not None for one in given)
 
 
 def _sign(args: argparse.Namespace, key: PrivateKey) -> None:

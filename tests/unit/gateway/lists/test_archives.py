@@ -119,6 +119,11 @@ def test_the_first_archive_begins_a_roster(folder):
         ("add", ("330424", "--name", "", *HAIYAN[3:]), "--name: 不得为空"),
         ("add", ("330424", "--name", "海\x1b[2J", *HAIYAN[3:]), "control characters"),
         ("add", ("330424", "--name", "海\u202e", *HAIYAN[3:]), "control characters"),
+        (
+            "change",
+            ("330400", "--authority", "3", "--without", "authority"),
+            "--without authority: 已另给新值 · given a value",
+        ),
         ("change", ("330499", "--name", "x"), "there is no [[archive]] with code = 330499"),
         ("remove", ("330499",), "there is no [[archive]] with code = 330499"),
         ("remove", ("330400",), "330483: deputy"),
@@ -200,6 +205,20 @@ def test_a_file_of_the_gateways_user_stays_theirs(folder):
     assert archive(folder, "add", *HAIYAN) == 0
     of = (folder / "roster.toml").stat()
     assert (of.st_uid, of.st_gid, of.st_mode & 0o777) == (4711, 4712, 0o640)
+
+
+def test_whose_the_file_is_is_said_where_only_they_could_keep_it(folder, capsys, monkeypatch):
+    """In a folder open to a group anybody of it may put a file in another one's place, but not make it theirs."""
+
+    def refuse(path, *_given):
+        raise PermissionError(errno.EPERM, "Operation not permitted", str(path))
+
+    monkeypatch.setattr(os, "geteuid", lambda: 54_321)
+    monkeypatch.setattr(os, "chown", refuse)
+    assert archive(folder, "add", *HAIYAN) == 1
+    assert f"{folder / 'roster.toml'}: Operation not permitted；文件属于 " in capsys.readouterr().err
+    assert text(folder) == ROSTER
+    assert sorted(one.name for one in folder.iterdir()) == ["gateway.toml", "roster.toml"]
 
 
 def test_a_full_disk_leaves_the_roster_and_nothing_else(folder, capsys, monkeypatch):

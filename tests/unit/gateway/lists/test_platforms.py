@@ -215,6 +215,11 @@ def test_what_is_no_public_key_for_our_signatures_is_refused_by_name(folder, cap
         ),
         ("add", ("portal", "--webhook-secret", "secret-0"), "there is no address to call"),
         ("change", ("city", "--without", "webhook"), "there is no address to call"),
+        (
+            "change",
+            ("city", "--webhook", HOOK, "--without", "webhook"),
+            "--without webhook: 已另给新值 · given a value",
+        ),
         ("change", ("portal", "--scope", "cases"), "there is no [[client]] with id = portal"),
         ("remove", ("portal",), "there is no [[client]] with id = portal"),
     ],

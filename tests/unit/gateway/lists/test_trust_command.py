@@ -233,6 +233,8 @@ def test_a_key_in_wrong_hands_is_marked(office):
     compromised = office.trust.parties["330424"].keys["seal-1"].compromised_at
     assert compromised == datetime(2026, 11, 1, tzinfo=UTC)
     assert office("change", "330424", "--not-after", "2027-01-01T00:00:00Z", status=2).out == ""
+    for nothing in ((), ("--key-id", "seal-1")):
+        assert "say what to change" in office("change", "330424", *nothing, status=2).err
     office("change", "330424", "--name", "海盐")
     assert office.trust.name("330424") == "海盐"
 
