@@ -132,6 +132,9 @@ def repairs(text: str) -> list[str]:
     a 15-digit number has no check digit to tell.
     """
     number = tidy(text)
+    if len(number) == 18 and number[16] == "X":  # which stands last alone
+        exchanged = number[:16] + number[17] + number[16]
+        return [exchanged] if judge(exchanged) is IdJudgement.VALID else []
     if (
         len(number) != 18
         or not (number[:17].isascii() and number[:17].isdigit())

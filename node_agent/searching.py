@@ -15,7 +15,7 @@ import msgspec
 from federation.categories import CATEGORIES
 from federation.dates import DateSpan
 from federation.explanation import explain, level_word
-from federation.identity_number import IdJudgement, judge
+from federation.identity_number import IdJudgement, judge, repairs
 from federation.names.invisible import visible
 from federation.places import find
 from federation.process.os_errors import said
@@ -183,7 +183,7 @@ def _not_compared(query: Query) -> list[str]:
     found = [
         f"/{field}"
         for field in ("id_number", "other_id_number")
-        if (number := getattr(query, field)) and judge(number) in unread
+        if (number := getattr(query, field)) and judge(number) in unread and not repairs(number)
     ]
     return [*found, "/place"] if query.place and not find(query.place) else found
 
