@@ -186,7 +186,7 @@ class OpenIndex:
         )
         for (rid,) in cursor:
             payload = self.connection.execute("select payload from rec where rid=?", (rid,)).fetchone()
-            if contains(self.codec.read(payload[0]).title if payload else "", words):
+            if contains(self.codec.glimpse(payload[0]).title if payload else "", words):
                 found.append(rid)
                 if len(found) >= limit:
                     break

@@ -150,12 +150,11 @@ class Search:
 
     def _collect(self) -> None:
         index, query = self._index, self._query
-        if self._code:
-            for rid in index.by_code(self._code, self._limit, ""):
-                self._values.setdefault(rid, 0)
-        if query.title:
-            for rid in index.by_title(query.title, self._limit, 0):
-                self._values.setdefault(rid, 0)
+        # all of them, for which are best the rest of the question tells
+        named = index.by_code(self._code, MOST_COMPARED, "") if self._code else []
+        titled = index.by_title(query.title, MOST_COMPARED, 0) if query.title else []
+        self._capped = max(len(named), len(titled)) >= MOST_COMPARED
+        self._values.update(dict.fromkeys(named + titled, 0))
         self._certain = self._same_name = len(self._values)
         asked: list[tuple[int, int, int]] = []
         kinds: list[KeyKind] = []

@@ -9,9 +9,11 @@ import sys
 
 import pytest
 
+from federation.dates import DateSpan
+from federation.query import Query
 from federation.reasons import TEXTS, Reason
 from node_agent.__main__ import main
-from node_agent.index import Part, open_for_import
+from node_agent.index import Lookup, Part, open_for_import
 from node_agent.record import Person, Record
 
 
@@ -52,6 +54,23 @@ def test_good_and_bad_lines(tmp_path):
     assert done.returncode == 1
     assert "未能查询" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("words", [{"title": "结婚登记"}, {"archival_code": "J1-1"}])
+def test_of_more_records_of_a_title_or_code_than_are_wanted_the_rest_of_the_question_tells_the_best(
+    tmp_path, words
+):
+    held = [
+        Record("marriage", f"J1-1-{number}", "", "结婚登记申请书", (Person("王芳"),), DateSpan.of_year(1950 + number))
+        for number in range(40)
+    ]  # fmt: skip
+    with open_for_import(tmp_path) as importer:
+        importer.put("a.csv", bytes(16), [Part("", ("x",), held)])
+    lookup = Lookup(tmp_path)
+    answer = lookup.search(Query(event=DateSpan.of_year(1985), **words), limit=5)
+    lookup.close()
+    assert answer.found[0].code == "J1-1-35"
+    assert answer.truncated
 
 
 @pytest.fixture
