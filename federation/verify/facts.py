@@ -39,7 +39,9 @@ _LABELS: dict[str, Text] = {
     "responsible": Text("责任者", "Responsible body"),
     "certificate_no": Text("证书字号", "Certificate no."),
     "marital_status": Text("婚姻状况", "Marital status"),
+    "place": Text("地点", "Place"),
     "role": Text("身份", "Role"),
+    "holder": Text("持有人", "Holder"),
     "compared_on": Text("核对日期", "Compared on"),
     "value": Text("记载", "Recorded"),
     "name_forms": Text("所查姓名写法", "Forms of name searched"),
@@ -58,6 +60,10 @@ _RESULTS: dict[str, Text] = {
     NotAsked.CATEGORY_NOT_HELD: Text("未藏此类档案", "does not hold this category"),
     NotAsked.YEARS_NOT_HELD: Text("未藏该年份档案", "holds no record of these years"),
     NotAsked.MEMBERSHIP_FILTER: Text("目录过滤器排除", "excluded by its index filter"),
+}
+_PROVED: dict[str, Text] = {
+    "proved": Text("由持有人出示", "proved"),
+    "not proved": Text("出示者未经证明", "not proved"),
 }
 _FOR_MACHINES = frozenset({"digest", "content_sha256", "sha256", "pages", "records", "width", "height"})
 
@@ -95,6 +101,8 @@ def _said(name: str, value: str) -> str:
             text = PURPOSES[value]
         case "kind" if (form := value.removeprefix("urn:lantai:").removesuffix(":1")) in FORMS:
             text = FORMS[form]
+        case "holder" if value in _PROVED:
+            text = _PROVED[value]
         case "outcome" | "reason" if value in _RESULTS:
             text = _RESULTS[value]
         case _:

@@ -1,6 +1,7 @@
 """`lantai-verify` and the one door behind it."""
 
 import json
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -190,6 +191,15 @@ def test_what_is_stated_is_told_in_words(folder: Path, capsys: pytest.CaptureFix
     ):
         assert line in said
     assert not any(mark in line for line in said for mark in ("{", "digest", "00ff"))
+
+
+def test_whose_a_credential_is_is_told_in_words_too(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its every line has a label in both languages, and that its holder is not proved is no word of a program."""
+    assert run(folder, ARCHIVE.credential(HOLDER).compact()) == 0
+    said = capsys.readouterr().out
+    assert "  持有人 · Holder: 出示者未经证明 · not proved\n" in said
+    assert "  地点 · Place: 桐乡市梧桐镇\n" in said
+    assert not re.search(r"^  (\w+) · \1: ", said, re.MULTILINE)
 
 
 def test_a_signed_name_can_not_steer_the_terminal(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
