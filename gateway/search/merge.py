@@ -59,27 +59,29 @@ _Scored = tuple[str, Candidate, float]
 
 def _groups(everything: list[_Scored]) -> list[list[_Scored]]:
     """Candidates that share a fingerprint across archives; within one archive two records stay two, and the copies that another
-    archive holds of them are theirs, one each.
+    archive holds of them are theirs, one each. Who shares one with each of two groups makes them one.
     """
     groups: list[list[_Scored]] = []
     by_mark: dict[bytes, list[list[_Scored]]] = {}
-    for one in everything:
-        archive, candidate, _value = one
-        group = next(
-            (
-                held
-                for mark in candidate.fingerprints
-                for held in by_mark.get(mark, ())
-                if all(member[0] != archive for member in held)
-            ),
-            None,
-        )
-        if group is None:
-            group = []
-            groups.append(group)
-        group.append(one)
-        for mark in candidate.fingerprints:
+
+    def note(one: _Scored, group: list[_Scored]) -> None:
+        for mark in one[1].fingerprints:
             marked = by_mark.setdefault(mark, [])
             if not any(held is group for held in marked):
                 marked.append(group)
-    return groups
+
+    for one in everything:
+        group = [one]
+        groups.append(group)
+        for mark in one[1].fingerprints:
+            here = {archive for archive, _candidate, _value in group}
+            for held in by_mark.get(mark, ()):
+                if held and held is not group and all(member[0] not in here for member in held):
+                    held.extend(group)
+                    for member in group:
+                        note(member, held)
+                    group.clear()
+                    group = held
+                    break  # of the records of one archive, one
+        note(one, group)
+    return [group for group in groups if group]

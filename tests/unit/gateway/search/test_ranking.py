@@ -45,6 +45,18 @@ def test_a_record_that_stands_twice_in_two_archives_is_two_candidates_each_with_
     assert [(one.archive, one.copies) for one in ranked] == [("330400", ("330402",))] * 2
 
 
+@pytest.mark.parametrize("best", [0, 1, 2])
+def test_a_record_that_shares_something_with_each_of_two_makes_the_three_one_whichever_agrees_best(best):
+    # one archive knows the day and no number, another the number and no day, the third both
+    told = [
+        (archive, (candidate("r", fingerprints=marks, name_bits=12.0 if place == best else 10.0),))
+        for place, (archive, marks) in enumerate(
+            [("330400", (b"day",)), ("330402", (b"number",)), ("330421", (b"day", b"number"))]
+        )
+    ]
+    assert len(rank(told, ROSTER, SIZES)) == 1
+
+
 @settings(max_examples=80, deadline=None)
 @given(
     st.lists(
