@@ -24,7 +24,7 @@ from federation.tlog.note import VerifierKey
 from federation.trust import MOST_BYTES, Role, TrustedKey, TrustList, Use, sign_list
 from federation.verify import strict_json
 from federation.verify.report import TEXTS, VerifyError, rfc3339
-from gateway.lists.files import ListError, is_plain, shown
+from gateway.lists.files import ListError, is_plain, read_file, shown
 
 Tree = dict[str, Any]
 """A list, or a part of it, as JSON has it."""
@@ -132,15 +132,6 @@ def signable(before: Edition | None, draft: Edition, path: Path) -> Tree | None:
 def now() -> str:
     """The time of day, as the list writes it."""
     return rfc3339(datetime.now(UTC))
-
-
-def read_file(path: Path, most: int) -> bytes:
-    """A file of at most so many bytes, else ListError."""
-    with path.open("rb") as file:
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise ListError(f"{path}: 超过 {most} 字节 · longer than {most} bytes")
-    return content
 
 
 def _words(path: Path, error: VerifyError) -> ListError:

@@ -46,6 +46,15 @@ def alone(path: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def read_file(path: Path, most: int) -> bytes:
+    """A file of at most so many bytes, else ListError."""
+    with path.open("rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ListError(f"{path}: 超过 {most} 字节 · longer than {most} bytes")
+    return content
+
+
 def is_plain(text: str) -> bool:
     """Whether nothing in a text could steer a terminal, or hide; the wide space of Chinese names is no such thing."""
     return all(one.isprintable() or one == "\u3000" for one in text)

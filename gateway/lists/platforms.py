@@ -20,7 +20,7 @@ from federation.verify import strict_json
 from federation.verify.report import VerifyError
 from gateway.edge.tokens import SCOPES, Clients, ClientsError, is_usable
 from gateway.lists import actions
-from gateway.lists.files import ListError, difference, shown
+from gateway.lists.files import ListError, difference, read_file, shown
 from gateway.lists.rows import Rows, change
 from gateway.settings import GatewaySettings
 
@@ -225,12 +225,8 @@ def _weak(path: Path, said: str) -> ListError:
 
 def _text(path: Path) -> str:
     """The text of a small file, without what is around it."""
-    with path.open("rb") as file:
-        content = file.read(_LARGEST_KEY + 1)
-    if len(content) > _LARGEST_KEY:
-        raise ListError(f"{path}: 超过 {_LARGEST_KEY} 字节 · longer than {_LARGEST_KEY} bytes")
     try:
-        return content.decode("ascii").strip()
+        return read_file(path, _LARGEST_KEY).decode("ascii").strip()
     except UnicodeDecodeError as error:
         raise ListError(f"{path}: 不是文本 · not text") from error
 

@@ -24,7 +24,7 @@ from federation.trust import MOST_BYTES, Role, SecondSuite, TrustedKey, TrustLis
 from federation.verify.report import VerifyError, rfc3339
 from gateway.lists import editions
 from gateway.lists.editions import Edition, Tree
-from gateway.lists.files import DRY_RUN, NEXT_START, NO_CHANGE, ListError, alone, difference, shown
+from gateway.lists.files import DRY_RUN, NEXT_START, NO_CHANGE, ListError, alone, difference, read_file, shown
 from gateway.settings import GatewaySettings
 
 SUMMARY = "信任名录 · the trust list"
@@ -154,7 +154,7 @@ def run(args: argparse.Namespace) -> int:
             key = _made_key(args.key) if args.create else _read_key(args.key)
             print(json.dumps(suite(INTL).jwk(key.public)))
         case "list":
-            content = editions.read_file(args.list, MOST_BYTES)
+            content = read_file(args.list, MOST_BYTES)
             _list(Edition.parse(content, args.list, _read_public(args.federation_key)), args)
         case "sign":
             with alone(args.list.resolve()):
@@ -326,7 +326,7 @@ def _read_public(path: Path | None) -> PublicKey | None:
     if path is None:
         return None
     try:
-        return federation_key(editions.read_file(path, 4_096))
+        return federation_key(read_file(path, 4_096))
     except VerifyError as error:
         raise ListError(
             f"--federation-key: {path}: 不是 Ed25519 或 P-256 的 JWK · no JWK of Ed25519 or P-256"
