@@ -41,7 +41,6 @@ _LABELS: dict[str, Text] = {
     "marital_status": Text("婚姻状况", "Marital status"),
     "place": Text("地点", "Place"),
     "role": Text("身份", "Role"),
-    "holder": Text("持有人", "Holder"),
     "compared_on": Text("核对日期", "Compared on"),
     "value": Text("记载", "Recorded"),
     "name_forms": Text("所查姓名写法", "Forms of name searched"),
@@ -61,6 +60,7 @@ _RESULTS: dict[str, Text] = {
     NotAsked.YEARS_NOT_HELD: Text("未藏该年份档案", "holds no record of these years"),
     NotAsked.MEMBERSHIP_FILTER: Text("目录过滤器排除", "excluded by its index filter"),
 }
+_HOLDER = Text("持有人", "Holder")
 _PROVED: dict[str, Text] = {
     "proved": Text("由持有人出示", "proved"),
     "not proved": Text("出示者未经证明", "not proved"),
@@ -70,7 +70,13 @@ _FOR_MACHINES = frozenset({"digest", "content_sha256", "sha256", "pages", "recor
 
 def rows(facts: Mapping[str, Any], most: int | None = None) -> list[tuple[Text, str]]:
     """The facts of a report in reading order, at most so many; nothing that only machines can use."""
-    return list(islice(_flat(facts), most))
+    return list(islice(_rows(facts), most))
+
+
+def _rows(facts: Mapping[str, Any]) -> Iterator[tuple[Text, str]]:
+    yield from _flat({name: value for name, value in facts.items() if name != "holder"})
+    if proved := _PROVED.get(facts.get("holder", "")):  # ours to say: not what the document states
+        yield _HOLDER, f"{proved.zh} · {proved.en}"
 
 
 def _flat(facts: Mapping[str, Any]) -> Iterator[tuple[Text, str]]:
@@ -101,8 +107,6 @@ def _said(name: str, value: str) -> str:
             text = PURPOSES[value]
         case "kind" if (form := value.removeprefix("urn:lantai:").removesuffix(":1")) in FORMS:
             text = FORMS[form]
-        case "holder" if value in _PROVED:
-            text = _PROVED[value]
         case "outcome" | "reason" if value in _RESULTS:
             text = _RESULTS[value]
         case _:

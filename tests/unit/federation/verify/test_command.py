@@ -200,6 +200,8 @@ def test_whose_a_credential_is_is_told_in_words_too(folder: Path, capsys: pytest
     assert "  持有人 · Holder: 出示者未经证明 · not proved\n" in said
     assert "  地点 · Place: 桐乡市梧桐镇\n" in said
     assert not re.search(r"^  (\w+) · \1: ", said, re.MULTILINE)
+    assert run(folder, ARCHIVE.qr(facts={"name": "甲", "holder": "proved"})) == 0
+    assert "持有人 · Holder" not in capsys.readouterr().out, "an archive's word proves no holder"
 
 
 def test_a_signed_name_can_not_steer_the_terminal(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
