@@ -8,6 +8,10 @@ from __future__ import annotations
 from cryptography import x509
 
 
+_NO_NAMES = (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError)
+"""Raised where a certificate has no alternative names, or some that can not be read."""
+
+
 def dns_name(federation: str, role: str, name: str) -> str:
     """The DNS name a certificate carries beside its URI name, and the handshake checks."""
     return f"{name}.{role}.{federation}"
@@ -26,7 +30,7 @@ def missing_names(
     """
     try:
         held = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, ValueError):  # ValueError: extensions that can not be read
+    except _NO_NAMES:
         uris, hosts = [], []
     else:
         uris = held.get_values_for_type(x509.UniformResourceIdentifier)

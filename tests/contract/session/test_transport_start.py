@@ -88,6 +88,19 @@ def test_a_dns_name_is_wanted_of_whoever_is_dialled(tmp_path, hosts, fits):
     assert missing_names(certificate, "lantai", "node", "330483", listens=True) == lacks
 
 
+def test_names_that_can_not_be_read_are_missing():
+    key = ec.generate_private_key(ec.SECP256R1())
+    named = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "330483")])
+    odd = x509.UnrecognizedExtension(x509.SubjectAlternativeName.oid, bytes.fromhex("3002a300"))  # X.400
+    certificate = (
+        x509.CertificateBuilder(named, named, key.public_key(), 1, datetime(2026, 1, 1), datetime(2027, 1, 1))
+        .add_extension(odd, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    lacks = ("URI:spiffe://lantai/node/330483", "DNS:330483.node.lantai")
+    assert missing_names(certificate, "lantai", "node", "330483", listens=True) == lacks
+
+
 def test_plaintext_to_another_machine_is_refused_with_the_setting_and_the_address():
     near = [("listen", "127.0.0.1:7000"), ("gateways", "localhost:1")]
     transport.check(PLAIN, near, "node", "330483", listens=True)
