@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from cryptography import x509
 
-
 _NO_NAMES = (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError)
 """Raised where a certificate has no alternative names, or some that can not be read."""
 
