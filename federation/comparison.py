@@ -362,17 +362,17 @@ class Comparer:
             return persons.index(person), *compare(person.name, person.aliases)
         return best, best_level, best_unequal
 
-    def _rank_without_name(self, person: PersonLike) -> tuple[bool, bool, bool, bool, int]:
+    def _rank_without_name(self, person: PersonLike) -> tuple[bool, int, bool, bool, int]:
         """How much a person may be the one asked for where no name of the record agrees with theirs: a number with a slip tells, and
-        the other party asked for is somebody else.
+        whoever is most like the other party asked for is somebody else.
         """
         by_id = compare_ids(self._id, person.id_number)
         other_level = (
             self._other.compare(person.name, person.aliases)[0] if self._other is not None else _NO_NAME[0]
         )
-        is_other = (
-            other_level not in _NO_AGREEMENT or compare_ids(self._other_id, person.id_number) in _SAME_NUMBER
-        )
+        likeness = 0 if other_level in _NO_AGREEMENT else _BETTER_NAME[other_level]
+        if compare_ids(self._other_id, person.id_number) in _SAME_NUMBER:
+            likeness += len(STRONGEST_FIRST)
         is_born_then = (
             self._birth is not None
             and (birth := person.birth) is not None
@@ -381,7 +381,7 @@ class Comparer:
         level, unequal = self._name.compare(person.name, person.aliases)
         return (
             by_id in _SAME_NUMBER,
-            not is_other,
+            -likeness,
             by_id != IdLevel.DIFFERENT,
             is_born_then,
             _BETTER_NAME[level] * 32 - unequal,

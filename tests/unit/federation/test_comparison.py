@@ -124,6 +124,12 @@ def test_where_no_name_agrees_who_is_who_is_told_by_the_rest_in_any_order(asked,
         assert {field: getattr(found, field) for field in expected} == expected
 
 
+def test_of_two_that_are_like_the_other_party_asked_for_the_less_alike_is_the_person():
+    for persons in ((Person("王盈"), Person("王贤")), (Person("王贤"), Person("王盈"))):
+        found, who = levels({"name": "主拽", "other_name": "王盈"}, *persons)
+        assert (persons[who].name, found.other_name) == ("王贤", NameLevel.EXACT)
+
+
 def test_exchanged_characters_beat_one_wrong_character_when_choosing_the_person():
     _found, who = levels({"name": "李明伟"}, Person("李明国"), Person("李伟明"))
     assert who == 1
