@@ -273,7 +273,8 @@ class Comparer:
         self._birth = DateComparer(query.birth) if query.birth is not None else None
         self._event = DateComparer(query.event) if query.event is not None else None
         self._place = find(query.place) if query.place else ""
-        self._place_words = fold(query.place) if query.place and not query.place.isdigit() else ""
+        words = fold(query.place) if query.place and not query.place.isdigit() else ""
+        self._place_words = words if len(words) > 1 else ""  # 市: nearly every place has one
         self._certificate = fold_certificate(query.certificate_no)
         self._places: dict[tuple[str, str], PlaceLevel] = {}
 

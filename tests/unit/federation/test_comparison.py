@@ -100,6 +100,11 @@ def test_an_equal_number_says_who_is_who_whatever_the_names():
     assert (who, found.id_number, found.name) == (1, IdLevel.EQUAL, NameLevel.HOMOPHONE)
 
 
+def test_one_character_is_no_place():
+    found, _who = levels({"place": "市"}, place="330481", place_text="海宁市人民政府")
+    assert found.place is PlaceLevel.NOT_COMPARED
+
+
 HERS, HIS = "330402198806260029", "330481196502030017"
 
 
