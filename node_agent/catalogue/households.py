@@ -37,11 +37,7 @@ class Households:
 
     def take(self, number: int, cells: list[Any], problem: Finding | None) -> Iterator[Record]:
         """Read the next row; the household before it when it opens another."""
-        if self._open is not None and self._goes_on(cells, self._open):
-            self._account.skip(number, Finding.MEMBER)
-            self._add_member(cells, number, self._open)
-            return
-        if self._is_opening(cells):
+        if self._is_opening(cells) and not (self._open is not None and self._goes_on(cells, self._open)):
             record = self._careful.read(number, cells, problem)
             if self._open is not None and self._careful.repeated == self._account.base | self._opened_at:
                 return  # its opening row again, as on the next page of a register: the household goes on

@@ -24,8 +24,9 @@ class NoRecords:
     ) -> None:
         """`extra` is what a mapping says of headings."""
         self._header, self._second, self._width = header, second, len(columns.headings)
-        self._columns, self._extra = columns, extra or {}
-        self._code = "archival_code" if columns.has("archival_code") else "volume"
+        self._extra = extra or {}
+        code = "archival_code" if columns.has("archival_code") else "volume"
+        self._code_at = next(iter(columns.places.get(code, ())), None)
         self._second_words = _words(second)
         self._meanings = [self._meaning(heading) for heading in columns.headings]
         self._first_heading = header[0] if header else None
@@ -59,9 +60,9 @@ class NoRecords:
         """Of a header row below the first one, in other words or other spacing: whether it gives the columns the same meaning. None
         for any other row. A record is none: its code is no heading.
         """
-        at = next(iter(self._columns.places.get(self._code, ())), len(cells))
-        code = cells[at] if at < len(cells) else ""
-        if not isinstance(code, str) or not code.strip() or any(map(str.isdigit, code)):
+        at = self._code_at
+        code = cells[at] if at is not None and at < len(cells) else ""
+        if at is None or not isinstance(code, str) or not code.strip() or any(map(str.isdigit, code)):
             return None
         if not (field_of(code) or normal(code) == normal(self._above(at))):
             return None

@@ -154,7 +154,7 @@ class TableReader:
     def _kind_of(self, number: int, cells: list[Any]) -> Finding | None:
         """Why a row is no record, or None. Of a header row it is noted whether the columns mean the same below it."""
         kind = self._no_records.kind_of(cells)
-        if not cells or kind not in {None, Finding.HEADER}:
+        if not cells or (kind is not None and kind is not Finding.HEADER):
             return kind
         if self._no_records.is_second(cells):
             return Finding.HEADER
