@@ -188,7 +188,13 @@ def _told(
     folder: Path, content: Path, moment: Moment, files: Sequence[Copied], left_out: Sequence[str]
 ) -> Manifest:
     altered = {f"{one.path}: 已被改动 · altered" for one in files if is_altered(one.path, one.sha256)}
-    lacking = _named_by_rows(content) - {one.path for one in files}
+    lacking = {
+        name
+        for name in _named_by_rows(content) - {one.path for one in files}
+        if not any(
+            Path(name).is_relative_to(one) for one in left_out
+        )  # of those it is told that they are elsewhere
+    }
     archive, outside = _settings(folder)
     return Manifest(
         at=moment.at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),

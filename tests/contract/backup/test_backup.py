@@ -270,6 +270,17 @@ def test_documents_that_are_altered_or_missing_are_told_and_the_rest_is_saved(fo
     assert len(list((tmp_path / "copy" / "documents").rglob("*.*"))) == 1
 
 
+def test_documents_on_another_disk_are_told_as_left_out_and_not_one_by_one_as_missing(folder, tmp_path):
+    with contextlib.closing(sqlite3.connect(folder / "certificates.sqlite")) as rows:
+        rows.execute("create table documents(sha256 text, upgraded text)")
+        rows.execute("insert into documents values(?, '')", ("ab" * 32,))
+        rows.commit()
+    (tmp_path / "store").mkdir()
+    (folder / "documents").symlink_to(tmp_path / "store", target_is_directory=True)
+    made = backed_up(folder, tmp_path / "copy")
+    assert (made.left_out, made.flaws) == (("documents",), ())
+
+
 def test_a_file_that_goes_while_it_is_looked_at_is_left_out(folder, tmp_path, monkeypatch):
     whole = making.files_below
     monkeypatch.setattr(making, "files_below", lambda *given: [*whole(*given), Path("reports/gone.csv")])
