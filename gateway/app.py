@@ -305,7 +305,9 @@ def pinned(settings: GatewaySettings, base: Path) -> tuple[bytes, TrustList | No
     """The trust list as it is on disk, and what it says; b"" and None where none is set. SettingsError when it can not be used."""
     if not settings.trust_list:
         if settings.trust_list_key:
-            raise SettingsError("trust_list_key: 未设置 trust_list · there is no trust_list to be signed by it")
+            raise SettingsError(
+                "trust_list_key: 未设置 trust_list · there is no trust_list to be signed by it"
+            )
         return b"", None
     key, path = "trust_list_key", base / settings.trust_list_key
     try:
