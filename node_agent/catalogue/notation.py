@@ -53,9 +53,12 @@ _DIGITS = re.compile(r"\d{4}|\d{6}|\d{8}")
 _SERIAL = re.compile(r"\d{5}")
 _YEAR = re.compile(r"(\d{4})年?(?:度|届|春|夏|秋|冬|初|末|底|上半年|下半年)?")
 _YEARS = re.compile(r"(\d{4})年?-(\d{4})年?")
-_AGE = re.compile(r"(?:虚岁?)?(\d{1,3})(?:周)?岁?")
+_AGE = re.compile(r"(?:虚岁?)?(\d{1,3})(?:\.0)?(?:周)?岁?")
 # in columns of their own on a form: without the spaces 1985 1 1 would be a November, 1985 6 the day number of another year
 _PARTED = re.compile(r"\s*(?:\d{4}(?:\s+\d{1,2}){1,2}|\d{2}(?:\s+\d{1,2}){2})\s*")
+_WITH_ZERO = re.compile(
+    r"\d{5,8}\.0"
+)  # 19850501.0: a column of numbers with blanks in it, as programs export it
 _HAN = re.compile(
     r"(民国|中华民国|公元|公历)?([〇零○Ｏ一壹元二贰兩两三叁四肆五伍六陆七柒八捌九玖十拾廿卅\d]{1,6})年"
     r"(农历|阴历|旧历|夏历)?(闰)?"
@@ -107,6 +110,8 @@ def _plain(text: str) -> str:
     """A cell in one width, without spaces, and with one sign for each of those people write."""
     if _PARTED.fullmatch(text):
         text = ".".join(text.split())
+    elif _WITH_ZERO.fullmatch(text):
+        text = text.removesuffix(".0")
     return text.translate(_WIDE)
 
 
@@ -312,7 +317,7 @@ def read_birth(cell: object, event: DateSpan | None, day_zero: date = DAY_ZERO) 
     if isinstance(cell, str):
         plain = _plain(cell)
         if (match := _AGE.fullmatch(plain)) and int(match[1]) < 130:
-            return (None, None) if plain == "0" else _of_age(int(match[1]), event)
+            return (None, None) if plain in {"0", "0.0"} else _of_age(int(match[1]), event)
         if plain.endswith("岁") and plain[:-1].strip("虚周"):
             try:
                 return _of_age(_number(plain[:-1].strip("虚周")), event)

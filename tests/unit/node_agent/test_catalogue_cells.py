@@ -222,3 +222,10 @@ def test_every_text_read_in_the_wrong_encoding_gets_a_closer_look(text):
     for wrong in ("gbk", "gb18030", "latin-1", "cp1252"):
         damaged = text.encode().decode(wrong, "replace")
         assert not is_plain(f"x{damaged}")
+
+
+@pytest.mark.parametrize("whole", ["25", "0", "8岁", "1960", "196005", "19600501", "31000"])
+def test_a_number_that_a_program_exported_with_a_zero_behind_the_point_is_that_number(whole):
+    event = DateSpan.of_year(1985)
+    exported = f"{whole.removesuffix('岁')}.0"
+    assert read_birth(exported, event) == read_birth(whole, event)
