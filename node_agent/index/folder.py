@@ -115,7 +115,8 @@ class DataFolder:
     @contextlib.contextmanager
     def agent_lock(self) -> Iterator[None]:
         """Hold the folder for the one agent that serves it; BusyError when another process does: two would send each message twice,
-        and make documents of one order at once. Commands go beside it. Freed by the kernel on any death.
+        and make documents of one order at once. Commands go beside it. Freed by the kernel on any death. OSError where nothing can
+        be locked.
         """
         with self._locked(AGENT_LOCK):
             yield
@@ -139,8 +140,10 @@ class DataFolder:
         with _opened(self.path / name) as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+            except BlockingIOError as error:
                 raise BusyError from error
+            except OSError as error:  # a file system without locks: nobody else is at work
+                raise OSError(error.errno, error.strerror, str(self.path / name)) from error
             yield
 
     def check_access(self) -> None:

@@ -1,10 +1,12 @@
 """Who may use a data folder, and what others left in it."""
 
+import errno
+import fcntl
 import os
 
 import pytest
 
-from node_agent.index.folder import DataFolder
+from node_agent.index.folder import BusyError, DataFolder
 
 NOBODY = 65_534
 
@@ -75,3 +77,15 @@ def test_a_lock_that_another_user_made_is_held_all_the_same(folder):
     with folder.agent_lock():
         assert folder.is_served()
     assert not folder.is_served()
+
+
+def test_a_file_system_without_locks_is_named_and_no_other_agent(folder, monkeypatch):
+    with folder.agent_lock(), pytest.raises(BusyError), folder.agent_lock():
+        pass
+
+    def flock(_file, _how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(OSError, match=r"No locks available: 'agent\.lock'"), folder.agent_lock():
+        pass
