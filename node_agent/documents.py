@@ -367,9 +367,13 @@ def gateway_address(table: dict[str, Any]) -> str:
 def trust_list(folder: Path, settings: NodeSettings) -> TrustList | None:
     """The federation's pinned list; None where none is set. SettingsError when it can not be read."""
     path = str(settings.documents.get("trust_list", ""))
-    if not path:
-        return None
     key = str(settings.documents.get("trust_list_key", ""))
+    if not path:
+        if key:
+            raise SettingsError(
+                "[documents] trust_list_key: 未设置 trust_list · there is no trust_list to be signed by it"
+            )
+        return None
     try:
         signed_by = federation_key((folder / key).read_bytes()) if key else None
     except (OSError, VerifyError) as error:

@@ -77,7 +77,8 @@ def test_a_key_that_is_none_is_named_and_no_list_is_taken_without_it(folder, rea
         reads(folder, PINNED)
 
 
-def test_a_gateway_with_a_key_and_no_list_to_be_signed_by_it_is_told(folder):
-    with pytest.raises(gateway_settings.SettingsError, match=r"trust_list_key: .* there is no trust_list"):
-        gateways(folder, 'trust_list_key = "federation.jwk"\n')
-    assert gateways(folder, "") is None
+@SIDES
+def test_a_key_and_no_list_to_be_signed_by_it_is_told(folder, reads, refused):
+    with pytest.raises(refused, match=r"trust_list_key: .* there is no trust_list"):
+        reads(folder, 'trust_list_key = "federation.jwk"\n')
+    assert reads(folder, "") is None
