@@ -30,7 +30,7 @@ _SUFFIX = re.compile(r"(?:同志|先生|女士|等)$")
 _UNNAMED = re.compile(r"^未取名|^未命名|^无名|^(?:男|女)婴$")
 _CHILD_OF = re.compile(r".+之[子女男]$")
 _ALIAS = re.compile(
-    r"(?:曾用名|曾用|又名|原名|现名|后改名|改名|学名|乳名|小名|别名|亦名)[:：为是]?[\s]*([^\s,，;；、。()（）/]{2,8})"
+    r'(?:曾用名|曾用|又名|原名|现名|后改名|改名|学名|乳名|小名|别名|亦名)[:：为是]?[\s“"「《]*([^\s\[\]【】〔〕“”"「」《》,，;；、。()（）/]{2,8})'
 )
 _NAMESAKE = re.compile(r"同名")
 _SPLIT = re.compile(r"[、，,;；/\n]+")
@@ -67,6 +67,9 @@ def read_name(raw: str) -> CleanName:
         inside = " ".join(_BRACKETS.findall(text))
         aliases = tuple(_ALIAS.findall(inside))
         text = _BRACKETS.sub("", text)
+    if "名" in text and (behind := _ALIAS.search(text, 2)):  # 王芳 曾用名王小芳
+        aliases = (*aliases, *_ALIAS.findall(text, behind.start()))
+        text = text[: behind.start()].rstrip(" ,，、;；")
     name = text.rstrip("*＊ ").lstrip("*＊ ")
     spaceless = _SPACES.sub("", name)
     name = spaceless if _HAN.search(spaceless) else _SPACES.sub(" ", name)

@@ -16,6 +16,7 @@ from node_agent.catalogue.names import (
     is_plain,
     looks_garbled,
     may_be_garbled,
+    read_aliases,
     read_child_name,
     read_id,
     read_name,
@@ -229,3 +230,27 @@ def test_a_number_that_a_program_exported_with_a_zero_behind_the_point_is_that_n
     event = DateSpan.of_year(1985)
     exported = f"{whole.removesuffix('岁')}.0"
     assert read_birth(exported, event) == read_birth(whole, event)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "王芳 曾用名王小芳",
+        "王芳，又名王小芳",
+        "王芳又名：王小芳",
+        "王芳[曾用名 王小芳]",
+        "王芳（曾用名“王小芳”）",
+    ],
+)
+def test_another_name_is_told_from_the_name_however_it_is_set_off(cell):
+    assert read_name(cell) == ("王芳", ("王小芳",), None)
+
+
+@pytest.mark.parametrize("remark", ["[曾用名王小芳]", "【又名：王小芳】", "曾用名“王小芳”", '原名"王小芳"'])
+def test_no_bracket_or_quotation_mark_is_part_of_another_name(remark):
+    assert read_aliases(remark) == ("王小芳",)
+
+
+@pytest.mark.parametrize("name", ["李改名", "欧阳学名扬", "邱小名", "王名"])
+def test_a_name_that_holds_a_word_for_names_is_a_name(name):
+    assert read_name(name) == (name, (), None)
