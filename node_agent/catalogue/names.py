@@ -145,7 +145,9 @@ def read_id(cell: object) -> tuple[str, Finding | None]:
     if number is not None:
         return number, None
     text, _finding = clean_text(cell)
-    text = tidy(text).strip("'’`‘")
+    text = (
+        tidy(text).strip("'’`‘").removesuffix(".0")
+    )  # as programs export a column of numbers with blanks in it
     if text in PLACEHOLDERS or not any(char.isdigit() for char in text):
         return "", None
     if _SCIENTIFIC.fullmatch(text):

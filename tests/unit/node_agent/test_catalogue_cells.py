@@ -254,3 +254,7 @@ def test_no_bracket_or_quotation_mark_is_part_of_another_name(remark):
 @pytest.mark.parametrize("name", ["李改名", "欧阳学名扬", "邱小名", "王名"])
 def test_a_name_that_holds_a_word_for_names_is_a_name(name):
     assert read_name(name) == (name, (), None)
+
+
+def test_an_identity_number_exported_with_a_zero_behind_the_point_is_that_number():
+    assert read_id("330402880626002.0") == read_id("330402880626002") == ("330402198806260029", None)
