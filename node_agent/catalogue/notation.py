@@ -314,7 +314,7 @@ def read_birth(cell: object, event: DateSpan | None, day_zero: date = DAY_ZERO) 
     """A birth cell that may hold an age at the event instead: an age, 虚岁 or not, gives the three years it can mean."""
     if isinstance(cell, int | float) and 0 < cell < 130:
         return _of_age(int(cell), event)
-    if isinstance(cell, str):
+    if isinstance(cell, str) and not _WHOLE_DAY.fullmatch(cell):
         plain = _plain(cell)
         if (match := _AGE.fullmatch(plain)) and int(match[1]) < 130:
             return (None, None) if plain in {"0", "0.0"} else _of_age(int(match[1]), event)
