@@ -33,6 +33,14 @@ def _loggers_keep_nothing() -> None:
     structlog.configure = forgetful
 
 
+@pytest.fixture(autouse=True)
+def _mask_of_this_test_alone() -> Iterator[None]:
+    """Commands that a test runs in this process keep their files from others (`umask`), and not those of the next test."""
+    mask = os.umask(0o022)
+    yield
+    os.umask(mask)
+
+
 @pytest.fixture
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A time-stamp authority of this test's own, as it may break it."""

@@ -16,10 +16,9 @@ def folder(tmp_path, monkeypatch):
     """A data folder in which a user who is not root works; root may do everything, and becomes somebody else."""
     monkeypatch.chdir(tmp_path)
     tmp_path.chmod(0o777)
-    (tmp_path / "CURRENT").write_text("index.2.sqlite\n")
-    for name in ("index.2.sqlite", "desk.sqlite"):
-        (tmp_path / name).touch()
-        (tmp_path / name).chmod(0o666)
+    for name, text in (("CURRENT", "index.2.sqlite\n"), ("index.2.sqlite", ""), ("desk.sqlite", "")):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o666)  # whatever mask the process has by now
     data = DataFolder(tmp_path.relative_to(tmp_path))  # nobody may come through the folders above it
     data.check_access()  # Python loads what it needs, which is root's too
     was = os.geteuid()
