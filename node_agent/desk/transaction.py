@@ -35,9 +35,6 @@ class Transaction:
         )
         return [tables.item(row) for row in found]
 
-    def open_items(self) -> list[Item]:
-        return [tables.item(row) for row in self._do(tables.OPEN_ITEMS)]
-
     def save(self, item: Item) -> None:
         self._do(tables.SAVE_ITEM, msgspec.structs.astuple(item))
 

@@ -13,7 +13,7 @@ from node_agent.backup.manifest import NAME
 from tests.acceptance.test_cases import at_desk, case_of, until_state
 from tests.acceptance.test_document_delivery import HOLDER, NAMES, NOTER, ask, check, fetch, fill, issued
 from tests.fakes.documents import need_fonts
-from tests.fakes.node_commands import node
+from tests.fakes.node_commands import diagnosed, node
 from tests.fakes.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("backup"), pytest.mark.timeout(300)]
@@ -36,16 +36,6 @@ def fleet(tmp_path):
         yield running
 
 
-def diagnosed(fleet):
-    """(exit status, results by check) of `lantai-node doctor`."""
-    done = node("doctor", "--data", fleet.data(HOLDER), "--json")
-    told = json.loads(done.stdout)
-    results = {}
-    for one in told["checks"]:
-        results.setdefault(one["check"], []).append(one)
-    return done.returncode, told["running"], results
-
-
 def test_an_archive_goes_on_from_a_backup_that_was_made_while_it_worked(fleet, tmp_path):
     before = issued(fleet, "before")
     document = fetch(fleet, before["links"]["document"])[2]
@@ -60,7 +50,7 @@ def test_an_archive_goes_on_from_a_backup_that_was_made_while_it_worked(fleet, t
     fleet.stop_one(HOLDER, signal.SIGKILL)
     shutil.rmtree(fleet.data(HOLDER))
     (tmp_path / "copy").rename(fleet.data(HOLDER))
-    _status, running, found = diagnosed(fleet)
+    _status, running, found = diagnosed(fleet.data(HOLDER))
     assert not running
     assert found["restored"][0]["result"] == "warning"
     number = before["decision"]["number"]
@@ -77,7 +67,7 @@ def test_an_archive_goes_on_from_a_backup_that_was_made_while_it_worked(fleet, t
     fleet.desk(HOLDER, "approve", waiting, "--as", "沈甲")
     until_state(fleet, waiting, "issued", seconds=60.0)
     assert case_of(fleet, waiting)["decision"]["number"] == f"{number[:12]}000101"
-    _status, running, found = diagnosed(fleet)
+    _status, running, found = diagnosed(fleet.data(HOLDER))
     assert running
     assert {one["result"] for name in ("restored", "index", "databases", "ports") for one in found[name]} == {
         "ok"

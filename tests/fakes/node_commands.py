@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -14,6 +15,16 @@ def node(*arguments: str | os.PathLike[str], **options: Any) -> subprocess.Compl
         [sys.executable, "-m", "node_agent", *map(os.fspath, arguments)],
         capture_output=True, text=True, timeout=120, **options,
     )  # fmt: skip
+
+
+def diagnosed(data: os.PathLike[str]) -> tuple[int, bool, dict[str, list[dict[str, Any]]]]:
+    """(exit status, whether the agent runs, what was found by check) of `lantai-node doctor`."""
+    done = node("doctor", "--data", data, "--json")
+    told = json.loads(done.stdout)
+    found: dict[str, list[dict[str, Any]]] = {}
+    for one in told["checks"]:
+        found.setdefault(one["check"], []).append(one)
+    return done.returncode, told["running"], found
 
 
 def told(done: subprocess.CompletedProcess[str], *words: str) -> None:
